@@ -1,0 +1,5 @@
+"""python -m fairquant"""
+
+from fairquant.cli import main
+
+main()

@@ -1,0 +1,51 @@
+"""The artifact's layout, and the checksum that covers every byte of it.
+
+One safetensors file. Tensors:
+  <layer>.weight              uint8, the packed codes of a quantized layer (fairquant.bits.packing)
+  fairquant.bits              uint8, bits of every output channel of every layer, two to a byte
+  fairquant.scales            float32, scales of all layers side by side, then shifts of those layers that have them
+  anything else               the unquantized state under its own name
+Metadata (text): format, checksum, architecture, classes, preprocessing, layers, plan, recipe, audit.
+The checksum is sha256 of the whole file with the checksum's own digits replaced by zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+from fairquant.errors import UserError
+
+FORMAT = "fairquant-1"
+BLANK = "0" * 64
+BITS, SCALES = "fairquant.bits", "fairquant.scales"
+
+
+def canonical(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in sorted order: the library's own order differs from run to run."""
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
+def seal(content: bytes) -> bytes:
+    """Fill in the checksum of a file written with BLANK in its place."""
+    content = canonical(content)
+    mark = b'"checksum":"' + BLANK.encode()
+    at = content.index(mark) + len(mark) - 64
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content[:at] + digest + content[at + 64 :]
+
+
+def check_seal(content: bytes, checksum: str, path: Path) -> None:
+    """UserError where any byte differs from what was sealed."""
+    mark = b'"checksum":"' + checksum.encode()
+    at = content.find(mark) + len(mark) - 64
+    blanked = content[:at] + BLANK.encode() + content[at + 64 :]
+    if len(checksum) != 64 or hashlib.sha256(blanked).hexdigest() != checksum:
+        raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")

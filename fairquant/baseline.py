@@ -1,0 +1,57 @@
+"""The full-precision baseline: trained once, cached by content, shared by every method on the same data and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from fairquant.data.transforms import Normalization
+from fairquant.files import folder_lock, write_atomically
+from fairquant.recipe.schema import Recipe
+from fairquant.roles import Splits
+from fairquant.runs import Run
+from fairquant.training.loop import Trainer, train
+
+
+def train_baseline(
+    recipe: Recipe, run: Run, splits: Splits, network: nn.Module, normalize: Normalization, device: torch.device
+) -> None:
+    """Leave `network` trained in full precision, from the cache where it has been done before."""
+    folder = run.runs / "baselines" / baseline_key(recipe, splits)
+    with folder_lock(folder, wait=True):
+        stored = folder / "model.safetensors"
+        if stored.is_file():
+            network.load_state_dict(load_file(stored, device=str(device)))
+            run.log(f"baseline: taken from {folder}")
+            return
+        if recipe.baseline.epochs:
+            train(
+                Trainer(
+                    network, splits.train, splits.validation, (splits.group_names, splits.class_names), normalize,
+                    device, seed=recipe.seed, checkpoint=folder / "train.pt", on_step=run.steps("full precision"),
+                    on_epoch=lambda epoch, values: run.epoch("baseline", epoch, values),
+                ),
+                recipe.baseline,
+            )  # fmt: skip
+        write_atomically(stored, save({name: value.contiguous().cpu() for name, value in network.state_dict().items()}))
+        (folder / "train.pt").unlink(missing_ok=True)
+
+
+def baseline_key(recipe: Recipe, splits: Splits) -> str:
+    """Hash of data, model, settings and seed."""
+    weights = recipe.model.weights
+    content = {
+        "data": splits.fingerprint,
+        "classes": splits.class_names,
+        "model": asdict(recipe.model),
+        "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
+        "settings": asdict(recipe.baseline),
+        "seed": recipe.seed,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

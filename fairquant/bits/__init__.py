@@ -1,0 +1,7 @@
+"""Layers and units, the budget, plans and packing: where bits live."""
+
+from fairquant.bits.attach import Attachment, attach
+from fairquant.bits.layers import find_layers, untouched
+from fairquant.bits.problem import make_problem, plan_of, starting_plan
+
+__all__ = ["Attachment", "attach", "find_layers", "make_problem", "plan_of", "starting_plan", "untouched"]

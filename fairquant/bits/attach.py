@@ -1,0 +1,131 @@
+"""Put weight quantizers on a model, follow their bits, settle them within the budget, take them off again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from fairquant.bits.knapsack import solve_knapsack
+from fairquant.bits.problem import plan_of
+from fairquant.roles.allocator import BitPlan
+from fairquant.roles.importance import Layer
+from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
+from fairquant.roles.regularizer import BitState
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Quantizers on the layers of one model. Modules that share a weight share its quantizer."""
+
+    layers: tuple[Layer, ...]
+    quantizers: tuple[WeightQuantizer, ...]
+    start: BitPlan
+    choices: tuple[int, ...]
+    pinned: dict[str, int]
+    average_bits: float
+    _start_logits: tuple[Tensor, ...] = ()
+
+    @property
+    def learns_bits(self) -> bool:
+        return any(q.bit_logits is not None and q.bit_logits.requires_grad for q in self.quantizers)
+
+    def bit_state(self) -> BitState | None:
+        """The learnable bits of all units side by side, or None."""
+        if not self.learns_bits:
+            return None
+        learning = [
+            (layer, quantizer, start)
+            for layer, quantizer, start in zip(self.layers, self.quantizers, self._start_logits, strict=True)
+            if quantizer.bit_logits is not None
+        ]
+        logits = [quantizer.bit_logits for _, quantizer, _ in learning if quantizer.bit_logits is not None]
+        sizes = [logits[0].new_full((layer.units,), layer.unit_size) for layer, _, _ in learning]
+        return BitState(
+            logits=torch.cat(logits),
+            start=torch.cat([start for _, _, start in learning]).to(logits[0].device),
+            bits=torch.cat([quantizer.bits() for _, quantizer, _ in learning]),
+            sizes=torch.cat(sizes),
+            budget=self.average_bits,
+        )
+
+    @torch.no_grad()
+    def average(self) -> float:
+        """Bits per weight as they stand, whole or not."""
+        sizes = [layer.unit_size for layer in self.layers]
+        spent = sum(float(q.bits().sum()) * size for q, size in zip(self.quantizers, sizes, strict=True))
+        return spent / sum(layer.weight.numel() for layer in self.layers)
+
+    @torch.no_grad()
+    def settle(self) -> BitPlan:
+        """Project the bits onto the budget and freeze them: the plan nearest to what was learnt, never above it.
+
+        Nearest means least sum of size * (bits - learnt bits)^2, a knapsack again. Idempotent.
+        """
+        learnt = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
+        sizes = torch.cat([torch.full((layer.units,), float(layer.unit_size)) for layer in self.layers]).double()
+        columns = tuple(sorted({*self.choices, *self.pinned.values()}))
+        allowed = torch.cat(
+            [
+                torch.tensor(
+                    [bits == self.pinned[layer.name] if layer.name in self.pinned else bits in self.choices
+                     for bits in columns]
+                ).expand(layer.units, -1)
+                for layer in self.layers
+            ]
+        ).numpy()  # fmt: skip
+        width = np.array(columns, dtype=np.float64)
+        errors = (sizes[:, None] * (learnt[:, None] - torch.from_numpy(width)).square()).numpy()
+        costs = sizes[:, None].numpy() * width
+        capacity = self.average_bits * float(sizes.sum())
+        choice = solve_knapsack(errors, costs, allowed, capacity).choice
+        plan = plan_of(self.layers, torch.tensor(columns)[torch.from_numpy(choice)])
+        for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
+            quantizer.freeze(plan.bits[layer.name])
+        return plan
+
+    @torch.no_grad()
+    def encode(self) -> dict[str, QuantizedWeight]:
+        """What is stored of every layer, by its name."""
+        return {
+            layer.name: quantizer.encode(layer.weight)
+            for layer, quantizer in zip(self.layers, self.quantizers, strict=True)
+        }
+
+    def detach(self) -> None:
+        """Take the quantizers off; the weights become the quantized ones."""
+        for layer in self.layers:
+            for module in layer.modules:
+                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+def attach(
+    layers: tuple[Layer, ...],
+    quantizer: Quantizer,
+    plan: BitPlan,
+    choices: tuple[int, ...],
+    average_bits: float,
+    pinned: dict[str, int],
+) -> Attachment:
+    """Register one weight quantizer per layer, started at the plan's bits. Pinned layers are frozen at once."""
+    built = []
+    for layer in layers:
+        weight = layer.weight.detach()
+        module = quantizer.build(weight, plan.bits[layer.name], choices).to(weight.device)
+        if layer.name in pinned:
+            module.freeze(plan.bits[layer.name])
+        for owner in layer.modules:
+            parametrize.register_parametrization(owner, "weight", module, unsafe=True)
+        built.append(module)
+    starts = tuple(
+        module.bit_logits.detach().clone() if module.bit_logits is not None else torch.zeros(0) for module in built
+    )
+    return Attachment(layers, tuple(built), plan, choices, dict(pinned), average_bits, starts)
+
+
+def sharing_modules(model: nn.Module) -> int:
+    """How many modules carry a quantizer."""
+    return sum(parametrize.is_parametrized(module, "weight") for module in model.modules())

@@ -1,0 +1,91 @@
+"""Which weights get quantized, and how to look at a model without touching it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from fairquant.errors import UserError, suggestion
+from fairquant.roles.importance import Layer, UnitKind
+
+
+def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) -> tuple[Layer, ...]:
+    """Every Conv2d and Linear of the model in order, less those whose name matches a pattern of `keep`.
+
+    Modules that share one weight (tied weights) make one layer. Raises UserError for a pattern that matches nothing
+    and where nothing is left to quantize.
+    """
+    candidates = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    check_patterns("quantize.keep", keep, [name for name, _ in candidates])
+    shared: dict[int, list[tuple[str, nn.Module]]] = {}
+    kept: set[int] = set()
+    for name, module in candidates:
+        weight = _raw_weight(module)
+        if not isinstance(weight, torch.Tensor):
+            continue
+        shared.setdefault(id(weight), []).append((name, module))
+        if any(fnmatchcase(name, pattern) for pattern in keep):
+            kept.add(id(weight))
+    layers = tuple(
+        Layer(tuple(name for name, _ in members), tuple(module for _, module in members), unit)
+        for key, members in shared.items()
+        if key not in kept
+    )
+    if not layers:
+        raise UserError("the model has no Conv2d or Linear layer left to quantize. See quantize.keep")
+    return layers
+
+
+def _raw_weight(module: nn.Module) -> object:
+    parametrizations = getattr(module, "parametrizations", None)
+    if parametrizations is not None and "weight" in parametrizations:
+        return parametrizations.weight.original
+    return module.weight
+
+
+def check_patterns(key: str, patterns: tuple[str, ...], names: list[str]) -> None:
+    """UserError for each pattern that matches no layer."""
+    problems = [
+        f"{key}: {pattern!r} matches no layer.{suggestion(pattern, names)} Layers: {', '.join(names[:6])}, ..."
+        for pattern in patterns
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def pinned_bits(layers: tuple[Layer, ...], pin: Mapping[str, int]) -> dict[str, int]:
+    """Layer name to the bits that the recipe pins it to; a later pattern wins."""
+    check_patterns("quantize.pin", tuple(pin), [name for layer in layers for name in layer.names])
+    return {
+        layer.name: bits
+        for pattern, bits in pin.items()
+        for layer in layers
+        if any(fnmatchcase(name, pattern) for name in layer.names)
+    }
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode and leave mode, gradients, requires_grad, buffers and random state as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter, requires_grad, gradient in parameters:
+                parameter.requires_grad_(requires_grad)
+                parameter.grad = gradient
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)

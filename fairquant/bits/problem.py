@@ -1,0 +1,69 @@
+"""From importance and weights to an allocation problem, and from an allocation to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fairquant.roles.allocator import Allocation, AllocationProblem, BitPlan
+from fairquant.roles.importance import GroupImportance, Layer
+from fairquant.roles.quantizer import Quantizer
+
+
+@torch.no_grad()
+def quantization_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Tensor:
+    """Squared error of each unit at each choice [U, K], with the very quantizer that will be used."""
+    weight = layer.weight.detach()
+    columns = []
+    for bits in choices:
+        built = quantizer.build(weight, torch.full((layer.units,), bits, dtype=torch.int64), choices)
+        rows = (built.to(weight.device)(weight) - weight).flatten(1).square().sum(1)
+        columns.append(layer.per_unit(rows))
+    return torch.stack(columns, 1).double().cpu()
+
+
+def make_problem(
+    layers: tuple[Layer, ...],
+    importance: GroupImportance,
+    scores: Tensor,
+    quantizer: Quantizer,
+    choices: tuple[int, ...],
+    average_bits: float,
+    pinned: Mapping[str, int],
+) -> AllocationProblem:
+    """importance: sums per unit; scores [U]: the reducer's result. A pinned layer keeps one choice (added if needed)."""
+    columns = tuple(sorted({*choices, *pinned.values()}))
+    sizes = torch.cat([torch.full((layer.units,), layer.unit_size, dtype=torch.int64) for layer in layers])
+    errors, allowed = [], []
+    for layer in layers:
+        squared = quantization_errors(layer, quantizer, columns)
+        if importance.relative:
+            energy = layer.per_unit(layer.weight.detach().flatten(1).square().sum(1)).double().cpu()
+            squared = squared * (layer.unit_size / energy.clamp_min(1e-30))[:, None]
+        errors.append(squared)
+        may = [bits == pinned[layer.name] if layer.name in pinned else bits in choices for bits in columns]
+        allowed.append(torch.tensor(may).expand(layer.units, -1))
+    return AllocationProblem(
+        scores=scores.double().cpu() / sizes,
+        group_scores=importance.table().double().cpu() / sizes,
+        sizes=sizes,
+        errors=torch.cat(errors),
+        allowed=torch.cat(allowed),
+        choices=columns,
+        average_bits=average_bits,
+    )
+
+
+def plan_of(layers: tuple[Layer, ...], bits: Tensor) -> BitPlan:
+    """Bits of all units side by side [U] -> a plan by layer."""
+    parts = torch.split(bits.to(torch.int64), [layer.units for layer in layers])
+    return BitPlan(
+        {layer.name: part for layer, part in zip(layers, parts, strict=True)},
+        {layer.name: layer.unit_size for layer in layers},
+    )
+
+
+def starting_plan(layers: tuple[Layer, ...], allocation: Allocation) -> BitPlan:
+    return plan_of(layers, allocation.bits)

@@ -1,0 +1,35 @@
+"""The command line: one file per verb. Nothing heavy is imported until a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fairquant.cli import plugins, recipes, run, show, ui, validate
+from fairquant.errors import UserError
+
+app = typer.Typer(
+    name="fairquant", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Fair mixed-precision quantization: a small model, and an audit of what happened to each subgroup.",
+)  # fmt: skip
+app.command("run")(run.run)
+app.command("validate")(validate.validate)
+app.command("show")(show.show)
+app.add_typer(recipes.app, name="recipes")
+app.command("plugins")(plugins.plugins)
+app.command("ui")(ui.ui)
+
+
+def main() -> None:
+    """User errors: their text, exit 2. Ctrl-C: exit 130, the run can be resumed. Bugs: a traceback, exit 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"fairquant: error: {error.render()}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("fairquant: stopped. The same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None

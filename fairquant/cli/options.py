@@ -1,0 +1,18 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of one that ships, such as quickstart.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Override any key, such as budget.average_bits=3 seed=7 method=uniform-4."),
+]
+Demo = Annotated[bool, typer.Option("--demo", help="Synthetic images and a few epochs: works anywhere, means nothing.")]
+Runs = Annotated[
+    Path | None, typer.Option("--runs", envvar="FAIRQUANT_RUNS", help="Where run folders go.", show_default="runs")
+]

@@ -1,0 +1,50 @@
+"""fairquant run: one recipe, one seed, to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
+
+
+def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False, runs: Runs = None) -> None:
+    """Run a recipe: baseline, importance, bits, training, audit, small model. Goes on where it stopped."""
+    from fairquant.cli.display import Bars
+
+    bars = Bars()
+    with bars:
+        bars.say("loading ...")
+        from fairquant.api import run as run_recipe
+
+        result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
+    if result.was_finished:
+        bars.say("finished before; shown from its folder")
+    print(summary(result.report))
+    print(f"report  {result.folder / 'report.html'}")
+    print(f"model   {result.folder / 'model.safetensors'}")
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The result on one screen."""
+    bits, artifact, change = report["bits"], report["artifact"], report["change"]
+    budget = report["budget"]["average_bits"]
+    allowed = f" (budget {budget:g})" if budget is not None else ""
+    lines = [
+        f"{report['recipe']} · {report['method']} · seed {report['seed']}",
+        f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",
+    ]
+    for label in ("accuracy", "worst-group-accuracy", "accuracy-gap", "eodd"):
+        after, before = report["metrics"].get(label), report["baseline"]["metrics"].get(label)
+        if after is None or after["value"] is None or before["value"] is None:
+            continue
+        interval = f"[{after['low']:.3f}, {after['high']:.3f}]" if after["low"] is not None else ""
+        lines.append(f"{label:21} {before['value']:.3f} -> {after['value']:.3f} {interval}")
+    for group, value in change["accuracy"]["by_group"].items():
+        flips = change["harmful_flips"]["by_group"][group]["value"]
+        if value["value"] is not None:
+            lines.append(
+                f"  {group:19} accuracy {value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}], "
+                f"right before and wrong now {flips:.3f}"
+            )
+    return "\n".join(lines)

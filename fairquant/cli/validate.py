@@ -1,0 +1,18 @@
+"""fairquant validate: is this recipe in order?"""
+
+from __future__ import annotations
+
+from fairquant.cli.options import Demo, Overrides, RecipeArgument
+
+
+def validate(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False) -> None:
+    """Check a recipe and its data without running anything; every problem with its line."""
+    from fairquant.errors import UserError
+    from fairquant.recipe import read_recipe
+    from fairquant.registry import discover
+
+    resolved = read_recipe(recipe, overrides or [], registry=discover().registry, demo=demo)
+    missing = resolved.dataset.value.check()
+    if missing:
+        raise UserError(missing, str(recipe))
+    print(f"{recipe}: in order ({resolved.method}, {resolved.dataset.name}, {resolved.model.name})")

@@ -1,0 +1,1 @@
+"""Images: decoded once, split without leaks, batched deterministically."""

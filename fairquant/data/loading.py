@@ -1,0 +1,72 @@
+"""Training batches: order and augmentation are functions of (seed, epoch, image) alone, whatever the workers do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from fairquant.data.transforms import Augmentation, augmentation
+from fairquant.roles import Split
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Before normalisation, on the CPU. images [B, 3, H, W]; labels, groups [B]; rows: indices into the split."""
+
+    images: Tensor
+    labels: Tensor
+    groups: Tensor
+    rows: NDArray[np.int64]
+
+
+class _Augmented(TorchDataset[Tensor]):
+    """Image by (row, seed); the seed fixes the augmentation."""
+
+    def __init__(self, split: Split, augment: Augmentation) -> None:
+        self.split, self.augment = split, augmentation(augment)
+        self.plain = augment == "none"
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:  # type: ignore[override]
+        row, seed = key
+        image = self.split.images[row]
+        if self.plain or image.dtype != torch.uint8:
+            return image
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.augment(image)
+
+
+class TrainingBatches:
+    """`epoch(e)` yields the batches of epoch e; `epoch(e, skip=k)` goes on after its first k (resume)."""
+
+    def __init__(self, split: Split, size: int, augment: Augmentation, seed: int, workers: int = 0) -> None:
+        self.split, self.size, self.seed = split, size, seed
+        self._keys: list[list[tuple[int, int]]] = []
+        self._loader = DataLoader(
+            _Augmented(split, augment), batch_sampler=self._keys, num_workers=workers, collate_fn=torch.stack,
+            pin_memory=torch.cuda.is_available() and workers > 0,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    def __len__(self) -> int:
+        return max(1, len(self.split) // self.size) if len(self.split) >= self.size else 1
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[RawBatch]:
+        draw = np.random.default_rng([self.seed, epoch])
+        order = draw.permutation(len(self.split)).astype(np.int64)
+        seeds = draw.integers(0, 2**62, len(order))
+        chunks = [slice(i * self.size, (i + 1) * self.size) for i in range(len(self))][skip:]
+        self._keys[:] = [
+            list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True)) for chunk in chunks
+        ]
+        for chunk, images in zip(chunks, self._loader, strict=True):
+            rows = order[chunk]
+            yield RawBatch(
+                images, torch.from_numpy(self.split.labels[rows]), torch.from_numpy(self.split.groups[rows]), rows
+            )

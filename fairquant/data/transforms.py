@@ -1,0 +1,65 @@
+"""Augmentation of training images (torchvision v2) and the normalisation of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Augmentation = Literal["none", "flips", "standard", "autoaugment"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """uint8 [B, 3, H, W] -> (x / 255 - mean) / std in float32; float images pass as they are."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels_last: bool = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1) * 255
+            std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1) * 255
+            images = (images.float() - mean) / std
+        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+
+
+def augmentation(name: Augmentation) -> Callable[[Tensor], Tensor]:
+    """A transform of one uint8 image [3, H, W].
+
+    flips: horizontal and vertical; standard: flips, rotation by up to 15 degrees, crop to 80-100 % of the area,
+    brightness, contrast and saturation by up to 20 %; autoaugment: the paper's flips, rotation and AutoAugment.
+    """
+    from torchvision.transforms import v2
+
+    if name == "none":
+        return lambda image: image
+    flips: list[Any] = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
+    if name == "flips":
+        steps = flips
+    elif name == "standard":
+        steps = [
+            *flips,
+            _SizedCrop(),
+            v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR),
+            v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
+        ]
+    else:
+        steps = [*flips, v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR), v2.AutoAugment()]
+    composed: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    return composed
+
+
+class _SizedCrop(torch.nn.Module):
+    """A random crop of 80-100 % of the area, back at the image's own size."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        from torchvision.transforms import v2
+
+        size = (image.shape[-2], image.shape[-1])
+        cropped: Tensor = v2.RandomResizedCrop(size, scale=(0.8, 1.0), ratio=(0.9, 1.11), antialias=True)(image)
+        return cropped

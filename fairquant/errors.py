@@ -1,0 +1,43 @@
+"""What a user did wrong, said so that they can mend it: every problem at once, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """One or more problems that the user can mend. The CLI prints them and exits with 2.
+
+    `where` is the file (or object) that holds the problems; each problem is `place: what is wrong. What to do.`
+    """
+
+    def __init__(self, problems: str | Iterable[str], where: str | None = None) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.where = where
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The text a user sees, without the program's name."""
+        if self.where is None and len(self.problems) == 1:
+            return self.problems[0]
+        where = f" in {self.where}" if self.where else ""
+        return "\n".join([f"{len(self.problems)} problem(s){where}", *(f"  {problem}" for problem in self.problems)])
+
+
+class Infeasible(UserError):
+    """No bit plan can meet the budget."""
+
+
+class TrainingDiverged(UserError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class RunBusy(UserError):
+    """Another process holds the run's folder."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing when no known name is close."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,105 @@
+"""Models: any timm name, with weights from timm, from a local file, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fairquant.data.transforms import Normalization
+from fairquant.errors import UserError, suggestion
+from fairquant.recipe.schema import ModelSettings
+
+
+def build_model(settings: ModelSettings, classes: int, channels_last: bool = False) -> tuple[nn.Module, Normalization, list[str]]:
+    """The model with a head of `classes` outputs, its input normalisation, and notes on what was replaced."""
+    model = create(settings, classes, pretrained=settings.pretrained)
+    notes: list[str] = []
+    if settings.weights is not None:
+        notes = load_weights(model, read_weights(Path(settings.weights)), settings.weights)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = getattr(model, "pretrained_cfg", None) or {}
+    mean = tuple(config.get("mean", (0.485, 0.456, 0.406)))
+    std = tuple(config.get("std", (0.229, 0.224, 0.225)))
+    return model, Normalization(mean, std, channels_last), notes
+
+
+def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> nn.Module:
+    """timm.create_model, its failures told as the user's."""
+    import timm
+
+    if not timm.is_model(settings.name):
+        known = timm.list_models()
+        raise UserError(
+            f"model.name: timm has no model {settings.name!r}.{suggestion(settings.name, known)} "
+            f"See timm.list_models(): {len(known)} names"
+        )
+    options = dict(settings.options)
+    if "vit" in settings.name or "deit" in settings.name or "swin" in settings.name:
+        options.setdefault("img_size", settings.image_size)
+    try:
+        model: nn.Module = timm.create_model(settings.name, pretrained=pretrained, num_classes=classes, **options)
+        return model
+    except Exception as error:
+        if pretrained:
+            raise UserError(
+                f"model.pretrained: the weights of {settings.name!r} cannot be fetched ({type(error).__name__}: "
+                f"{str(error).splitlines()[0] if str(error) else 'no message'}). Without a network: fetch them once on another machine, save them as "
+                "safetensors with timm's parameter names and set model.weights=FILE; or set model.pretrained=false to "
+                "train from scratch"
+            ) from error
+        raise UserError(f"model: timm cannot build {settings.name!r} with {options}: {error}") from error
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from .pt / .pth without running any code in it."""
+    if not file.is_file():
+        raise UserError(f"model.weights: no file {str(file)!r}")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        if file.suffix in (".pt", ".pth"):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
+            if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+                raise ValueError("it holds no state dict of tensors")
+            return state
+    except Exception as error:
+        raise UserError(f"model.weights: {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    raise UserError(f"model.weights: {str(file)!r}: expected a .safetensors, .pt or .pth file")
+
+
+def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:
+    """Load by name in the model's own precision; a classifier head of another size keeps its fresh weights, said so."""
+    own = model.state_dict()
+    head = _head_name(model)
+    notes, problems, good = [], [], {}
+    for name, value in state.items():
+        if name not in own:
+            problems.append(f"model.weights: {source!r} has {name!r}, which the model does not.{suggestion(name, own)}")
+        elif own[name].shape != value.shape:
+            if head and name.startswith(f"{head}."):
+                notes.append(
+                    f"head {name!r}: {tuple(value.shape)} in {source} replaced by a fresh one of {tuple(own[name].shape)}"
+                )
+            else:
+                problems.append(f"model.weights: {name!r} is {tuple(value.shape)}, the model's {tuple(own[name].shape)}")
+        else:
+            good[name] = value.to(own[name].dtype)
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if missing:
+        problems.append(f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}")
+    if problems:
+        raise UserError(problems[:10])
+    model.load_state_dict(good, strict=False)
+    return notes
+
+
+def _head_name(model: nn.Module) -> str | None:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    name = config.get("classifier")
+    return name if isinstance(name, str) else None

@@ -1,0 +1,159 @@
+"""One run, as the paper tells it.
+
+recipe -> dataset -> model -> full-precision baseline -> importance per group -> reduce -> allocate under the budget
+-> attach quantizers -> train weights and bits -> settle within the budget -> predict -> audit -> artifact -> report
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairquant.artifact.save import save_artifact
+from fairquant.audit import Audit, audit
+from fairquant.baseline import train_baseline
+from fairquant.bits import Attachment, attach, find_layers, make_problem, starting_plan
+from fairquant.bits.layers import pinned_bits
+from fairquant.data.batching import batches, draw_calibration
+from fairquant.data.transforms import Normalization
+from fairquant.recipe.schema import Recipe
+from fairquant.results import Results, write_results
+from fairquant.roles import Allocation, GroupImportance, Layer, Splits
+from fairquant.runs import Run
+from fairquant.training.devices import choose_device, make_deterministic
+from fairquant.training.loop import Trainer, train
+from fairquant.training.predict import predict
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network, how its inputs are normalised, how `fairquant.load` builds it again, and whether it is the caller's
+    own trained one (then it is its own full-precision baseline)."""
+
+    network: nn.Module
+    normalize: Normalization
+    architecture: dict[str, Any]
+    trained: bool = False
+
+
+def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict[str, Any]:
+    """The whole way through; returns the report, everything else lies in the run's folder."""
+    make_deterministic()
+    device = choose_device(recipe.train.device)
+    network, names = model.network.to(device), (splits.group_names, splits.class_names)
+
+    with run.stage("baseline"):
+        if not model.trained:
+            train_baseline(recipe, run, splits, network, model.normalize, device)
+        baseline = copy.deepcopy(network)
+
+    layers: tuple[Layer, ...] = ()
+    attachment, allocation = None, None
+    if recipe.quantizer is not None:
+        layers = find_layers(network, recipe.quantize.units, recipe.quantize.keep)
+        with run.stage("importance"):
+            importance = measure_importance(recipe, splits, network, layers, model.normalize, device)
+            run.notify("fairquant_importance_done", importance=importance)
+        with run.stage("allocation"):
+            attachment, allocation = allocate_and_attach(recipe, layers, importance)
+            run.notify("fairquant_plan_made", plan=attachment.start)
+
+    with run.stage("train"):
+        if not recipe.train.post_training:
+            train_quantized(recipe, run, splits, network, model.normalize, attachment, device)
+        plan = attachment.settle() if attachment is not None else None
+
+    with run.stage("audit"):  # the one time that test images are read
+        before = predict(baseline, splits.test, names, model.normalize, device)
+        after = predict(network, splits.test, names, model.normalize, device)
+        audited: Audit = audit(after, before, recipe.metrics, seed=recipe.seed)
+
+    with run.stage("artifact"):
+        weights = attachment.encode() if attachment is not None else {}
+        described = describe(recipe, splits, model, audited, plan.average if plan is not None else 32.0)
+        artifact = save_artifact(run.folder / "model.safetensors", network, layers, weights, described)
+
+    results = Results(splits, audited, before, after, plan, attachment, allocation, weights, artifact, network)
+    return write_results(recipe, run, results)
+
+
+def measure_importance(
+    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
+    device: torch.device,
+) -> GroupImportance:  # fmt: skip
+    """Importance of every unit to every group, on calibration images; all ones where the method asks for none."""
+    groups = len(splits.group_names)
+    if recipe.importance is None:
+        ones = {layer.name: torch.full((groups, layer.units), float(layer.unit_size)) for layer in layers}
+        return GroupImportance(ones, splits.group_names)
+    settings = recipe.calibration
+    images = splits.calibration or draw_calibration(splits.train, settings.images, groups, recipe.seed)
+    stream = batches(images, settings.batch_size, normalize, device)
+    found: GroupImportance = recipe.importance.value.measure(network, stream, layers, splits.group_names)
+    return found
+
+
+def allocate_and_attach(
+    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance
+) -> tuple[Attachment, Allocation]:
+    """Reduce over groups, spend the budget, put the quantizers on."""
+    assert recipe.allocator is not None and recipe.quantizer is not None
+    table = importance.table()
+    reduce = recipe.reducer.value.reduce if recipe.reducer is not None else lambda scores, names: scores.mean(0)
+    quantize, budget = recipe.quantize, recipe.budget.average_bits
+    pinned = pinned_bits(layers, quantize.pin)
+    problem = make_problem(
+        layers, importance, reduce(table, importance.group_names), recipe.quantizer.value, quantize.choices, budget, pinned
+    )
+    allocation: Allocation = recipe.allocator.value.allocate(problem)
+    plan = starting_plan(layers, allocation)
+    return attach(layers, recipe.quantizer.value, plan, quantize.choices, budget, pinned), allocation
+
+
+def train_quantized(
+    recipe: Recipe, run: Run, splits: Splits, network: nn.Module, normalize: Normalization,
+    attachment: Attachment | None, device: torch.device,
+) -> None:  # fmt: skip
+    """Weights, and bits where they are learnt, under the method's regularizers (fp32: the same training, no quantizers)."""
+    train(
+        Trainer(
+            network, splits.train, splits.validation, (splits.group_names, splits.class_names), normalize, device,
+            seed=recipe.seed + 1, checkpoint=run.folder / "checkpoints" / "train.pt", attachment=attachment,
+            regularizers=recipe.regularizers, on_step=run.steps("training"),
+            on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
+        ),
+        recipe.train,
+    )  # fmt: skip
+
+
+def describe(recipe: Recipe, splits: Splits, model: Model, audited: Audit, average_bits: float) -> dict[str, Any]:
+    """The artifact's metadata."""
+    normalize = model.normalize
+    return {
+        "architecture": model.architecture,
+        "classes": list(splits.class_names),
+        "groups": list(splits.group_names),
+        "preprocessing": {
+            "image_size": recipe.model.image_size, "mean": list(normalize.mean), "std": list(normalize.std),
+            "channels_last": normalize.channels_last,
+        },
+        "plan": {"average_bits": average_bits, "budget": recipe.budget.average_bits},
+        "recipe": recipe.to_dict() | {"demo": recipe.demo},
+        "audit": {
+            label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]
+            for label, metric in audited.metrics.items()
+            if metric.value == metric.value
+        },
+    }  # fmt: skip
+
+
+def default_runs() -> Path:
+    """FAIRQUANT_RUNS, or runs/ here."""
+    import os
+
+    return Path(os.environ.get("FAIRQUANT_RUNS", "runs"))

@@ -1,0 +1,247 @@
+"""The plain sections of a recipe. A role's section is `name` plus the fields of that component's class."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        if not getattr(owner, name) > 0:
+            raise ValueError(f"{name}: must be positive, got {getattr(owner, name)!r}")
+
+
+def _not_negative(owner: object, *names: str) -> None:
+    for name in names:
+        if getattr(owner, name) < 0:
+            raise ValueError(f"{name}: must not be negative, got {getattr(owner, name)!r}")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """name: any timm name. weights: a local .safetensors file (or .pt / .pth, read with weights_only) with timm's
+    parameter names; a head of another size is replaced. options: keywords for timm.create_model."""
+
+    name: str = "resnet18"
+    pretrained: bool = False
+    weights: str | None = None
+    image_size: int = 224
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.image_size < 16:
+            raise ValueError(f"image_size: must be at least 16, got {self.image_size!r}")
+        if self.pretrained and self.weights:
+            raise ValueError("weights: give either pretrained: true or weights, not both")
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """average_bits: bits per quantized weight that the result never exceeds."""
+
+    average_bits: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.average_bits <= 8:
+            raise ValueError(f"average_bits: must be in (0, 8], got {self.average_bits!r}")
+
+
+@dataclass(frozen=True)
+class QuantizeSettings:
+    """units: what has one bit width. choices: widths an allocator may use. keep: layer patterns left in full precision;
+    pin: layer pattern to bits."""
+
+    units: Literal["channel", "tensor"] = "channel"
+    choices: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)
+    keep: tuple[str, ...] = ()
+    pin: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.choices or min(self.choices) < 0 or max(self.choices) > 8:
+            raise ValueError(f"choices: must be whole numbers within 0..8, got {list(self.choices)!r}")
+        object.__setattr__(self, "choices", tuple(sorted(set(self.choices))))
+        for pattern, bits in self.pin.items():
+            if not 0 <= bits <= 8:
+                raise ValueError(f"pin: {pattern!r}: bits must be within 0..8, got {bits!r}")
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """images: drawn from train, equally many of every group as far as they last; batch_size: of the importance pass."""
+
+    images: int = 1024
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        _positive(self, "images", "batch_size")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Keep the epoch that is best on validation; stop after `patience` epochs without a better one."""
+
+    metric: Literal["accuracy", "balanced-accuracy", "worst-group-accuracy", "group-mean-accuracy"] = "accuracy"
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        _positive(self, "patience")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training. learning_rate applies to weights; bits and scales learn at learning_rate * bit_learning_rate_scale.
+
+    settle_after: share of the epochs after which learnt bits are projected onto the budget and frozen, so that the
+    weights adapt to what ships. post_training: quantize without any training.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    step_epochs: int = 160
+    step_factor: float = 0.1
+    clip_norm: float | None = 1.0
+    label_smoothing: float = 0.0
+    class_balanced: bool = False
+    augment: Literal["none", "flips", "standard", "autoaugment"] = "standard"
+    early_stopping: EarlyStopping | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    channels_last: bool = False
+    workers: int | None = None
+    checkpoint_minutes: float = 10.0
+    bit_learning_rate_scale: float = 100.0
+    settle_after: float = 0.6
+    post_training: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "batch_size", "learning_rate", "step_epochs", "step_factor", "checkpoint_minutes",
+                  "bit_learning_rate_scale")  # fmt: skip
+        _not_negative(self, "epochs", "weight_decay", "momentum", "warmup_epochs")
+        if self.clip_norm is not None:
+            _positive(self, "clip_norm")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing!r}")
+        if not 0 < self.settle_after <= 1:
+            raise ValueError(f"settle_after: must be in (0, 1], got {self.settle_after!r}")
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """mlflow: the tracking store, or null for none. experiment: its name there (null: the recipe's)."""
+
+    mlflow: str | None = "sqlite:///mlflow.db"
+    experiment: str | None = None
+
+
+#: Section name to class, for the sections that are not roles.
+PLAIN_SECTIONS: dict[str, type[Any]] = {
+    "model": ModelSettings,
+    "baseline": TrainSettings,
+    "budget": BudgetSettings,
+    "quantize": QuantizeSettings,
+    "calibration": CalibrationSettings,
+    "train": TrainSettings,
+    "tracking": TrackingSettings,
+}
+#: Sections with one component, and whether they may be null.
+ROLE_SECTIONS: dict[str, bool] = {
+    "dataset": False, "importance": True, "reducer": True, "allocator": True, "quantizer": True,
+}  # fmt: skip
+#: Sections with a list of components, and their role.
+LIST_SECTIONS = {"regularizers": "regularizer", "metrics": "metric"}
+SCALARS = ("seed", "method")
+ALL_KEYS = (*SCALARS, *ROLE_SECTIONS, *PLAIN_SECTIONS, *LIST_SECTIONS, "search")
+
+BASELINE_DEFAULTS: dict[str, Any] = {
+    "epochs": 20, "learning_rate": 1e-3, "weight_decay": 0.05, "warmup_epochs": 1.0,
+    "early_stopping": {"metric": "accuracy", "patience": 20},
+}  # fmt: skip
+
+#: name, label, options; used where a recipe lists no metrics.
+DEFAULT_METRICS: tuple[dict[str, Any], ...] = (
+    {"name": "accuracy"},
+    {"name": "balanced-accuracy"},
+    {"name": "worst-group-accuracy"},
+    {"name": "accuracy-gap"},
+    *(
+        {"name": name, "convention": convention}
+        for convention in ("valid", "fairprune", "fairquant")
+        for name in ("eopp0", "eopp1", "eodd")
+    ),
+    {"name": "demographic-parity"},
+    {"name": "predictive-equality"},
+)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A built component with the name it has in the recipe. `label` is how results call it."""
+
+    name: str
+    value: Any
+
+    @property
+    def label(self) -> str:
+        convention = getattr(self.value, "convention", "valid")
+        return self.name if convention == "valid" else f"{self.name}-{convention}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self.value)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe: every default filled in, every component built."""
+
+    name: str
+    seed: int
+    method: str
+    dataset: Component
+    model: ModelSettings
+    baseline: TrainSettings
+    budget: BudgetSettings
+    quantize: QuantizeSettings
+    calibration: CalibrationSettings
+    importance: Component | None
+    reducer: Component | None
+    allocator: Component | None
+    quantizer: Component | None
+    regularizers: tuple[Component, ...]
+    train: TrainSettings
+    metrics: tuple[Component, ...]
+    tracking: TrackingSettings
+    search: dict[str, Any] = field(default_factory=dict)
+    demo: bool = False
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, in the order of the sections; reading it again gives the same recipe."""
+        found: dict[str, Any] = {"seed": self.seed, "method": self.method}
+        for key in (*ROLE_SECTIONS, *PLAIN_SECTIONS):
+            value = getattr(self, key)
+            found[key] = (
+                value.to_dict() if isinstance(value, Component) else None if value is None else asdict(value)
+            )
+        for key in LIST_SECTIONS:
+            found[key] = [component.to_dict() for component in getattr(self, key)]
+        if self.search:
+            found["search"] = self.search
+        plain: dict[str, Any] = json.loads(json.dumps(found))
+        return plain
+
+    def digest(self) -> str:
+        """Hash of everything that can change the result (not of where results are tracked)."""
+        content = {key: value for key, value in self.to_dict().items() if key not in ("tracking", "search")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def with_(self, **changes: Any) -> Recipe:
+        return replace(self, **changes)

@@ -1,0 +1,7 @@
+"""Names to components: the registry, the hooks plugins implement, and their discovery."""
+
+from fairquant.registry.discovery import Plugins, discover
+from fairquant.registry.hookspecs import hookimpl
+from fairquant.registry.registry import ROLES, Entry, Registry
+
+__all__ = ["ROLES", "Entry", "Plugins", "Registry", "discover", "hookimpl"]

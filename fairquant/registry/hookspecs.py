@@ -1,0 +1,62 @@
+"""The hooks of FairQuant: one to register components, six to listen to a run. pluggy carries them.
+
+A plugin is a module named by an entry point of the group `fairquant`:
+
+    from fairquant.registry import hookimpl
+
+    @hookimpl
+    def fairquant_register(registry):
+        registry.add("metric", "jain-index", "my_package.metrics:JainIndex")
+
+Listeners take any of the named arguments, return nothing, and may be many. One that raises is named in a
+warning and the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from fairquant.pipeline import RunInfo
+    from fairquant.registry.registry import Registry
+
+hookspec = pluggy.HookspecMarker("fairquant")
+hookimpl = pluggy.HookimplMarker("fairquant")
+
+
+@hookspec
+def fairquant_register(registry: Registry) -> None:
+    """Register components with `registry.add(role, name, "module:Class", summary)`. Import nothing heavy here."""
+
+
+@hookspec
+def fairquant_run_started(run: RunInfo) -> None:
+    """The run's folder exists and its recipe is resolved."""
+
+
+@hookspec
+def fairquant_importance_done(run: RunInfo, importance: Any) -> None:
+    """The GroupImportance of the baseline model has been measured."""
+
+
+@hookspec
+def fairquant_plan_made(run: RunInfo, plan: Any) -> None:
+    """The allocator has spent the budget: the starting BitPlan."""
+
+
+@hookspec
+def fairquant_epoch_finished(run: RunInfo, stage: str, epoch: int, values: Mapping[str, float]) -> None:
+    """An epoch of `stage` ("baseline" or "quantized") is over; `values` are losses, bits and validation metrics."""
+
+
+@hookspec
+def fairquant_run_finished(run: RunInfo, report: Mapping[str, Any]) -> None:
+    """Everything is written: report.json (given), the page, the plan and the artifact lie in run.folder."""
+
+
+@hookspec
+def fairquant_run_failed(run: RunInfo, error: BaseException) -> None:
+    """The run stopped with an error or was interrupted; its checkpoints stay and it can be resumed."""

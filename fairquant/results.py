@@ -1,0 +1,108 @@
+"""What a run leaves: predictions.npz, bit_plan.csv, report.html and, last of all, report.json."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from fairquant.audit import Audit
+from fairquant.audit.page import render_page
+from fairquant.bits import Attachment
+from fairquant.bits.packing import packed_bytes
+from fairquant.files import write_atomically
+from fairquant.recipe.schema import Recipe
+from fairquant.report import audit_json, bits_json, plain, plan_csv
+from fairquant.roles import Allocation, BitPlan, Predictions, QuantizedWeight, Splits
+from fairquant.roles.dataset import counts_of
+from fairquant.runs import Run, versions
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the run found out."""
+
+    splits: Splits
+    audit: Audit
+    before: Predictions
+    after: Predictions
+    plan: BitPlan | None
+    attachment: Attachment | None
+    allocation: Allocation | None
+    weights: Mapping[str, QuantizedWeight]
+    artifact: Mapping[str, Any]
+    network: nn.Module
+
+    @property
+    def weight_bytes(self) -> int:
+        if not self.weights:
+            return 4 * sum(parameter.numel() for parameter in self.network.parameters())
+        return sum(packed_bytes(weight.bits, weight.codes.shape[1]) for weight in self.weights.values())
+
+    @property
+    def full_bytes(self) -> int:
+        """Size of the same state in float32."""
+        quantized = sum(weight.codes.numel() for weight in self.weights.values())
+        state = {id(t): t.numel() * t.element_size() for n, t in self.network.state_dict(keep_vars=True).items()
+                 if ".parametrizations." not in f".{n}"}  # fmt: skip
+        return 4 * quantized + sum(state.values())
+
+
+def write_results(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
+    """Write all files; report.json comes last, so that a folder with a report is a finished run."""
+    report = make_report(recipe, run, results)
+    write_atomically(run.folder / "predictions.npz", predictions_npz(results))
+    write_atomically(run.folder / "bit_plan.csv", plan_csv(results.plan))
+    page = render_page(recipe, report, results, run.messages)
+    write_atomically(run.folder / "report.html", page.encode())
+    write_atomically(run.folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    return report
+
+
+def make_report(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
+    """report.json: stable keys, plain data."""
+    splits, allocation = results.splits, results.allocation
+    budget: dict[str, Any] = {"average_bits": recipe.budget.average_bits if recipe.quantizer is not None else None}
+    if allocation is not None and allocation.nominal_bits is not None:
+        budget["nominal_bits"] = allocation.nominal_bits
+    quantized = sum(parameter.numel() for parameter in results.network.parameters())
+    start = results.attachment.start if results.attachment is not None else None
+    report: dict[str, Any] = {
+        "method": recipe.method,
+        "seed": recipe.seed,
+        "recipe": recipe.name + (" (DEMO: synthetic data, a few epochs)" if recipe.demo else ""),
+        "dataset": {
+            "name": recipe.dataset.name, "fingerprint": splits.fingerprint, "classes": list(splits.class_names),
+            "attributes": list(splits.attributes), "counts": counts_of(splits),
+        },
+        "budget": budget,
+        "bits": bits_json(results.plan, start, results.weight_bytes, quantized),
+        "artifact": dict(results.artifact),
+        **audit_json(results.audit),
+        "optimality": (
+            {"lower_bound": allocation.lower_bound, "gap": allocation.gap}
+            if allocation is not None and allocation.lower_bound is not None else {}
+        ),
+        "timings": {name: round(seconds, 3) for name, seconds in run.timings.items()},
+        "versions": versions(run.plugins),
+    }  # fmt: skip
+    cleaned: dict[str, Any] = plain(report)
+    return cleaned
+
+
+def predictions_npz(results: Results) -> bytes:
+    """logits, baseline_logits [N, C], labels, groups [N], group_names, class_names, ids; same bytes for same numbers."""
+    after = results.after
+    arrays = {
+        "logits": after.logits, "baseline_logits": results.before.logits, "labels": after.labels,
+        "groups": after.groups, "group_names": np.array(after.group_names), "class_names": np.array(after.class_names),
+        "ids": np.array(after.ids),
+    }  # fmt: skip
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()

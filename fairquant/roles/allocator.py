@@ -1,0 +1,119 @@
+"""Role `allocator`: spend a fixed budget of bits over the units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BitPlan:
+    """bits: layer name -> int64 [U]; unit_sizes: layer name -> weights per unit."""
+
+    bits: Mapping[str, Tensor]
+    unit_sizes: Mapping[str, int]
+
+    @property
+    def weights(self) -> int:
+        return sum(len(bits) * self.unit_sizes[name] for name, bits in self.bits.items())
+
+    @property
+    def total_bits(self) -> int:
+        return sum(int(bits.sum()) * self.unit_sizes[name] for name, bits in self.bits.items())
+
+    @property
+    def average(self) -> float:
+        """Bits per quantized weight."""
+        return self.total_bits / self.weights
+
+    def histogram(self) -> dict[int, int]:
+        """Bits to the number of weights that have them."""
+        found: dict[int, int] = {}
+        for name, bits in self.bits.items():
+            for value, count in zip(*torch.unique(bits, return_counts=True), strict=True):
+                found[int(value)] = found.get(int(value), 0) + int(count) * self.unit_sizes[name]
+        return dict(sorted(found.items()))
+
+    def moved(self, other: BitPlan) -> float:
+        """Share of units whose bits differ from `other`'s."""
+        units = sum(len(bits) for bits in self.bits.values())
+        return sum(int((bits != other.bits[name]).sum()) for name, bits in self.bits.items()) / units
+
+
+@dataclass(frozen=True)
+class AllocationProblem:
+    """Units side by side over all layers, U in all; K bit choices.
+
+    scores [U], group_scores [G, U]: importance per weight; sizes [U] weights per unit; errors [U, K] squared
+    quantization error of each unit at each choice (relative to the unit's mean square where the importance is
+    relative); allowed [U, K]: False where a pinned layer may not go; choices: bits, ascending;
+    average_bits: the budget, bits per weight.
+    """
+
+    scores: Tensor
+    group_scores: Tensor
+    sizes: Tensor
+    errors: Tensor
+    allowed: Tensor
+    choices: tuple[int, ...]
+    average_bits: float
+
+    @property
+    def capacity(self) -> float:
+        """The budget in bits."""
+        return self.average_bits * float(self.sizes.sum())
+
+    def costs(self) -> Tensor:
+        """Bits of each unit at each choice [U, K]."""
+        return self.sizes[:, None] * torch.tensor(self.choices, dtype=self.sizes.dtype)
+
+    def weighted_errors(self) -> Tensor:
+        """Importance-weighted error e_u(b) [U, K]."""
+        return self.scores[:, None] * self.errors
+
+    def group_errors(self) -> Tensor:
+        """Importance-weighted error of each group e_{u,g}(b) [G, U, K]."""
+        return self.group_scores[:, :, None] * self.errors
+
+    def least_bits(self) -> float:
+        """The average bits of the cheapest allowed plan."""
+        cheapest = torch.where(self.allowed, self.costs().double(), torch.inf).min(1).values
+        return float(cheapest.sum() / self.sizes.sum())
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """bits [U]. value and lower_bound certify optimality where the allocator can; nominal_bits is what a rule aimed at."""
+
+    bits: Tensor
+    value: float | None = None
+    lower_bound: float | None = None
+    nominal_bits: float | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """(value - lower bound) / |lower bound|: 0 when proven optimal."""
+        if self.value is None or self.lower_bound is None:
+            return None
+        distance = max(self.value - self.lower_bound, 0.0)
+        return distance / abs(self.lower_bound) if self.lower_bound else (0.0 if distance == 0 else float("inf"))
+
+
+@runtime_checkable
+class Allocator(Protocol):
+    """Chooses the bits of every unit.
+
+    Law: every unit gets an allowed choice, and the budget is never exceeded; `Infeasible` is raised where none fits.
+
+        @dataclass(frozen=True)
+        class Cheapest:
+            def allocate(self, problem):
+                first = problem.allowed.int().argmax(1)              # choices ascend
+                return Allocation(torch.tensor(problem.choices)[first])
+    """
+
+    def allocate(self, problem: AllocationProblem) -> Allocation: ...

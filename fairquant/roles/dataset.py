@@ -1,0 +1,135 @@
+"""Role `dataset`: images, labels and a sensitive group for each, split so that nothing leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+IntArray = NDArray[np.int64]
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images by index: uint8 [3, H, W] (normalised and augmented by the engine) or float (taken as it is)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Rows `index` of a uint8 array [N, H, W, 3], in memory or mapped from the cache."""
+
+    array: NDArray[np.uint8]
+    index: IntArray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(np.array(self.array[self.index[index]])).permute(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of the data. labels, groups: int64 [N]; ids name each image in predictions.npz."""
+
+    images: Images
+    labels: IntArray
+    groups: IntArray
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: IntArray) -> Split:
+        return Split(
+            _Chosen(self.images, rows), self.labels[rows], self.groups[rows], tuple(self.ids[row] for row in rows)
+        )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    images: Images
+    rows: IntArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[int(self.rows[index])]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a dataset gives. `fingerprint` is a digest of its content; `notes` what was dropped, with counts."""
+
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    attributes: tuple[str, ...]
+    fingerprint: str
+    calibration: Split | None = None  # None: drawn from train by the engine, see recipe key `calibration`
+    notes: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataContext:
+    """What the engine tells a dataset: the run's seed, the model's image size [pixels], where decoded images go."""
+
+    seed: int
+    image_size: int
+    cache: Path
+    progress: Callable[[str, int], Callable[[int], None]] | None = None  # (what, total) -> advance(n)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A table of images with a sensitive attribute.
+
+    Law: the same options and seed give the same splits; no image (nor lesion, where known) is in two splits.
+
+        @dataclass(frozen=True)
+        class TwoDots:
+            images: int = 600
+
+            def check(self) -> list[str]:
+                return []                      # what is missing on this machine, in words; [] when all is there
+
+            def load(self, context: DataContext) -> Splits:
+                draw = np.random.default_rng(context.seed)
+                labels, groups = draw.integers(0, 2, self.images), draw.integers(0, 2, self.images)
+                array = draw.integers(0, 99, (self.images, context.image_size, context.image_size, 3), np.uint8)
+                array[labels == 1, 4:12, 4:12] += 120
+                return in_thirds(array, labels, groups)   # see fairquant.data.splits
+    """
+
+    def check(self) -> list[str]: ...
+    def load(self, context: DataContext) -> Splits: ...
+
+
+def counts_of(splits: Splits) -> dict[str, Any]:
+    """Images per split, class and group: the `counts` of report.json."""
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {
+        **{name: len(part) for name, part in parts.items()},
+        "groups": {
+            name: {part: int((split.groups == g).sum()) for part, split in parts.items()}
+            for g, name in enumerate(splits.group_names)
+        },
+        "labels": {
+            name: {part: int((split.labels == c).sum()) for part, split in parts.items()}
+            for c, name in enumerate(splits.class_names)
+        },
+        **splits.counts,
+    }

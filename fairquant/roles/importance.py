@@ -1,0 +1,101 @@
+"""Role `importance`: how much each unit of each layer matters to each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+UnitKind = Literal["tensor", "channel"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images [B, 3, H, W] float, labels [B], groups [B] int64, all on the model's device."""
+
+    images: Tensor
+    labels: Tensor
+    groups: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A Conv2d or Linear weight that gets quantized. `names` has more than one entry where modules share it.
+
+    A unit is what has one bit width: an output channel (a row of the weight flattened to [out, n]) or the tensor.
+    """
+
+    names: tuple[str, ...]
+    modules: tuple[nn.Module, ...]
+    unit: UnitKind
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight itself, also while a quantizer is attached."""
+        parametrizations = getattr(self.modules[0], "parametrizations", None)
+        if parametrizations is not None and "weight" in parametrizations:
+            original: Tensor = parametrizations.weight.original
+            return original
+        weight: Tensor = self.modules[0].weight  # type: ignore[assignment]
+        return weight
+
+    @property
+    def rows(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def units(self) -> int:
+        return 1 if self.unit == "tensor" else self.rows
+
+    @property
+    def unit_size(self) -> int:
+        """Weights per unit."""
+        return self.weight.numel() // self.units
+
+    def per_unit(self, rows: Tensor) -> Tensor:
+        """Sums over output channels [..., out] to sums over units [..., U]."""
+        return rows.sum(-1, keepdim=True) if self.unit == "tensor" else rows
+
+
+@dataclass(frozen=True)
+class GroupImportance:
+    """scores: layer name -> [G, U], summed over the weights of each unit.
+
+    relative: the scores contain the weights' own magnitude already (grape, hawq), so that an allocator weighs
+    the relative quantization error with them; otherwise (fisher, gradient) the absolute squared error.
+    """
+
+    scores: Mapping[str, Tensor]
+    group_names: tuple[str, ...]
+    relative: bool = False
+
+    def table(self) -> Tensor:
+        """All layers side by side: [G, total units]."""
+        return torch.cat(list(self.scores.values()), dim=1)
+
+
+@runtime_checkable
+class Importance(Protocol):
+    """Scores every unit for every group.
+
+    Laws: weights, gradients, buffers, mode and random state stay as they were (`fairquant.bits.untouched` sees to
+    it); the scores do not depend on how samples are batched.
+
+        @dataclass(frozen=True)
+        class Magnitude:
+            def measure(self, model, batches, layers, group_names):
+                row = lambda layer: layer.weight.detach().flatten(1).abs().sum(1)
+                scores = {l.name: l.per_unit(row(l)).repeat(len(group_names), 1) for l in layers}
+                return GroupImportance(scores, tuple(group_names))
+    """
+
+    def measure(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
+    ) -> GroupImportance: ...

@@ -1,0 +1,91 @@
+"""Role `metric`: one number, the same per group, and what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """logits [N, C] float32; labels, groups [N] int64; ids name the images."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    group_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        return self.logits.argmax(1).astype(np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> Predictions:
+        ids = tuple(self.ids[row] for row in rows) if self.ids else ()
+        return Predictions(
+            self.logits[rows], self.labels[rows], self.groups[rows], self.group_names, self.class_names, ids
+        )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a metric computes. value [...]; by_group [..., G] or None; skipped [...]: cells without enough support."""
+
+    value: Floats
+    by_group: Floats | None = None
+    skipped: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A metric with its 95 % bootstrap interval; by_group: name -> value; skipped: cells left out for lack of images."""
+
+    value: float
+    low: float
+    high: float
+    by_group: dict[str, float]
+    skipped: int = 0
+    null: float | None = None  # for gaps: the mean value when groups are permuted
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Either a ConfusionMetric or a SampleMetric; `needs` says which. `gap` marks those whose ideal is 0 between groups.
+
+    Laws: the order and the names of groups do not matter; a gap is 0 where all groups have the same predictions.
+    """
+
+    needs: ClassVar[Literal["confusion", "predictions"]]
+    gap: ClassVar[bool]
+
+
+@runtime_checkable
+class ConfusionMetric(Metric, Protocol):
+    """Computed from counts alone: confusion [..., G, C (true), C (predicted)] float64, any number of leading axes.
+
+    The audit draws all bootstrap replicates of that one tensor at once and feeds them to every such metric.
+
+        @dataclass(frozen=True)
+        class Accuracy:
+            needs: ClassVar = "confusion"
+            gap: ClassVar = False
+            def evaluate(self, confusion):
+                right = np.trace(confusion, axis1=-2, axis2=-1)                    # [..., G]
+                images = confusion.sum((-2, -1))
+                return Rates(right.sum(-1) / images.sum(-1), right / images)
+    """
+
+    def evaluate(self, confusion: Floats) -> Rates: ...
+
+
+@runtime_checkable
+class SampleMetric(Metric, Protocol):
+    """Computed from predictions (areas under curves, calibration, comparisons); the audit resamples the images."""
+
+    def evaluate(self, predictions: Predictions) -> Rates: ...

@@ -1,0 +1,98 @@
+"""Role `quantizer`: weights to few bits and back, differentiable in training, exact in storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+def dequantize(codes: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+    """codes [rows, n] (whole numbers, any dtype) -> weights: code * scale + sign(code) * shift.
+
+    The one place where codes become weights: training, packing and loading share it, so they agree bit for bit.
+    """
+    codes = codes.to(scale.dtype)
+    weights = codes * scale[:, None]
+    return weights if shift is None else weights + codes.sign() * shift[:, None]
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """What is stored of one weight [out, ...] flattened to rows [R, n].
+
+    codes: int8 [R, n], |code| <= 2^(b-1)-1, or -1 and +1 where b = 1, 0 where b = 0; bits: int64 [R];
+    scale, shift: float32 [R] (shift None: no dead zone offset).
+    """
+
+    codes: Tensor
+    bits: Tensor
+    scale: Tensor
+    shape: tuple[int, ...]
+    shift: Tensor | None = None
+
+    def decode(self) -> Tensor:
+        """The weights, exactly those of the quantizer's forward."""
+        return dequantize(self.codes, self.scale, self.shift).reshape(self.shape)
+
+
+class WeightQuantizer(nn.Module):
+    """The module attached to a layer's weight with torch.nn.utils.parametrize.
+
+    forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learnt; encode(w) -> what is
+    stored; freeze(bits [U]): from now on exactly these bits. `bit_logits` [U] is the parameter behind learnable bits.
+    """
+
+    bit_logits: nn.Parameter | None = None
+
+    def forward(self, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def bits(self) -> Tensor:
+        raise NotImplementedError
+
+    def encode(self, weight: Tensor) -> QuantizedWeight:
+        raise NotImplementedError
+
+    def freeze(self, bits: Tensor) -> None:
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """Builds a weight quantizer for one weight and its starting bits [U] (U = 1: one width for the whole tensor).
+
+    Law: encode(w).decode() equals forward(w) bit for bit, at every width it allows; |codes| fit the bits.
+
+        class RoundRows(WeightQuantizer):
+            def __init__(self, bits):
+                super().__init__()
+                self.register_buffer("width", bits)
+            def bits(self): return self.width.float()
+            def freeze(self, bits): self.width.copy_(bits)
+            def forward(self, weight): return weight + (self.encode(weight.detach()).decode() - weight).detach()
+            def encode(self, weight): ...
+
+        @dataclass(frozen=True)
+        class Round:
+            def build(self, weight, bits, choices): return RoundRows(bits)
+    """
+
+    def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer: ...
+
+
+def rows_of(weight: Tensor) -> Tensor:
+    """[out, ...] -> [out, n]."""
+    return weight.reshape(weight.shape[0], -1)
+
+
+def row_bits(bits: Tensor, rows: int) -> Tensor:
+    """Bits of units [U] -> bits of output channels [rows]."""
+    return bits.expand(rows) if bits.numel() == 1 else bits
+
+
+def largest_code(bits: Tensor) -> Tensor:
+    """2^(b-1) - 1, and 0 for b = 0 (pruned) and b = 1 (signs, handled apart)."""
+    return torch.where(bits >= 2, 2.0 ** (bits - 1) - 1, torch.zeros_like(bits, dtype=torch.float32))

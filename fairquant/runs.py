@@ -1,0 +1,148 @@
+"""A run and its folder: one recipe, one seed; its log, its stages, its listeners; finished, resumable or busy."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from fairquant.recipe.schema import Recipe
+from fairquant.registry import Plugins
+
+
+class Display(Protocol):
+    """Where progress is shown. bar(what, total) returns advance(done steps)."""
+
+    def bar(self, what: str, total: int) -> Callable[[int], None]: ...
+    def say(self, text: str) -> None: ...
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def bar(self, what: str, total: int) -> Callable[[int], None]:
+        return lambda steps: None
+
+    def say(self, text: str) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What listeners are told of a run."""
+
+    recipe: Recipe
+    folder: Path
+    name: str
+
+
+def run_folder(recipe: Recipe, runs: Path) -> Path:
+    """runs/<recipe>/<method>-seed<k>-<hash>, the hash of everything that can change the result."""
+    demo = "-demo" if recipe.demo else ""
+    return runs / f"{recipe.name}{demo}" / f"{recipe.method}-seed{recipe.seed}-{recipe.digest()}"
+
+
+def finished_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a finished run, or None."""
+    try:
+        report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        return report
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run: what the pipeline writes to and reports through."""
+
+    recipe: Recipe
+    folder: Path
+    runs: Path
+    plugins: Plugins
+    display: Display = field(default_factory=Quiet)
+    timings: dict[str, float] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def info(self) -> RunInfo:
+        return RunInfo(self.recipe, self.folder, self.folder.name)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; its start and end go to the log."""
+        self.log(f"{name}: started")
+        start = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - start
+        self.log(f"{name}: {self.timings[name]:.1f} s")
+
+    def log(self, text: str) -> None:
+        _logger(self.folder).info(text)
+
+    def say(self, text: str) -> None:
+        """To the log, the screen and the report's notes."""
+        self.log(text)
+        self.display.say(text)
+        if text not in self.messages:
+            self.messages.append(text)
+
+    def steps(self, what: str) -> Callable[[int, int], None]:
+        """A callback (done, total) that moves a progress bar."""
+        state: dict[str, Any] = {"bar": None, "done": 0}
+
+        def on_step(done: int, total: int) -> None:
+            if state["bar"] is None:
+                state["bar"] = self.display.bar(what, total)
+            state["bar"](done - state["done"])
+            state["done"] = done
+
+        return on_step
+
+    def epoch(self, stage: str, epoch: int, values: Mapping[str, float]) -> None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.log(f"{stage} epoch {epoch}: {shown}")
+        self.notify("fairquant_epoch_finished", stage=stage, epoch=epoch, values=values)
+
+    def notify(self, event: str, **values: Any) -> None:
+        """Tell the listeners; one that fails costs a warning."""
+        for warning in self.plugins.notify(event, run=self.info, **values):
+            self.log(f"warning: {warning}")
+            self.display.say(f"warning: {warning}")
+
+
+def _logger(folder: Path) -> logging.Logger:
+    return logging.getLogger(f"fairquant.run.{folder.name}")
+
+
+@contextmanager
+def log_file(folder: Path) -> Iterator[None]:
+    """log.txt of the folder, appended to."""
+    logger = _logger(folder)
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def versions(plugins: Plugins) -> dict[str, str]:
+    """Of everything that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in ("fairquant", "torch", "torchvision", "timm", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "?"
+    return found | plugins.versions()

@@ -1,0 +1,1 @@
+"""Training: one loop for the baseline and for the quantized model, deterministic and resumable at any step."""

@@ -1,0 +1,40 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from fairquant.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: cuda, else mps, else cpu. UserError for one that this machine lacks."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if not available[name]:
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise UserError(f"train.device: this machine has no {name!r}. Available: {there}; 'auto' takes the best")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """bf16 for the forward pass where asked for; weights, losses and evaluation stay in fp32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def make_deterministic() -> None:
+    """Same seed, same result; operations without a deterministic form warn instead of failing."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def default_workers(device: torch.device) -> int:
+    """Loader processes: none on a CPU, where they would compete with the step."""
+    import os
+
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0

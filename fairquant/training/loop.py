@@ -1,0 +1,280 @@
+"""The training loop: cross-entropy plus penalties, over weights and, where they are learnt, bits.
+
+Every step draws its random numbers from (seed, epoch, step) alone; a checkpoint holds model, optimizer, penalties'
+memory and place, so that a training killed at any moment goes on to the same result.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairquant.bits.attach import Attachment
+from fairquant.data.loading import TrainingBatches
+from fairquant.data.transforms import Normalization
+from fairquant.errors import TrainingDiverged
+from fairquant.recipe.schema import Component, TrainSettings
+from fairquant.roles import Split, Step
+from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
+from fairquant.training.devices import autocast, default_workers
+from fairquant.training.predict import predict
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress."""
+
+    model: nn.Module
+    train: Split
+    validation: Split
+    names: tuple[tuple[str, ...], tuple[str, ...]]
+    normalize: Normalization
+    device: torch.device
+    seed: int
+    checkpoint: Path | None
+    attachment: Attachment | None = None
+    regularizers: Sequence[Component] = ()
+    on_step: Callable[[int, int], None] = lambda done, total: None
+    on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
+
+
+def train(trainer: Trainer, settings: TrainSettings) -> list[Values]:
+    """Train for the settings' epochs, going on from the checkpoint if there is one. Returns each epoch's values.
+
+    With early stopping the model ends at its best epoch; learnt bits are settled within the budget on the way.
+    Raises TrainingDiverged where the loss is no longer finite.
+    """
+    return _Training(trainer, settings).run()
+
+
+class _Training:
+    """One training's moving parts."""
+
+    def __init__(self, trainer: Trainer, settings: TrainSettings) -> None:
+        self.of, self.settings = trainer, settings
+        workers = default_workers(trainer.device) if settings.workers is None else settings.workers
+        self.batches = TrainingBatches(trainer.train, settings.batch_size, settings.augment, trainer.seed, workers)
+        self.memories = nn.ModuleDict()
+        for component in trainer.regularizers:
+            if hasattr(component.value, "memory"):
+                self.memories[component.name] = component.value.memory().to(trainer.device)
+        self.optimizer = make_optimizer(trainer.model, settings)
+        self.class_weights = _class_weights(trainer.train, len(trainer.names[1]), settings).to(trainer.device)
+        self.history: list[Values] = []
+        self.best: tuple[float, int] = (-math.inf, -1)
+        self.best_state: dict[str, Tensor] | None = None
+        self.epoch, self.step, self.sums = 0, 0, torch.zeros(3, dtype=torch.float64)
+        self.settled = trainer.attachment is None or not trainer.attachment.learns_bits
+        self.saved_at = time.monotonic()
+
+    @property
+    def total_steps(self) -> int:
+        return self.settings.epochs * len(self.batches)
+
+    def run(self) -> list[Values]:
+        self._resume()
+        self._maybe_settle()
+        while self.epoch < self.settings.epochs and not self._out_of_patience():
+            self._run_epoch()
+        if self.best_state is not None and self.settings.early_stopping is not None:
+            self.of.model.load_state_dict(self.best_state)
+        return self.history
+
+    def _run_epoch(self) -> None:
+        self.of.model.train()
+        for raw in self.batches.epoch(self.epoch, skip=self.step):
+            torch.manual_seed(_mix(self.of.seed, self.epoch, self.step))
+            images = self.of.normalize(raw.images.to(self.of.device, non_blocking=True))
+            labels, groups = raw.labels.to(self.of.device), raw.groups.to(self.of.device)
+            self._set_rates(self.epoch * len(self.batches) + self.step)
+            self._one_step(images, labels, groups)
+            self.step += 1
+            self.of.on_step(self.epoch * len(self.batches) + self.step, self.total_steps)
+            if time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
+                self._save()
+        values = self._measure()
+        self.history.append(values)
+        self._remember_best(values)
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, torch.zeros(3, dtype=torch.float64)
+        self._maybe_settle()
+        self._save()
+        self.of.on_epoch(self.epoch, values)
+
+    def _one_step(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
+        settings = self.settings
+        with autocast(self.of.device, settings.precision):
+            logits = self.of.model(images)
+        logits = logits.float()
+        losses = F.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=settings.label_smoothing, reduction="none"
+        )
+        task = losses.mean()
+        state = self.of.attachment.bit_state() if self.of.attachment is not None and not self.settled else None
+        penalty = task.new_zeros(())
+        for component in self.of.regularizers:
+            memory = self.memories[component.name] if component.name in self.memories else None
+            penalty = penalty + component.value.penalty(
+                Step(losses, logits, labels, groups, len(self.of.names[0]), state, memory)
+            )
+        loss = task + penalty
+        if not bool(torch.isfinite(loss)):
+            kept = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if self.of.checkpoint else ""
+            raise TrainingDiverged(
+                f"the loss is {float(loss)} in epoch {self.epoch + 1}, step {self.step + 1}.{kept} "
+                "Lower the learning_rate, set clip_norm, or use precision: fp32"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(_clipped(self.of.model), settings.clip_norm)
+        self.optimizer.step()
+        right = (logits.detach().argmax(1) == labels).double().mean()
+        self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
+
+    def _measure(self) -> Values:
+        """Losses of the epoch and validation metrics."""
+        mean = (self.sums / max(self.step, 1)).tolist()
+        values = {"loss": mean[0], "penalty": mean[1], "train-accuracy": mean[2]}
+        if len(self.of.validation):
+            values |= validation_values(
+                predict(self.of.model, self.of.validation, self.of.names, self.of.normalize, self.of.device)
+            )
+        if self.of.attachment is not None:
+            values["average-bits"] = self.of.attachment.average()
+        return values
+
+    def _remember_best(self, values: Values) -> None:
+        stopping = self.settings.early_stopping
+        if stopping is None or not self.settled:
+            return
+        score = values.get(stopping.metric, math.nan)
+        if score > self.best[0]:
+            self.best = (score, self.epoch)
+            self.best_state = {name: value.detach().clone() for name, value in self.of.model.state_dict().items()}
+
+    def _out_of_patience(self) -> bool:
+        stopping = self.settings.early_stopping
+        return stopping is not None and self.best[1] >= 0 and self.epoch - 1 - self.best[1] >= stopping.patience
+
+    def _maybe_settle(self) -> None:
+        if not self.settled and self.epoch >= math.ceil(self.settings.settle_after * self.settings.epochs):
+            assert self.of.attachment is not None
+            self.of.attachment.settle()
+            self.settled = True
+
+    def _set_rates(self, step: int) -> None:
+        factor = rate_factor(self.settings, step, len(self.batches))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["start"] * factor
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.of.checkpoint is None:
+            return
+        save_checkpoint(
+            self.of.checkpoint,
+            {
+                "model": self.of.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "memories": self.memories.state_dict(), "history": self.history, "best": list(self.best),
+                "best_state": self.best_state, "epoch": self.epoch, "step": self.step, "sums": self.sums,
+                "settled": self.settled,
+            },
+        )  # fmt: skip
+
+    def _resume(self) -> None:
+        saved = load_checkpoint(self.of.checkpoint, self.of.device) if self.of.checkpoint is not None else None
+        if saved is None:
+            return
+        self.of.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.memories.load_state_dict(saved["memories"])
+        self.history, self.best, self.best_state = saved["history"], tuple(saved["best"]), saved["best_state"]
+        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"].cpu()
+        if saved["settled"] and not self.settled and self.of.attachment is not None:
+            self.of.attachment.settle()  # restored bits are whole already: settling again only freezes them
+        self.settled = saved["settled"]
+
+
+def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Weights with decay; norms, biases and scales without; bit and dead-zone logits without and at their own rate."""
+    groups: dict[str, list[nn.Parameter]] = {"weights": [], "plain": [], "bits": []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if is_quantizers(name) and name.endswith("_logits"):
+            kind = "bits"
+        else:
+            kind = "weights" if parameter.ndim > 1 else "plain"
+        groups[kind].append(parameter)
+    rate = settings.learning_rate
+    parts: list[dict[str, Any]] = [
+        {"params": groups["weights"], "start": rate, "lr": rate, "weight_decay": settings.weight_decay},
+        {"params": groups["plain"], "start": rate, "lr": rate, "weight_decay": 0.0},
+    ]
+    if groups["bits"]:
+        own = rate * settings.bit_learning_rate_scale
+        parts.append({"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0})
+    parts = [part for part in parts if part["params"]]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=rate, momentum=settings.momentum)
+    return torch.optim.AdamW(parts, lr=rate)
+
+
+def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:
+    """The schedule's factor on the learning rate at a step counted from the training's start."""
+    warmup = settings.warmup_epochs * per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if settings.schedule == "step":
+        return float(settings.step_factor ** ((step // per_epoch) // settings.step_epochs))
+    if settings.schedule == "cosine":
+        share = (step - warmup) / max(settings.epochs * per_epoch - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    return 1.0
+
+
+def validation_values(predictions: Any) -> Mapping[str, float]:  # noqa: ANN401
+    """Accuracies on validation, in the plain form that early stopping and progress need."""
+    right = predictions.predicted == predictions.labels
+    groups = [right[predictions.groups == g].mean() for g in np.unique(predictions.groups)]
+    classes = [right[predictions.labels == c].mean() for c in np.unique(predictions.labels)]
+    return {
+        "accuracy": float(right.mean()),
+        "balanced-accuracy": float(np.mean(classes)),
+        "worst-group-accuracy": float(min(groups)),
+        "group-mean-accuracy": float(np.mean(groups)),
+    }
+
+
+def _class_weights(train: Split, classes: int, settings: TrainSettings) -> Tensor:
+    """Inverse class frequency with mean 1 over images, or ones."""
+    if not settings.class_balanced:
+        return torch.ones(classes)
+    counts = torch.bincount(torch.from_numpy(train.labels), minlength=classes).float()
+    weights = torch.where(counts > 0, counts.sum() / counts.clamp_min(1), torch.zeros(classes))
+    return weights / (weights * counts).sum() * counts.sum()
+
+
+def is_quantizers(name: str) -> bool:
+    """Whether a parameter belongs to a quantizer (the weight under it, `original`, does not)."""
+    return ".parametrizations." in f".{name}" and not name.endswith(".original")
+
+
+def _clipped(model: nn.Module) -> list[nn.Parameter]:
+    """Weights are clipped together; quantizer parameters have their own scale and are not."""
+    return [p for name, p in model.named_parameters() if p.grad is not None and not is_quantizers(name)]
+
+
+def _mix(seed: int, epoch: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))

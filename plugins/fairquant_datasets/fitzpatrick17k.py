@@ -1,0 +1,90 @@
+"""Fitzpatrick17k: clinical photographs of skin conditions by Fitzpatrick skin type (Groh et al., CVPRW 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fairquant.errors import UserError
+from fairquant.roles.dataset import DataContext, Splits
+from fairquant_datasets.tables import Row, Sample, build_splits, read_csv
+
+LABEL_COLUMNS = {114: "label", 9: "nine_partition_label", 3: "three_partition_label"}
+
+
+@dataclass(frozen=True)
+class Fitzpatrick17k:
+    """fitzpatrick17k.csv and images/<md5hash>.jpg under `root`.
+
+    labels: 114 conditions, or 9 or 3 partitions of them. groups: "binary" (types 1-3 / 4-6) or "six". Type -1 and rows
+    that quality control marks "3 Wrongly labelled" are dropped and counted. The official table has `fitzpatrick_scale`;
+    an older edition calls it `fitzpatrick` and comes with train_score.csv and all_val.csv.
+    split: "random" (60/20/20, stratified, split_seed; null: the run's seed) or "files": all_val.csv is the test set,
+    a fifth of train_score.csv the validation set, so that test images choose nothing.
+    """
+
+    root: str = "data/fitzpatrick17k"
+    labels: Literal[114, 9, 3] = 114
+    groups: Literal["binary", "six"] = "binary"
+    split: Literal["random", "files"] = "random"
+    split_seed: int | None = 42
+    max_bad_images: int = 20
+
+    def check(self) -> list[str]:
+        root = Path(self.root)
+        needed = ["fitzpatrick17k.csv", "images"]
+        needed += ["train_score.csv", "all_val.csv"] if self.split == "files" else []
+        missing = [name for name in needed if not (root / name).exists()]
+        if not missing:
+            return []
+        return [
+            f"dataset.root: {self.root!r} lacks {', '.join(missing)}. Get fitzpatrick17k.csv from its authors' repository "
+            "(mattgroh/fitzpatrick17k) and the images it lists as images/<md5hash>.jpg, or set dataset.root=FOLDER. "
+            "To try everything without them, add --demo"
+        ]
+
+    def load(self, context: DataContext) -> Splits:
+        root = Path(self.root)
+        column = LABEL_COLUMNS[self.labels]
+        rows = read_csv(root / "fitzpatrick17k.csv", ["md5hash", column])
+        scale = next((name for name in ("fitzpatrick_scale", "fitzpatrick") if rows and name in rows[0]), None)
+        if scale is None:
+            raise UserError(f"{root / 'fitzpatrick17k.csv'}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')")
+        images = {file.stem: file for file in (root / "images").iterdir()}  # one listing, not 16,577 look-ups
+        parts = self._given_parts(root) if self.split == "files" else {}
+        wrong = [row for row in rows if row.get("qc", "").startswith("3")]
+        samples = []
+        for row in rows:
+            if row.get("qc", "").startswith("3") or (parts and row["md5hash"] not in parts):
+                continue
+            file = images.get(row["md5hash"], root / "images" / f"{row['md5hash']}.jpg")
+            samples.append(
+                Sample(file, row["md5hash"], row[column], (self._group(row, scale),), part=parts.get(row["md5hash"], ""))
+            )
+        notes = [f"{len(wrong)} row(s) dropped: marked as wrongly labelled"] if wrong else []
+        counts = {"dropped_wrongly_labelled": len(wrong)} if wrong else {}
+        return build_splits(
+            samples, ["skin type"], context, split_seed=context.seed if self.split_seed is None else self.split_seed,
+            max_bad=self.max_bad_images, notes=notes, counts=counts,
+        )  # fmt: skip
+
+    def _group(self, row: Row, scale: str) -> str:
+        try:
+            kind = int(float(row[scale]))
+        except ValueError:
+            return ""
+        if not 1 <= kind <= 6:
+            return ""
+        if self.groups == "six":
+            return f"type {kind}"
+        return "types 1-3" if kind <= 3 else "types 4-6"
+
+    def _given_parts(self, root: Path) -> dict[str, str]:
+        """md5hash to part; every fifth training row by order of its hash is validation."""
+        train = sorted({row["md5hash"] for row in read_csv(root / "train_score.csv", ["md5hash"])})
+        test = {row["md5hash"] for row in read_csv(root / "all_val.csv", ["md5hash"])}
+        if both := test & set(train):
+            raise UserError(f"{root}: {len(both)} image(s) are in both train_score.csv and all_val.csv, first {min(both)}")
+        parts = {name: "validation" if number % 5 == 4 else "train" for number, name in enumerate(train)}
+        return {**parts, **dict.fromkeys(test, "test")}

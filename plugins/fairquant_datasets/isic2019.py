@@ -1,0 +1,87 @@
+"""ISIC 2019: dermoscopic images of skin lesions, with sex and age (ISIC 2019 challenge; HAM10000, BCN20000, MSK)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fairquant.errors import UserError
+from fairquant.roles.dataset import DataContext, Splits
+from fairquant_datasets.tables import Sample, build_splits, read_csv
+
+Attribute = Literal["sex", "age", "sex-age"]
+
+FOLDER = "ISIC_2019_Training_Input"
+LABELS = "ISIC_2019_Training_GroundTruth.csv"
+METADATA = "ISIC_2019_Training_Metadata.csv"
+
+
+@dataclass(frozen=True)
+class Isic2019:
+    """The official layout under `root`: the folder of images, GroundTruth.csv (one-hot) and Metadata.csv.
+
+    attribute: sex, age (under `age_edge` years / from it on), or sex-age, their intersection. Images with an unknown
+    value are dropped and counted. Split 60/20/20 by lesion_id (an image without one stands for itself), stratified,
+    with split_seed (null: the run's seed). Classes without images (UNK) are left out.
+    """
+
+    root: str = "data/isic2019"
+    attribute: Attribute = "sex"
+    age_edge: int = 60
+    split_seed: int | None = 42
+    max_bad_images: int = 20
+
+    def check(self) -> list[str]:
+        root = Path(self.root)
+        missing = [name for name in (FOLDER, LABELS, METADATA) if not (root / name).exists()]
+        if not missing:
+            return []
+        return [
+            f"dataset.root: {self.root!r} lacks {', '.join(missing)}. Get the training input, ground truth and metadata "
+            "of the ISIC 2019 challenge (search for 'ISIC Challenge datasets 2019'), unpack them there, or set "
+            "dataset.root=FOLDER. To try everything without them, add --demo"
+        ]
+
+    def load(self, context: DataContext) -> Splits:
+        root = Path(self.root)
+        truth = read_csv(root / LABELS, ["image"])
+        about = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
+        classes = [column for column in (truth[0] if truth else {}) if column != "image"]
+        attributes = {"sex": ("sex",), "age": ("age",), "sex-age": ("sex", "age")}[self.attribute]
+        samples, without_label = [], 0
+        for row in truth:
+            marked = [name for name in classes if row[name] and float(row[name]) > 0.5]
+            if len(marked) != 1:
+                without_label += 1
+                continue
+            facts = about.get(row["image"], {})
+            values = tuple(self._value(name, facts) for name in attributes)
+            key = facts.get("lesion_id", "") or f"image {row['image']}"
+            samples.append(Sample(self._file(root, row["image"]), row["image"], marked[0], values, key))
+        if not samples:
+            raise UserError(f"{root / LABELS}: no row has exactly one class marked")
+        notes = [f"{without_label} row(s) without exactly one class dropped"] if without_label else []
+        edge = self.age_edge
+        order = [f"under {edge}", f"{edge} and over"] if self.attribute == "age" else None
+        return build_splits(
+            samples, attributes, context, split_seed=context.seed if self.split_seed is None else self.split_seed,
+            max_bad=self.max_bad_images, notes=notes, counts={}, classes=classes, group_order=order,
+        )  # fmt: skip
+
+    def _value(self, attribute: str, facts: dict[str, str]) -> str:
+        if attribute == "sex":
+            sex = facts.get("sex", "").lower()
+            return sex if sex in ("female", "male") else ""
+        try:
+            age = float(facts.get("age_approx", ""))
+        except ValueError:
+            return ""
+        return f"under {self.age_edge}" if age < self.age_edge else f"{self.age_edge} and over"
+
+    @staticmethod
+    def _file(root: Path, image: str) -> Path:
+        """The official archive names downsampled images ..._downsampled.jpg."""
+        plain = root / FOLDER / f"{image}.jpg"
+        other = root / FOLDER / f"{image}_downsampled.jpg"
+        return plain if plain.exists() or not other.exists() else other

@@ -1,0 +1,94 @@
+"""Accuracies: over images, over classes, of the worst group, and the gap. confusion [..., G, C true, C predicted]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairquant.roles import Rates
+
+Floats = NDArray[np.float64]
+Needs = Literal["confusion", "predictions"]
+
+
+def group_accuracy(confusion: Floats) -> Floats:
+    """Right images / images of each group [..., G]; NaN for a group without images."""
+    right = np.trace(confusion, axis1=-2, axis2=-1)
+    images = confusion.sum((-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy: Floats = right / images
+    return accuracy
+
+
+def nan_spread(values: Floats) -> Floats:
+    """max - min over the last axis, NaN entries left out."""
+    with np.errstate(invalid="ignore"):
+        spread: Floats = np.nanmax(values, -1, initial=-np.inf) - np.nanmin(values, -1, initial=np.inf)
+    return np.where(np.isfinite(spread), spread, np.nan)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of images that are right, over all images (not the mean over groups)."""
+
+    needs: ClassVar[Needs] = "confusion"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        right = np.trace(confusion, axis1=-2, axis2=-1).sum(-1)
+        return Rates(right / confusion.sum((-3, -2, -1)), group_accuracy(confusion))
+
+
+@dataclass(frozen=True)
+class BalancedAccuracy:
+    """Mean recall over the classes that occur."""
+
+    needs: ClassVar[Needs] = "confusion"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        return Rates(_mean_recall(confusion.sum(-3)), _mean_recall(confusion))
+
+
+def _mean_recall(table: Floats) -> Floats:
+    truth = table.sum(-1)
+    hits = np.diagonal(table, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = np.where(truth > 0, hits / truth, 0.0)
+        mean: Floats = recall.sum(-1) / (truth > 0).sum(-1)
+    return mean
+
+
+@dataclass(frozen=True)
+class WorstGroupAccuracy:
+    """The lowest group accuracy. Groups with fewer than min_support images are left out and counted as skipped."""
+
+    min_support: int = 1
+    needs: ClassVar[Needs] = "confusion"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        accuracy, skipped = _supported(confusion, self.min_support)
+        worst = np.nanmin(accuracy, -1, initial=np.inf)
+        return Rates(np.where(np.isfinite(worst), worst, np.nan), group_accuracy(confusion), skipped)
+
+
+@dataclass(frozen=True)
+class AccuracyGap:
+    """Best minus worst group accuracy. Groups with fewer than min_support images are left out."""
+
+    min_support: int = 1
+    needs: ClassVar[Needs] = "confusion"
+    gap: ClassVar[bool] = True
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        accuracy, skipped = _supported(confusion, self.min_support)
+        return Rates(nan_spread(accuracy), group_accuracy(confusion), skipped)
+
+
+def _supported(confusion: Floats, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
+    small = confusion.sum((-2, -1)) < max(min_support, 1)
+    return np.where(small, np.nan, group_accuracy(confusion)), small.sum(-1)

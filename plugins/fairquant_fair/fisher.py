@@ -1,0 +1,123 @@
+"""Per-sample Fisher importance without ever forming a per-sample gradient where that is the dearer way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairquant.bits import untouched
+from fairquant.roles import Batch, GroupImportance, Layer
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """I_g(u) = mean over images i of g of sum over the unit's weights of (dl_i/dW)^2, the empirical Fisher diagonal.
+
+    One forward pass and one backward pass to the layers' outputs serve all groups: with a_i [n, T] the inputs that a
+    layer saw for image i (T positions) and d_i [out, T] the loss's derivative at its outputs, the gradient is
+    d_i a_i^T, and the squared norm of its row o is d_i[o] (a_i^T a_i) d_i[o]^T; per layer the cheaper form is taken.
+    Modules that share a weight, and modules called more than once, count as one weight with more positions.
+    """
+
+    def measure(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
+    ) -> GroupImportance:
+        groups = len(group_names)
+        totals = {layer.name: layer.weight.new_zeros((groups, layer.rows)) for layer in layers}
+        seen = torch.zeros(groups)
+        with untouched(model):
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+            for batch in batches:
+                for layer, norms in zip(layers, _row_norms(model, batch, layers), strict=True):
+                    totals[layer.name].index_add_(0, batch.groups, norms)
+                seen += torch.bincount(batch.groups.cpu(), minlength=groups)
+        count = seen.clamp_min(1)[:, None]
+        scores = {
+            layer.name: layer.per_unit(totals[layer.name] / count.to(totals[layer.name].device)) for layer in layers
+        }
+        return GroupImportance(scores, group_names)
+
+
+def _row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list[Tensor]:
+    """Squared norm of each image's gradient, per output channel: [B, out] for each layer."""
+    calls: list[list[tuple[nn.Module, Tensor, Tensor]]] = [[] for _ in layers]
+    hooks = [
+        module.register_forward_hook(_recorder(found))
+        for layer, found in zip(layers, calls, strict=True)
+        for module in layer.modules
+    ]
+    try:
+        images = batch.images.detach().requires_grad_(True)
+        loss = F.cross_entropy(model(images), batch.labels, reduction="sum")
+    finally:
+        for hook in hooks:
+            hook.remove()
+    outputs = [output for found in calls for _, _, output in found]
+    derivatives = iter(torch.autograd.grad(loss, outputs, allow_unused=True))
+    size = len(batch.labels)
+    norms = []
+    with torch.no_grad():
+        for layer, found in zip(layers, calls, strict=True):
+            parts = [
+                _positions(module, seen, derivative, size)
+                for module, seen, output in found
+                if (derivative := next(derivatives)) is not None
+            ]
+            if not parts:  # a layer that this model never calls
+                norms.append(layer.weight.new_zeros((size, layer.rows)))
+                continue
+            inputs = torch.cat([a for a, _ in parts], -1) if len(parts) > 1 else parts[0][0]
+            slopes = torch.cat([d for _, d in parts], -1) if len(parts) > 1 else parts[0][1]
+            norms.append(_squared_rows(inputs, slopes))
+    return norms
+
+
+def _recorder(found: list[tuple[nn.Module, Tensor, Tensor]]):  # type: ignore[no-untyped-def]
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append((module, inputs[0].detach(), output))
+
+    return record
+
+
+def _positions(module: nn.Module, seen: Tensor, derivative: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """Inputs [B, groups, n, T] and output derivatives [B, groups, out/groups, T] of one call."""
+    if isinstance(module, nn.Conv2d):
+        padding = module._reversed_padding_repeated_twice
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        if any(padding):
+            seen = F.pad(seen, padding, mode=mode)
+        kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
+        columns = F.unfold(seen, kernel, dilation=dilation, stride=stride)  # type: ignore[arg-type]
+        groups = module.groups
+        return columns.view(batch, groups, -1, columns.shape[-1]), derivative.reshape(batch, groups, -1, columns.shape[-1])
+    # a Linear sees [B, ..., n]; where the leading axis is not the batch (sequence first), the batch is the second
+    if seen.dim() > 2 and seen.shape[0] != batch and seen.shape[1] == batch:
+        seen, derivative = seen.transpose(0, 1), derivative.transpose(0, 1)
+    inputs = seen.reshape(batch, 1, -1, seen.shape[-1]).transpose(2, 3)
+    return inputs, derivative.reshape(batch, 1, -1, derivative.shape[-1]).transpose(2, 3)
+
+
+def _squared_rows(inputs: Tensor, slopes: Tensor) -> Tensor:
+    """inputs [B, g, n, T], slopes [B, g, m, T] -> [B, g*m]: squared row norms of slopes @ inputs^T."""
+    batch, groups, columns, positions = inputs.shape
+    rows = slopes.shape[2]
+    if positions == 1:
+        squared = slopes.square().squeeze(-1) * inputs.square().sum((2, 3))[..., None]
+    elif positions * (columns + rows) < columns * rows:
+        gram = inputs.transpose(2, 3) @ inputs
+        squared = ((slopes @ gram) * slopes).sum(-1)
+    else:
+        # in stretches of images, so that the gradients stay in cache
+        step = max(1, (1 << 19) // max(groups * rows * columns, 1))
+        squared = torch.cat(
+            [
+                (slopes[i : i + step] @ inputs[i : i + step].transpose(2, 3)).square_().sum(-1)
+                for i in range(0, batch, step)
+            ]
+        )
+    return squared.reshape(batch, groups * rows)

@@ -1,0 +1,169 @@
+"""Gaps of one-vs-rest rates between groups, under the three conventions in use (reference 3).
+
+valid (ours): a cell (group, class) counts only where at least min_support images stand behind its rate; gaps are
+max - min over the groups that count, averaged over the classes where at least two do; `skipped` counts cells left out.
+fairprune (FairPrune, FairQuantize): two groups, a class absent from a group has rate 0.
+fairquant (its official code): max - min over groups, a class absent from any group has gap 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairquant.roles import Rates
+from fairquant_fair.accuracy import Floats, Needs, nan_spread
+
+Convention = Literal["valid", "fairprune", "fairquant"]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One-vs-rest rates [..., G, C] and the images behind each [..., G, C]."""
+
+    rate: Floats
+    support: Floats
+
+
+def true_positive(confusion: Floats) -> Cells:
+    support = confusion.sum(-1)
+    return Cells(_ratio(np.diagonal(confusion, axis1=-2, axis2=-1), support), support)
+
+
+def false_positive(confusion: Floats) -> Cells:
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support = confusion.sum((-2, -1))[..., None] - confusion.sum(-1)
+    return Cells(_ratio(confusion.sum(-2) - hits, support), support)
+
+
+def true_negative(confusion: Floats) -> Cells:
+    wrong = false_positive(confusion)
+    return Cells(1 - wrong.rate, wrong.support)
+
+
+def prediction_rate(confusion: Floats) -> Cells:
+    support = np.broadcast_to(confusion.sum((-2, -1))[..., None], confusion.shape[:-1])
+    return Cells(_ratio(confusion.sum(-2), support), support)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio: Floats = part / whole
+    return ratio
+
+
+def class_gaps(cells: Cells, convention: Convention, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Gap of each class [..., C] (NaN: does not count) and the number of cells skipped [...]."""
+    if convention == "fairquant":
+        absent = (cells.support == 0).any(-2)
+        with np.errstate(invalid="ignore"):
+            gaps = cells.rate.max(-2) - cells.rate.min(-2)
+        return np.where(absent, 0.0, gaps), np.zeros(gaps.shape[:-1], np.int64)
+    if convention == "fairprune":
+        rate = np.where(cells.support == 0, 0.0, cells.rate)
+        return np.abs(rate[..., 0, :] - rate[..., 1, :]), np.zeros(rate.shape[:-2], np.int64)
+    small = cells.support < max(min_support, 1)
+    rate = np.where(small, np.nan, cells.rate)
+    gaps = nan_spread(np.moveaxis(rate, -2, -1))
+    gaps = np.where((~small).sum(-2) >= 2, gaps, np.nan)
+    return gaps, small.sum((-2, -1))
+
+
+def mean_gap(gaps: Floats) -> Floats:
+    """Mean over the classes that count; NaN where none does."""
+    counted = np.isfinite(gaps)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Floats = np.where(counted, gaps, 0.0).sum(-1) / counted.sum(-1)
+    return mean
+
+
+def mean_rate(cells: Cells, min_support: int) -> Floats:
+    """A group's own rate: the mean over classes with enough support [..., G]."""
+    return mean_gap(np.where(cells.support >= max(min_support, 1), cells.rate, np.nan))
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """What the five metrics share: convention, and min_support (images behind a rate; convention valid only)."""
+
+    convention: Convention = "valid"
+    min_support: int = 10
+    needs: ClassVar[Needs] = "confusion"
+    gap: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.min_support < 1:
+            raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
+
+    def _rates(self, cells: Cells, confusion: Floats) -> Rates:
+        if self.convention == "fairprune" and confusion.shape[-3] != 2:
+            return _undefined(confusion)
+        gaps, skipped = class_gaps(cells, self.convention, self.min_support)
+        return Rates(mean_gap(gaps), mean_rate(cells, self.min_support), skipped)
+
+
+def _undefined(confusion: Floats) -> Rates:
+    """fairprune speaks of two groups only: with any other number there is no value, and every cell is skipped."""
+    shape = confusion.shape[:-3]
+    cells = confusion.shape[-3] * confusion.shape[-2]
+    return Rates(
+        np.full(shape, np.nan), np.full(confusion.shape[:-2], np.nan), np.full(shape, cells, np.int64)
+    )
+
+
+@dataclass(frozen=True)
+class EqualOpportunity0(_Gap):
+    """EOpp0: mean over classes of the gap of true negative rates."""
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        return self._rates(true_negative(confusion), confusion)
+
+
+@dataclass(frozen=True)
+class EqualOpportunity1(_Gap):
+    """EOpp1: mean over classes of the gap of true positive rates (recall)."""
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        return self._rates(true_positive(confusion), confusion)
+
+
+@dataclass(frozen=True)
+class PredictiveEquality(_Gap):
+    """Mean over classes of the gap of false positive rates."""
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        return self._rates(false_positive(confusion), confusion)
+
+
+@dataclass(frozen=True)
+class DemographicParity(_Gap):
+    """Mean over classes of the gap of prediction rates P(predicted = c | group)."""
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        return self._rates(prediction_rate(confusion), confusion)
+
+
+@dataclass(frozen=True)
+class EqualizedOdds(_Gap):
+    """EOdd. valid: mean over classes of the larger of the TPR and FPR gaps (as fairlearn, binary); fairprune:
+    mean_c |dTPR + dFPR| / 2; fairquant: mean_c (TPR gap + FPR gap)."""
+
+    def evaluate(self, confusion: Floats) -> Rates:
+        hits, alarms = true_positive(confusion), false_positive(confusion)
+        by_group = (mean_rate(hits, self.min_support) + 1 - mean_rate(alarms, self.min_support)) / 2
+        if self.convention == "fairprune":
+            if confusion.shape[-3] != 2:
+                return _undefined(confusion)
+            rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in (hits, alarms)]
+            signed = sum(rate[..., 0, :] - rate[..., 1, :] for rate in rates)
+            value: Floats = np.abs(signed).mean(-1) / 2
+            return Rates(value, by_group, np.zeros(value.shape, np.int64))
+        first, skipped_hits = class_gaps(hits, self.convention, self.min_support)
+        second, skipped_alarms = class_gaps(alarms, self.convention, self.min_support)
+        both = first + second if self.convention == "fairquant" else np.fmax(first, second)
+        if self.convention == "valid":
+            both = np.where(np.isnan(first), np.nan, both)
+        return Rates(mean_gap(both), by_group, skipped_hits + skipped_alarms)

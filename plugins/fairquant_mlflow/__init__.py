@@ -1,0 +1,1 @@
+"""MLflow as a listener: every run in its UI."""

@@ -1,0 +1,165 @@
+"""What goes to MLflow: parameters, metrics per epoch and final ones by group, the report, the plan and the model.
+
+The MLflow run's id lies in the run's folder, so that a resumed run goes on in the same MLflow run. A store that cannot
+be reached writes `.mlflow-off` for this process's lifetime of the run: one warning, and no further attempt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LONGEST = 6_000  # characters of a parameter that MLflow takes
+
+
+def _client(run: Any) -> Any:
+    # a server that is down must cost seconds, not minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    import logging
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=run.recipe.tracking.mlflow)
+
+
+def _id_file(run: Any) -> Path:
+    folder: Path = run.folder
+    return folder / "checkpoints" / "mlflow-run"
+
+
+def _run_id(run: Any) -> str | None:
+    try:
+        return _id_file(run).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def start(run: Any) -> None:
+    """Open (or reopen) the MLflow run; raises where the store cannot be reached, which the engine makes a warning."""
+    recipe = run.recipe
+    previous = _run_id(run)
+    _id_file(run).unlink(missing_ok=True)
+    client = _client(run)
+    try:
+        if previous is not None:
+            client.set_terminated(previous, "RUNNING")
+            _remember(run, previous)
+            return
+    except Exception:
+        previous = None  # another store than last time: a new run
+    try:
+        name = recipe.tracking.experiment or recipe.name + ("-demo" if recipe.demo else "")
+        experiment = client.get_experiment_by_name(name)
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+        tags = {
+            "mlflow.runName": f"{recipe.method}-seed{recipe.seed}", "method": recipe.method, "seed": str(recipe.seed),
+            "recipe": recipe.name, "demo": str(recipe.demo).lower(), "folder": str(run.folder),
+        }  # fmt: skip
+        opened = client.create_run(experiment_id, tags=tags)
+        _remember(run, opened.info.run_id)
+        _parameters(client, opened.info.run_id, recipe)
+    except Exception as error:
+        raise ConnectionError(
+            f"MLflow at {recipe.tracking.mlflow!r} cannot be reached, this run is not tracked: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def _remember(run: Any, run_id: str) -> None:
+    _id_file(run).parent.mkdir(parents=True, exist_ok=True)
+    _id_file(run).write_text(run_id)
+
+
+def _parameters(client: Any, run_id: str, recipe: Any) -> None:
+    from mlflow.entities import Param
+
+    flat = flatten(recipe.to_dict())
+    client.log_batch(run_id, params=[Param(key, str(value)[:LONGEST]) for key, value in flat.items()][:100])
+    if len(flat) > 100:
+        client.log_batch(run_id, params=[Param(key, str(value)[:LONGEST]) for key, value in flat.items()][100:200])
+
+
+def flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists of components by their name."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            found |= flatten(value, here)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for each in value:
+                rest = {k: v for k, v in each.items() if k != "name"}
+                label = each.get("name", "?") + (f"-{rest['convention']}" if rest.get("convention", "valid") != "valid" else "")
+                found |= flatten(rest, f"{here}.{label}") if rest else {f"{here}.{label}": "on"}
+        else:
+            found[here] = value
+    return found
+
+
+def metric_name(text: str) -> str:
+    """MLflow takes letters, digits and _ - . / space."""
+    return "".join(letter if letter.isalnum() or letter in "_-./ " else "_" for letter in text)
+
+
+def _log(client: Any, run_id: str, values: Mapping[str, float | None], step: int = 0) -> None:
+    import time
+
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    good = [
+        Metric(metric_name(key), float(value), now, step)
+        for key, value in values.items()
+        if value is not None and value == value
+    ]
+    for first in range(0, len(good), 500):
+        client.log_batch(run_id, metrics=good[first : first + 500])
+
+
+def epoch(run: Any, stage: str, epoch: int, values: Mapping[str, float]) -> None:
+    run_id = _run_id(run)
+    if run_id is not None:
+        _log(_client(run), run_id, {f"{stage}/{name}": value for name, value in values.items()}, step=epoch)
+
+
+def finish(run: Any, report: Mapping[str, Any]) -> None:
+    run_id = _run_id(run)
+    if run_id is None:
+        return
+    client = _client(run)
+    _log(client, run_id, final_values(report))
+    client.set_tag(run_id, "dataset.fingerprint", report["dataset"]["fingerprint"])
+    client.set_tag(run_id, "dataset.name", report["dataset"]["name"])
+    for name, number in report["versions"].items():
+        client.set_tag(run_id, f"version.{name}", number)
+    for file in ("report.html", "report.json", "bit_plan.csv", "recipe.yaml", "model.safetensors"):
+        client.log_artifact(run_id, str(run.folder / file))
+    client.set_terminated(run_id, "FINISHED")
+
+
+def final_values(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Final metrics: value, interval ends and each group's value; change against full precision; bits; bytes."""
+    found: dict[str, float | None] = {
+        "average_bits": report["bits"]["average"], "artifact_bytes": report["artifact"]["bytes"],
+    }  # fmt: skip
+    for label, metric in report["metrics"].items():
+        found[label] = metric["value"]
+        found[f"{label}/low"], found[f"{label}/high"] = metric["low"], metric["high"]
+        found |= {f"{label}/{group}": value for group, value in metric["by_group"].items()}
+        found[f"baseline/{label}"] = report["baseline"]["metrics"][label]["value"]
+    for name, change in report["change"].items():
+        found[f"change/{name}"] = change["value"]
+        found |= {f"change/{name}/{group}": value["value"] for group, value in change["by_group"].items()}
+    return found
+
+
+def fail(run: Any, error: BaseException) -> None:
+    run_id = _run_id(run)
+    if run_id is not None:
+        client = _client(run)
+        client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:LONGEST])
+        client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

@@ -1,0 +1,44 @@
+"""The hooks. MLflow itself is imported when the first run starts, and only where the recipe names a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fairquant.registry import hookimpl
+
+
+def _tracks(run: Any) -> bool:
+    return run.recipe.tracking.mlflow is not None
+
+
+@hookimpl
+def fairquant_run_started(run: Any) -> None:
+    if _tracks(run):
+        from fairquant_mlflow import listener
+
+        listener.start(run)
+
+
+@hookimpl
+def fairquant_epoch_finished(run: Any, stage: str, epoch: int, values: Mapping[str, float]) -> None:
+    if _tracks(run):
+        from fairquant_mlflow import listener
+
+        listener.epoch(run, stage, epoch, values)
+
+
+@hookimpl
+def fairquant_run_finished(run: Any, report: Mapping[str, Any]) -> None:
+    if _tracks(run):
+        from fairquant_mlflow import listener
+
+        listener.finish(run, report)
+
+
+@hookimpl
+def fairquant_run_failed(run: Any, error: BaseException) -> None:
+    if _tracks(run):
+        from fairquant_mlflow import listener
+
+        listener.fail(run, error)

@@ -1,0 +1,1 @@
+"""The methods FairQuant is compared with."""
