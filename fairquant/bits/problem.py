@@ -18,8 +18,8 @@ def quantization_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, 
     weight = layer.weight.detach()
     columns = []
     for bits in choices:
-        built = quantizer.build(weight, torch.full((layer.units,), bits, dtype=torch.int64), choices)
-        rows = (built.to(weight.device)(weight) - weight).flatten(1).square().sum(1)
+        built = quantizer.build(weight, torch.full((layer.units,), bits, dtype=torch.int64), (bits,))
+        rows = (built.to(weight.device).eval()(weight) - weight).flatten(1).square().sum(1)
         columns.append(layer.per_unit(rows))
     return torch.stack(columns, 1).double().cpu()
 

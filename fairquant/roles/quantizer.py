@@ -45,7 +45,11 @@ class WeightQuantizer(nn.Module):
     stored; freeze(bits [U]): from now on exactly these bits. `bit_logits` [U] is the parameter behind learnable bits.
     """
 
-    bit_logits: nn.Parameter | None = None
+    bit_logits: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("bit_logits", None)
 
     def forward(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
