@@ -72,18 +72,21 @@ def evaluate(
         else:
             rates, spread = metric.evaluate(predictions), _resampled(metric, predictions, seed, replicates)
             null = None
-        found[component.label] = _metric_value(rates, spread, predictions.group_names, null)
+        found[component.label] = _metric_value(rates, spread, predictions.group_names, null, metric.gap)
     return found
 
 
-def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None) -> MetricValue:
-    low, high = interval(spread)
+def _metric_value(
+    rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None, gap: bool
+) -> MetricValue:
+    value = float(rates.value)
+    low, high = interval(spread, around=value if gap else None)
     by_group = (
         {} if rates.by_group is None
         else {name: float(value) for name, value in zip(names, rates.by_group, strict=True)}
     )  # fmt: skip
     skipped = 0 if rates.skipped is None else int(rates.skipped)
-    return MetricValue(float(rates.value), low, high, by_group, skipped, null)
+    return MetricValue(value, low, high, by_group, skipped, null)
 
 
 def _resampled(metric: Any, predictions: Predictions, seed: int, replicates: int) -> Floats:
@@ -97,9 +100,15 @@ def _resampled(metric: Any, predictions: Predictions, seed: int, replicates: int
     )
 
 
-def interval(spread: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval of replicates; NaN where fewer than half of them have a value."""
+def interval(spread: Floats, level: float = LEVEL, around: float | None = None) -> tuple[float, float]:
+    """Percentile interval of replicates; NaN where fewer than half of them have a value.
+
+    around: the value of a gap. A gap cannot be negative, so that resampling noise inflates it: its replicates are
+    centred on the value (and cut at 0), without which the interval of a small gap lies above the gap itself.
+    """
     good = spread[np.isfinite(spread)]
+    if around is not None and len(good):
+        good = np.maximum(good - np.median(good) + around, 0.0)
     if len(good) * 2 < len(spread) or not len(good):
         return float("nan"), float("nan")
     low, high = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])

@@ -33,7 +33,7 @@ summary{cursor:pointer;font-weight:600}
 def render_page(recipe: Recipe, report: Mapping[str, Any], results: Results, messages: Sequence[str]) -> str:
     """The whole page as text."""
     sections = [
-        _section("What happened", _list(verdict(report, results.full_bytes)), "verdict"),
+        _section("What happened", _list(verdict(report, results.full_bytes)) + _note(_fairness(recipe)), "verdict"),
         _section("Accuracy by group, before and after", _accuracy(results, recipe.seed)),
         _section("Answers that changed", _flips(report)),
         _section("All metrics", _metrics(results)),
@@ -52,6 +52,16 @@ def render_page(recipe: Recipe, report: Mapping[str, Any], results: Results, mes
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>FairQuant: {escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f"<p class='muted'>FairQuant audit</p><h1>{escape(title)}</h1>{demo}{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _fairness(recipe: Recipe) -> str:
+    """What the comparison with full precision compares."""
+    if recipe.train.post_training:
+        return "Quantized after training: the full-precision model's weights, nothing trained further."
+    return (
+        f"This model was trained for {recipe.train.epochs} more epochs than the full-precision one it is compared with; "
+        "method=fp32 shows what the same epochs do without quantization."
     )
 
 
@@ -136,7 +146,7 @@ def _bits(plan: BitPlan, report: Mapping[str, Any]) -> str:
     if report["bits"].get("moved"):
         text += f"; {100 * report['bits']['moved']:.1f} % of the units moved off the starting plan while bits were learnt"
     if report["optimality"]:
-        text += f"; the starting plan is within {100 * report['optimality']['gap']:.3f} % of the best possible"
+        text += f"; the starting plan is proven within {max(100 * report['optimality']['gap'], 0.001):.3f} % of the best possible"
     return _note(text + ". Every unit is in bit_plan.csv.") + plots.bits_per_layer(names, shares, averages)
 
 

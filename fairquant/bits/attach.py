@@ -96,10 +96,14 @@ class Attachment:
         }
 
     def detach(self) -> None:
-        """Take the quantizers off; the weights become the quantized ones."""
-        for layer in self.layers:
+        """Take the quantizers off; the weights become the quantized ones (once, also where modules share them)."""
+        for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
+            with torch.no_grad():
+                quantized = quantizer(layer.weight)
             for module in layer.modules:
-                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+                parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+            with torch.no_grad():
+                layer.weight.copy_(quantized)
 
 
 def attach(

@@ -131,7 +131,7 @@ def _branch_and_bound(
 ) -> Solution:
     """Finish a small problem exactly; keep the incumbent where the solver finds nothing better."""
     objective = np.where(allowed, errors, 0.0).ravel()
-    found, bound = solve_milp(objective, costs, allowed, capacity)
+    found, bound = solve_milp(objective, costs, allowed, capacity, near=incumbent.value)
     if found is None:
         return incumbent
     value = float(errors[np.arange(len(found)), found].sum())
@@ -147,9 +147,12 @@ def solve_milp(
     allowed: NDArray[np.bool_],
     capacity: float,
     group_errors: Floats | None = None,
+    *,
+    near: float,
 ) -> tuple[Ints | None, float]:
     """One choice per unit within the capacity by HiGHS: min objective, or min max_g of group_errors [G, U, K].
 
+    near: about the optimum's value; the solver's tolerances are absolute, so that numbers are scaled by it.
     Returns (choice [U] or None, proven bound). Deterministic: limited by nodes, not by time.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -157,10 +160,10 @@ def solve_milp(
 
     units, choices = costs.shape
     upper = allowed.ravel().astype(float)
+    scale = max(abs(near), 1e-300) / 1_000
     once = csr_array(block_diag([np.ones((1, choices))] * units))
     weigh = csr_array(costs.ravel()[None, :] / capacity)
     if group_errors is not None:
-        scale = max(float(np.abs(group_errors[:, allowed]).max()), 1e-300)
         table = np.where(allowed[None], group_errors, 0.0).reshape(len(group_errors), -1) / scale
         worst = hstack([csr_array(table), csr_array(-np.ones((len(table), 1)))])
         once, weigh = (hstack([part, csr_array((part.shape[0], 1))]) for part in (once, weigh))
@@ -173,7 +176,6 @@ def solve_milp(
         bounds = Bounds(np.append(np.zeros(units * choices), -np.inf), np.append(upper, np.inf))
         integrality = np.append(np.ones(units * choices), 0)
     else:
-        scale = max(float(np.abs(objective).max()), 1e-300)
         rows = [LinearConstraint(once, 1, 1), LinearConstraint(weigh, -np.inf, 1)]
         goal, bounds, integrality = objective / scale, Bounds(0, upper), np.ones(units * choices)
     result = milp(

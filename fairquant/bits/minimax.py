@@ -39,7 +39,9 @@ def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: 
     found, _ = _evaluate(multipliers, group_errors, costs, allowed, capacity)
     best = _better(best, found)
     if best.gap > GOOD_GAP and costs.size * groups <= 4 * SMALL:
-        choice, bound = solve_milp(np.zeros(costs.size), costs, allowed, capacity, group_errors)
+        choice, bound = solve_milp(
+            np.zeros(costs.size), costs, allowed, capacity, group_errors, near=best.value
+        )
         if choice is not None:
             value = _worst(group_errors, choice)
             best = _better(best, Solution(choice, value, min(bound, value)))
@@ -84,7 +86,7 @@ def _climb(
     table = group_errors.reshape(groups, -1)
     cost = costs.reshape(-1)
     blocked = np.where(allowed, 0.0, np.inf).reshape(-1)
-    price = max(price, 1e-300)
+    price = max(price, 1e-200)
     heat = temperature * price * float(np.median(costs[:, -1] / max(choices - 1, 1)))
     scale = price * capacity
 

@@ -20,7 +20,9 @@ class Fisher:
     One forward pass and one backward pass to the layers' outputs serve all groups: with a_i [n, T] the inputs that a
     layer saw for image i (T positions) and d_i [out, T] the loss's derivative at its outputs, the gradient is
     d_i a_i^T, and the squared norm of its row o is d_i[o] (a_i^T a_i) d_i[o]^T; per layer the cheaper form is taken.
-    Modules that share a weight, and modules called more than once, count as one weight with more positions.
+    Modules that share a weight, and modules called more than once, count as one weight with more positions. A weight
+    that is used without its module being called (attention's output projection in torch) is differentiated image by
+    image.
     """
 
     def measure(
@@ -68,13 +70,26 @@ def _row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> lis
                 for module, seen, output in found
                 if (derivative := next(derivatives)) is not None
             ]
-            if not parts:  # a layer that this model never calls
-                norms.append(layer.weight.new_zeros((size, layer.rows)))
+            if not parts:
+                norms.append(_image_by_image(model, batch, layer))
                 continue
             inputs = torch.cat([a for a, _ in parts], -1) if len(parts) > 1 else parts[0][0]
             slopes = torch.cat([d for _, d in parts], -1) if len(parts) > 1 else parts[0][1]
             norms.append(_squared_rows(inputs, slopes))
     return norms
+
+
+@torch.enable_grad()
+def _image_by_image(model: nn.Module, batch: Batch, layer: Layer) -> Tensor:
+    """The slow way, for a weight whose module is never called itself; zeros where it is not used at all."""
+    weight, rows = layer.weight, []
+    weight.requires_grad_(True)
+    for row in range(len(batch.labels)):
+        loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
+        gradient = torch.autograd.grad(loss, weight, allow_unused=True)[0] if loss.requires_grad else None
+        rows.append(weight.new_zeros(layer.rows) if gradient is None else gradient.flatten(1).square().sum(1))
+    weight.requires_grad_(False)
+    return torch.stack(rows)
 
 
 def _recorder(found: list[tuple[nn.Module, Tensor, Tensor]]):  # type: ignore[no-untyped-def]

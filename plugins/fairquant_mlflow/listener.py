@@ -1,7 +1,7 @@
 """What goes to MLflow: parameters, metrics per epoch and final ones by group, the report, the plan and the model.
 
 The MLflow run's id lies in the run's folder, so that a resumed run goes on in the same MLflow run. A store that cannot
-be reached writes `.mlflow-off` for this process's lifetime of the run: one warning, and no further attempt.
+be reached when the run starts leaves no id there: one warning, and no further attempt.
 """
 
 from __future__ import annotations

@@ -1,0 +1,83 @@
+"""Allocators on allocation problems: the law for all, the paper's rule by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fairquant_fair.allocators import Knapsack, Minimax
+from fairquant_paper.quantile import Quantile
+from fairquant_rivals.uniform import UniformBits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairquant.errors import Infeasible
+from fairquant.roles import AllocationProblem
+
+
+def problem(units: int, choices: tuple[int, ...], average: float, seed: int = 0, groups: int = 2) -> AllocationProblem:
+    draw = torch.Generator().manual_seed(seed)
+    group_scores = torch.rand(groups, units, generator=draw, dtype=torch.double) ** 4
+    errors = torch.rand(units, 1, generator=draw, dtype=torch.double) * 4.0 ** -torch.tensor(choices, dtype=torch.double)
+    sizes = torch.randint(1, 50, (units,), generator=draw)
+    allowed = torch.ones(units, len(choices), dtype=torch.bool)
+    return AllocationProblem(group_scores.max(0).values, group_scores, sizes, errors, allowed, choices, average)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    units=st.integers(1, 60), average=st.floats(0.1, 8), seed=st.integers(0, 999), groups=st.integers(1, 5),
+    choices=st.sampled_from([(0, 2, 4, 8), (2, 4, 8), (0, 1, 2, 3, 4, 5, 6, 7, 8), (3,), (2, 4, 6, 8)]),
+    allocator=st.sampled_from([Knapsack(), Minimax(), Quantile(), Quantile((2, 4), (0.5, 0.5)), UniformBits(), UniformBits(4)]),
+)  # fmt: skip
+def test_every_allocator_keeps_the_law(units, average, seed, groups, choices, allocator):
+    asked = problem(units, choices, average, seed, groups)
+    try:
+        bits = allocator.allocate(asked).bits
+    except Infeasible:
+        wanted = getattr(allocator, "levels", None) or ((allocator.bits,) if getattr(allocator, "bits", None) else ())
+        assert asked.least_bits() > average or any(w not in choices for w in wanted) or min(wanted, default=9) > average
+        return
+    assert bits.shape == (units,)
+    assert set(bits.tolist()) <= set(choices)
+    assert float((bits * asked.sizes).sum()) <= average * float(asked.sizes.sum()) * (1 + 1e-9)
+
+
+def test_the_papers_quantile_rule_by_hand():
+    asked = problem(10, (2, 4, 8), 8.0)
+    found = Quantile((2, 4, 8), (0.2, 0.4, 0.4)).allocate(asked)
+    order = torch.argsort(asked.scores)
+    assert found.bits[order].tolist() == [2] * 2 + [4] * 4 + [8] * 4
+    assert found.nominal_bits == pytest.approx(5.2)
+
+
+def test_quantile_meets_a_budget_that_its_shares_exceed():
+    asked = problem(100, (2, 4, 8), 3.0)
+    found = Quantile().allocate(asked)
+    actual = float((found.bits * asked.sizes).sum() / asked.sizes.sum())
+    assert found.nominal_bits == pytest.approx(5.2)
+    assert 2.7 < actual <= 3.0
+    # the least important go down first
+    assert asked.scores[found.bits == 2].mean() < asked.scores[found.bits > 2].mean()
+
+
+def test_pinned_units_keep_their_bits():
+    asked = problem(20, (0, 2, 4, 8), 3.0)
+    asked.allowed[3] = torch.tensor([False, False, False, True])
+    for allocator in (Knapsack(), Minimax(), Quantile(), UniformBits(2)):
+        assert int(allocator.allocate(asked).bits[3]) == 8
+
+
+def test_knapsack_gives_bits_to_what_matters():
+    asked = problem(200, (0, 2, 4, 8), 3.0, groups=1)
+    bits = Knapsack().allocate(asked).bits.double()
+    damage = asked.scores * asked.errors[:, 0] / asked.sizes
+    assert bits[damage > damage.median()].mean() > bits[damage <= damage.median()].mean() + 1
+
+
+def test_an_infeasible_budget_is_said():
+    with pytest.raises(Infeasible, match="below the cheapest plan"):
+        Knapsack().allocate(problem(5, (2, 4), 1.0))
+    with pytest.raises(Infeasible, match="4 bits everywhere exceed the budget of 3 bits"):
+        UniformBits(4).allocate(problem(5, (2, 4), 3.0))
+    with pytest.raises(ValueError, match="sum to 1"):
+        Quantile((2, 4), (0.5, 0.6))

@@ -1,0 +1,108 @@
+"""Importance equals a brute-force computation, does not depend on batching, and leaves the model alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fairquant_fair.fisher import Fisher
+from fairquant_paper.importance import Gradient, Grape
+from torch.nn import functional as F
+
+from fairquant.bits import find_layers
+from fairquant.roles import Batch
+
+GROUPS = ("a", "b", "c")
+
+
+def data(count: int = 14, seed: int = 0) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 3, 8, 8, generator=draw, dtype=torch.float64)
+    return Batch(images, torch.randint(3, (count,), generator=draw), torch.randint(3, (count,), generator=draw))
+
+
+def cut(batch: Batch, *sizes: int) -> list[Batch]:
+    parts = zip(batch.images.split(sizes), batch.labels.split(sizes), batch.groups.split(sizes), strict=True)
+    return [Batch(*part) for part in parts]
+
+
+def brute_force(model, batch, layers, kind):
+    """One image at a time, gradients by autograd of the weights themselves, float64."""
+    model = model.eval()
+    found = {}
+    for layer in layers:
+        weight = layer.modules[0].weight
+        weight.requires_grad_(True)
+        rows = []
+        for group in range(3):
+            per_sample = []
+            for row in torch.where(batch.groups == group)[0]:
+                loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
+                per_sample.append(torch.autograd.grad(loss, weight)[0])
+            gradients = torch.stack(per_sample)
+            mean = gradients.mean(0)
+            value = {
+                "fisher": gradients.square().mean(0), "gradient": mean.abs(), "grape": (mean * weight.detach()).square(),
+            }[kind]  # fmt: skip
+            rows.append(value.flatten(1).sum(1))
+        stacked = torch.stack(rows)
+        found[layer.name] = stacked.sum(1, keepdim=True) if layer.unit == "tensor" else stacked
+    return found
+
+
+@pytest.mark.parametrize("unit", ["channel", "tensor"])
+@pytest.mark.parametrize(("importance", "kind"), [(Fisher(), "fisher"), (Gradient(), "gradient"), (Grape(), "grape")])
+def test_importance_equals_brute_force(strange, importance, kind, unit):
+    model, batch = strange.double(), data()
+    layers = find_layers(model, unit)
+    found = importance.measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    for name, expected in brute_force(model, batch, layers, kind).items():
+        torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
+@pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape()])
+def test_importance_does_not_depend_on_batching(strange, importance):
+    model, batch = strange.double(), data(20)
+    layers = find_layers(model, "channel")
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
+    shuffled = Batch(batch.images[order], batch.labels[order], batch.groups[order])
+    one = importance.measure(model, [batch], layers, GROUPS).table()
+    for other in (cut(batch, 3, 3, 3, 3, 8), cut(shuffled, 7, 13)):
+        torch.testing.assert_close(importance.measure(model, other, layers, GROUPS).table(), one, rtol=1e-9, atol=1e-18)
+
+
+def test_the_papers_sum_over_batches_depends_on_batching_and_says_so(strange):
+    model, batch = strange.double(), data(20)
+    layers = find_layers(model, "channel")
+    one = Gradient(over="batch").measure(model, [batch], layers, GROUPS).table()
+    two = Gradient(over="batch").measure(model, cut(batch, 10, 10), layers, GROUPS).table()
+    assert not torch.allclose(one, two)
+    assert "batches matter" in Gradient.exempt["over=batch"]
+
+
+@pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape(), Grape(over="batch")])
+def test_the_model_is_left_as_it_was(strange, importance):
+    model = strange.train()
+    model.norm.eval()
+    model.head.weight.grad = torch.full_like(model.head.weight, 7)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    random_state = torch.get_rng_state()
+    batch = data()
+    importance.measure(model, [Batch(batch.images.float(), batch.labels, batch.groups)], find_layers(model, "channel"), GROUPS)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == wanted
+    assert torch.equal(model.head.weight.grad, torch.full_like(model.head.weight, 7))
+    assert all(parameter.grad is None for name, parameter in model.named_parameters() if name != "head.weight")
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_a_group_without_images_scores_zero(strange):
+    model, batch = strange.double(), data()
+    layers = find_layers(model, "channel")
+    alone = Batch(batch.images, batch.labels, torch.zeros_like(batch.groups))
+    for importance in (Fisher(), Gradient(), Grape()):
+        table = importance.measure(model, [alone], layers, GROUPS).table()
+        assert table[0].sum() > 0
+        assert (table[1:] == 0).all()
