@@ -37,8 +37,10 @@ def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> n
             f"See timm.list_models(): {len(known)} names"
         )
     options = dict(settings.options)
-    if "vit" in settings.name or "deit" in settings.name or "swin" in settings.name:
-        options.setdefault("img_size", settings.image_size)
+    configured = timm.get_pretrained_cfg(settings.name)
+    transformer = any(family in settings.name for family in ("vit", "deit", "swin"))
+    if transformer and (configured is None or configured.input_size[-1] != settings.image_size):
+        options.setdefault("img_size", settings.image_size)  # position embeddings are for one size
     try:
         model: nn.Module = timm.create_model(settings.name, pretrained=pretrained, num_classes=classes, **options)
         return model

@@ -17,6 +17,7 @@ from fairquant.bits.knapsack import (
     Floats,
     Ints,
     Solution,
+    cheapest,
     relax_and_fill,
     solve_knapsack,
     solve_milp,
@@ -30,6 +31,10 @@ def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: 
     groups = len(group_errors)
     if groups == 1:
         return solve_knapsack(group_errors[0], costs, allowed, capacity)
+    least = cheapest(costs, allowed, capacity)
+    if not capacity > 0:  # nothing to spend: the cheapest plan is the only one
+        value = _worst(group_errors, least)
+        return Solution(least, value, value)
     best, price = _evaluate(np.full(groups, 1 / groups), group_errors, costs, allowed, capacity)
     multipliers = np.full(groups, 1 / groups)
     for temperature in (0.3, 0.03):
@@ -87,7 +92,7 @@ def _climb(
     cost = costs.reshape(-1)
     blocked = np.where(allowed, 0.0, np.inf).reshape(-1)
     price = max(price, 1e-200)
-    heat = temperature * price * float(np.median(costs[:, -1] / max(choices - 1, 1)))
+    heat = max(temperature * price * float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-200)
     scale = price * capacity
 
     def negative_dual(point: Floats) -> tuple[float, Floats]:

@@ -42,7 +42,7 @@ class Quantile:
             )
         units = len(problem.scores)
         order = torch.argsort(problem.scores, stable=True)
-        cuts = torch.tensor(self.shares, dtype=torch.double).cumsum(0)[:-1] * units
+        cuts = torch.tensor(self.shares, dtype=torch.double).cumsum(0)[:-1].mul(units).round()
         rank = torch.empty(units, dtype=torch.double)
         rank[order] = torch.arange(units, dtype=torch.double)
         level = torch.bucketize(rank, cuts, right=True)

@@ -1,0 +1,57 @@
+"""MLflow sees every run; a server that is down costs a warning."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import yaml
+from test_pipeline import TINY
+
+import fairquant
+from fairquant.runs import Quiet
+
+
+class Heard(Quiet):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def recipe(store):
+    with open("tiny.yaml", "w") as file:
+        yaml.safe_dump({**TINY, "tracking": {"mlflow": store}}, file)
+    return "tiny.yaml"
+
+
+def test_a_run_is_in_the_store():
+    from mlflow.tracking import MlflowClient
+
+    result = fairquant.run(recipe("sqlite:///mlflow.db"))
+    client = MlflowClient("sqlite:///mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "fq-baq-seed1"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["budget.average_bits"] == "2.5"
+    assert run.data.params["allocator.name"] == "minimax"
+    assert run.data.metrics["accuracy"] == pytest.approx(result.report["metrics"]["accuracy"]["value"])
+    assert "accuracy/tones IV-VI" in run.data.metrics
+    assert run.data.tags["dataset.fingerprint"] == result.report["dataset"]["fingerprint"]
+    assert run.data.tags["version.fairquant"] == fairquant.__version__
+    assert len(client.get_metric_history(run.info.run_id, "quantized/loss")) == 2
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert names >= {"report.html", "bit_plan.csv", "model.safetensors", "report.json"}
+
+
+def test_a_server_that_is_down_costs_a_warning_and_nothing_else():
+    heard = Heard()
+    start = time.monotonic()
+    result = fairquant.run(recipe("http://127.0.0.1:9"), display=heard)
+    assert result.report["bits"]["average"] <= 2.5
+    warnings = [text for text in heard.said if "MLflow" in text]
+    assert len(warnings) == 1
+    assert "cannot be reached" in warnings[0]
+    assert time.monotonic() - start < 120
