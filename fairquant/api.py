@@ -86,7 +86,9 @@ def execute(
             opened.log(f"stopped: {type(error).__name__}: {error}")
             opened.notify("fairquant_run_failed", error=error)
             if isinstance(error, OSError) and not isinstance(error, UserError):
-                raise UserError(f"{error.filename or folder}: {error.strerror or error}. The run can be resumed") from error
+                raise UserError(
+                    f"{error.filename or folder}: {error.strerror or error}. The run can be resumed"
+                ) from error
             raise
         opened.notify("fairquant_run_finished", report=report)
         return RunResult(report, folder)
@@ -165,9 +167,7 @@ def quantize(
         data["train"], data["validation"], data["test"], classes, names, ("group",), fingerprint, notes=notes
     )
     own = Model(network, Normalization((0.0,) * 3, (1.0,) * 3), {"source": "module", "class": shown}, trained=True)
-    return execute(
-        recipe, plugins, Path(runs) if runs is not None else default_runs(), display or Quiet(), splits, own
-    )
+    return execute(recipe, plugins, Path(runs) if runs is not None else default_runs(), display or Quiet(), splits, own)
 
 
 @dataclass(frozen=True)

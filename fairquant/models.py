@@ -12,7 +12,9 @@ from fairquant.errors import UserError, suggestion
 from fairquant.recipe.schema import ModelSettings
 
 
-def build_model(settings: ModelSettings, classes: int, channels_last: bool = False) -> tuple[nn.Module, Normalization, list[str]]:
+def build_model(
+    settings: ModelSettings, classes: int, channels_last: bool = False
+) -> tuple[nn.Module, Normalization, list[str]]:
     """The model with a head of `classes` outputs, its input normalisation, and notes on what was replaced."""
     model = create(settings, classes, pretrained=settings.pretrained)
     notes: list[str] = []
@@ -48,9 +50,9 @@ def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> n
         if pretrained:
             raise UserError(
                 f"model.pretrained: the weights of {settings.name!r} cannot be fetched ({type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no message'}). Without a network: fetch them once on another machine, save them as "
-                "safetensors with timm's parameter names and set model.weights=FILE; or set model.pretrained=false to "
-                "train from scratch"
+                f"{(str(error) or 'no message').splitlines()[0]}). Without a network: fetch them once on another "
+                "machine, save them as safetensors with timm's parameter names and set model.weights=FILE; or set "
+                "model.pretrained=false to train from scratch"
             ) from error
         raise UserError(f"model: timm cannot build {settings.name!r} with {options}: {error}") from error
 
@@ -63,7 +65,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(file)
+            tensors: dict[str, Tensor] = load_file(file)
+            return tensors
         if file.suffix in (".pt", ".pth"):
             content = torch.load(file, map_location="cpu", weights_only=True)
             state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
@@ -89,7 +92,9 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
                     f"head {name!r}: {tuple(value.shape)} in {source} replaced by a fresh one of {tuple(own[name].shape)}"
                 )
             else:
-                problems.append(f"model.weights: {name!r} is {tuple(value.shape)}, the model's {tuple(own[name].shape)}")
+                problems.append(
+                    f"model.weights: {name!r} is {tuple(value.shape)}, the model's {tuple(own[name].shape)}"
+                )
         else:
             good[name] = value.to(own[name].dtype)
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]

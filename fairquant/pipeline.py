@@ -102,13 +102,20 @@ def allocate_and_attach(
     recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance
 ) -> tuple[Attachment, Allocation]:
     """Reduce over groups, spend the budget, put the quantizers on."""
-    assert recipe.allocator is not None and recipe.quantizer is not None
+    assert recipe.allocator is not None
+    assert recipe.quantizer is not None
     table = importance.table()
     reduce = recipe.reducer.value.reduce if recipe.reducer is not None else lambda scores, names: scores.mean(0)
     quantize, budget = recipe.quantize, recipe.budget.average_bits
     pinned = pinned_bits(layers, quantize.pin)
     problem = make_problem(
-        layers, importance, reduce(table, importance.group_names), recipe.quantizer.value, quantize.choices, budget, pinned
+        layers,
+        importance,
+        reduce(table, importance.group_names),
+        recipe.quantizer.value,
+        quantize.choices,
+        budget,
+        pinned,
     )
     allocation: Allocation = recipe.allocator.value.allocate(problem)
     plan = starting_plan(layers, allocation)

@@ -50,7 +50,7 @@ class Results:
         quantized = sum(weight.codes.numel() for weight in self.weights.values())
         state = {id(t): t.numel() * t.element_size() for n, t in self.network.state_dict(keep_vars=True).items()
                  if ".parametrizations." not in f".{n}"}  # fmt: skip
-        return 4 * quantized + sum(state.values())
+        return int(4 * quantized + sum(state.values()))
 
 
 def write_results(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import pytest
 
 
 def fairquant(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fairquant", *arguments], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "fairquant", *arguments], capture_output=True, text=True, timeout=300, **options
+    )
 
 
 def test_help_starts_at_once():
@@ -42,7 +44,10 @@ def test_a_users_mistake_gives_exit_2_and_no_traceback():
     Path("bad.yaml").write_text("dataset: {name: synthetic-lesions}\nalocator: {name: knapsack}\n")
     out = fairquant("run", "bad.yaml")
     assert out.returncode == 2
-    assert "fairquant: error: 1 problem(s) in bad.yaml\n  bad.yaml:2: alocator: unknown key. Did you mean 'allocator'?" in out.stderr
+    assert (
+        "fairquant: error: 1 problem(s) in bad.yaml\n  bad.yaml:2: alocator: unknown key. Did you mean 'allocator'?"
+        in out.stderr
+    )
     assert "Traceback" not in out.stderr
 
 
@@ -55,11 +60,11 @@ def test_missing_data_say_what_to_do():
 
 
 def test_offline_weights_say_what_to_do(monkeypatch):
+    import timm
+
     from fairquant.errors import UserError
     from fairquant.models import build_model
     from fairquant.recipe.schema import ModelSettings
-
-    import timm
 
     def offline(*_, pretrained=False, **__):
         raise OSError("cannot reach the hub")

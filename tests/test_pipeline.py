@@ -74,7 +74,14 @@ def test_the_report_has_exactly_the_promised_keys(finished):
     assert set(report["change"]) == {"accuracy", "flips", "harmful_flips"}
     assert set(report["optimality"]) == {"lower_bound", "gap"}
     for part in (report["metrics"], report["baseline"]["metrics"]):
-        assert set(part) >= {"accuracy", "balanced-accuracy", "worst-group-accuracy", "eodd", "eodd-fairprune", "eopp0-fairquant"}
+        assert set(part) >= {
+            "accuracy",
+            "balanced-accuracy",
+            "worst-group-accuracy",
+            "eodd",
+            "eodd-fairprune",
+            "eopp0-fairquant",
+        }
         assert all(set(value) == {"value", "low", "high", "by_group", "skipped"} for value in part.values())
 
 
@@ -88,8 +95,14 @@ def test_plan_report_predictions_and_artifact_agree(finished):
     assert sum(report["bits"]["histogram"].values()) == weights.sum()
     assert report["artifact"]["bytes"] == (finished.folder / "model.safetensors").stat().st_size
     stored = np.load(finished.folder / "predictions.npz")
-    assert stored["logits"].shape == (len(stored["labels"]), len(report["dataset"]["classes"])) == stored["baseline_logits"].shape
-    assert report["metrics"]["accuracy"]["value"] == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
+    assert (
+        stored["logits"].shape
+        == (len(stored["labels"]), len(report["dataset"]["classes"]))
+        == stored["baseline_logits"].shape
+    )
+    assert report["metrics"]["accuracy"]["value"] == pytest.approx(
+        (stored["logits"].argmax(1) == stored["labels"]).mean()
+    )
     assert list(stored["group_names"]) == ["tones I-III", "tones IV-VI"]
     assert len(set(stored["ids"].tolist())) == len(stored["labels"]) == report["dataset"]["counts"]["test"]
 
@@ -107,7 +120,11 @@ def test_the_loaded_model_gives_the_stored_logits_bit_for_bit(finished):
     model = finished.load()
     how = model.fairquant_metadata["preprocessing"]
     again = predict(
-        model, splits.test, (splits.group_names, splits.class_names), Normalization(tuple(how["mean"]), tuple(how["std"])), torch.device("cpu")
+        model,
+        splits.test,
+        (splits.group_names, splits.class_names),
+        Normalization(tuple(how["mean"]), tuple(how["std"])),
+        torch.device("cpu"),
     )
     assert np.array_equal(again.logits, np.load(finished.folder / "predictions.npz")["logits"])
 
@@ -131,7 +148,15 @@ def test_the_same_recipe_and_seed_give_the_same_result(finished):
 @pytest.mark.parametrize("attempt", range(2))
 def test_a_run_killed_at_a_random_moment_resumes_to_the_same_report(finished, attempt):
     (Path("tiny.yaml")).write_text((finished.folder / "recipe.yaml").read_text())
-    command = [sys.executable, "-m", "fairquant", "run", "tiny.yaml", "train.checkpoint_minutes=0.0001", "baseline.checkpoint_minutes=0.0001"]
+    command = [
+        sys.executable,
+        "-m",
+        "fairquant",
+        "run",
+        "tiny.yaml",
+        "train.checkpoint_minutes=0.0001",
+        "baseline.checkpoint_minutes=0.0001",
+    ]
     chance = random.Random(time.time_ns())
     kills = 0
     for _ in range(8):
@@ -157,7 +182,9 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_report(finished, at
 
 def test_ctrl_c_leaves_a_run_that_can_go_on():
     write(train={"epochs": 40, "batch_size": 16, "augment": "flips"})
-    process = subprocess.Popen([sys.executable, "-m", "fairquant", "run", "tiny.yaml"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fairquant", "run", "tiny.yaml"], stderr=subprocess.PIPE, text=True
+    )
     deadline = time.time() + 120
     while time.time() < deadline and not list(Path("runs").glob("tiny/*/checkpoints/train.pt")):
         time.sleep(0.2)
@@ -171,7 +198,16 @@ def test_ctrl_c_leaves_a_run_that_can_go_on():
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint():
-    write(train={"epochs": 3, "batch_size": 32, "augment": "none", "learning_rate": 1.0e30, "clip_norm": None, "schedule": "constant"})
+    write(
+        train={
+            "epochs": 3,
+            "batch_size": 32,
+            "augment": "none",
+            "learning_rate": 1.0e30,
+            "clip_norm": None,
+            "schedule": "constant",
+        }
+    )
     with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) in epoch .* Lower the learning_rate"):
         fairquant.run("tiny.yaml")
     assert list(Path("runs/baselines").glob("*/model.safetensors"))
@@ -222,7 +258,12 @@ def test_methods(method):
 
 def test_the_papers_quantile_rule_shows_nominal_and_actual_bits():
     report = fairquant.run(
-        write(), "method=fq-qat", "allocator={name: quantile}", "importance.name=grape", "quantize.choices=[2,4,8]", "budget.average_bits=6"
+        write(),
+        "method=fq-qat",
+        "allocator={name: quantile}",
+        "importance.name=grape",
+        "quantize.choices=[2,4,8]",
+        "budget.average_bits=6",
     ).report
     assert report["budget"]["nominal_bits"] == pytest.approx(5.2)
     assert report["bits"]["average"] <= 6

@@ -41,7 +41,8 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     artifact = read_artifact(path)
     target = _architecture(artifact, model, Path(path))
     names = dict(target.state_dict(keep_vars=True))
-    problems, filled = [], set()
+    problems: list[str] = []
+    filled: set[str] = set()
     with torch.no_grad():
         for layer, weight in artifact.weights.items():
             for name in artifact.shared_names[layer]:
@@ -130,9 +131,10 @@ def _decode(tensors: dict[str, Tensor], metadata: dict[str, Any], file: Path) ->
         packed = tensors.pop(BITS)
         bits = torch.stack([packed >> 4, packed & 15], 1).flatten()[: sum(rows)].to(torch.int64)
         values = tensors.pop(SCALES)
-        scales = values[: sum(rows)].split(rows)
-        shifts = iter(values[sum(rows) :].split([count for count, e in zip(rows, described, strict=True) if e["shift"]]))
-        for entry, widths, scale in zip(described, bits.split(rows), scales, strict=True):
+        scales = torch.split(values[: sum(rows)], rows)
+        shifted = [count for count, entry in zip(rows, described, strict=True) if entry["shift"]]
+        shifts = iter(torch.split(values[sum(rows) :], shifted))
+        for entry, widths, scale in zip(described, torch.split(bits, rows), scales, strict=True):
             name, shape = entry["names"][0], tuple(entry["shape"])
             columns = int(torch.Size(shape[1:]).numel())
             try:

@@ -38,7 +38,12 @@ class Audit:
 
 
 def audit(
-    predictions: Predictions, baseline: Predictions, metrics: Sequence[Any], *, seed: int = 0, replicates: int = REPLICATES
+    predictions: Predictions,
+    baseline: Predictions,
+    metrics: Sequence[Any],
+    *,
+    seed: int = 0,
+    replicates: int = REPLICATES,
 ) -> Audit:
     """metrics: components with `label` and `value` (the metric). Both predictions are on the same images."""
     counts = np.bincount(predictions.groups, minlength=len(predictions.group_names))
@@ -76,9 +81,7 @@ def evaluate(
     return found
 
 
-def _metric_value(
-    rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None, gap: bool
-) -> MetricValue:
+def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None, gap: bool) -> MetricValue:
     value = float(rates.value)
     low, high = interval(spread, around=value if gap else None)
     by_group = (
@@ -115,7 +118,9 @@ def interval(spread: Floats, level: float = LEVEL, around: float | None = None) 
     return float(low), float(high)
 
 
-def group_intervals(predictions: Predictions, seed: int = 0, replicates: int = REPLICATES) -> dict[str, tuple[float, float, float]]:
+def group_intervals(
+    predictions: Predictions, seed: int = 0, replicates: int = REPLICATES
+) -> dict[str, tuple[float, float, float]]:
     """Accuracy of each group with its interval: name -> (value, low, high)."""
     right = predictions.predicted == predictions.labels
     groups = len(predictions.group_names)

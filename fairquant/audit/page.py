@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import torch
 import yaml
 
 from fairquant.audit import plots
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from fairquant.results import Results
 
 STYLE = """
-:root{color-scheme:light}body{font:16px/1.55 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1b1f24;background:#f4f5f7;margin:0}
-main{max-width:860px;margin:0 auto;padding:28px 20px 60px}h1{font-size:1.55rem;margin:.2rem 0}h2{font-size:1.12rem;margin:0 0 .6rem}
+:root{color-scheme:light}
+body{font:16px/1.55 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1b1f24;background:#f4f5f7;margin:0}
+main{max-width:860px;margin:0 auto;padding:28px 20px 60px}
+h1{font-size:1.55rem;margin:.2rem 0}h2{font-size:1.12rem;margin:0 0 .6rem}
 section{background:#fff;border:1px solid #dfe3e8;border-radius:10px;padding:18px 22px;margin:16px 0}
 .verdict li{margin:.35rem 0}.verdict li:first-child{font-weight:600}.muted{color:#5b6570;font-size:.9rem}
 .demo{background:#fff3cd;border-color:#e0b84c;font-weight:600}
-table{border-collapse:collapse;width:100%;font-size:.87rem}th,td{text-align:right;padding:4px 7px;border-bottom:1px solid #e8ebee;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:#5b6570;font-weight:600}.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.87rem}.scroll{overflow-x:auto}
+th,td{text-align:right;padding:4px 7px;border-bottom:1px solid #e8ebee;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}th{color:#5b6570;font-weight:600}
 svg{max-width:100%;height:auto}pre{background:#f4f5f7;padding:12px;border-radius:6px;overflow-x:auto;font-size:.8rem}
 summary{cursor:pointer;font-weight:600}
 """
@@ -45,7 +49,11 @@ def render_page(recipe: Recipe, report: Mapping[str, Any], results: Results, mes
         _section("Data", _data(report, messages)),
         _section("Settings", _settings(recipe, report)),
     ]
-    demo = "<section class='demo'>DEMO: synthetic images and a few epochs. The numbers mean nothing.</section>" if recipe.demo else ""
+    demo = (
+        "<section class='demo'>DEMO: synthetic images and a few epochs. The numbers mean nothing.</section>"
+        if recipe.demo
+        else ""
+    )
     title = f"{recipe.name} · {recipe.method} · seed {recipe.seed}"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -95,8 +103,12 @@ def _accuracy(results: Results, seed: int) -> str:
         for name in after
     ]  # fmt: skip
     head = ["group", "test images", "full precision [%]", "this model [%]", "change [points]"]
-    return plot + _table(head, rows) + _note(
-        "Square brackets: 95 % bootstrap intervals over images. The change is paired: both models on the same images."
+    return (
+        plot
+        + _table(head, rows)
+        + _note(
+            "Square brackets: 95 % bootstrap intervals over images. The change is paired: both models on the same images."
+        )
     )
 
 
@@ -137,14 +149,16 @@ def _bits(plan: BitPlan, report: Mapping[str, Any]) -> str:
     names = list(plan.bits)
     shares = []
     for bits in plan.bits.values():
-        values, counts = bits.unique(return_counts=True)
+        values, counts = torch.unique(bits, return_counts=True)
         shares.append({int(v): int(c) / len(bits) for v, c in zip(values, counts, strict=True)})
     averages = [float(bits.double().mean()) for bits in plan.bits.values()]
     text = f"{report['bits']['average']:.3f} bits per weight on average, budget {report['budget']['average_bits']:g}"
     if "nominal_bits" in report["budget"]:
         text += f", nominal {report['budget']['nominal_bits']:g}"
     if report["bits"].get("moved"):
-        text += f"; {100 * report['bits']['moved']:.1f} % of the units moved off the starting plan while bits were learnt"
+        text += (
+            f"; {100 * report['bits']['moved']:.1f} % of the units moved off the starting plan while bits were learnt"
+        )
     if report["optimality"]:
         text += f"; the starting plan is proven within {max(100 * report['optimality']['gap'], 0.001):.3f} % of the best possible"
     return _note(text + ". Every unit is in bit_plan.csv.") + plots.bits_per_layer(names, shares, averages)
@@ -167,9 +181,7 @@ def _data(report: Mapping[str, Any], messages: Sequence[str]) -> str:
     parts = ["train", "validation", "test"]
     rows = [["all", *(str(counts[part]) for part in parts)]]
     for kind in ("groups", "labels"):
-        rows += [
-            [f"{kind[:-1]} {name}", *(str(each[part]) for part in parts)] for name, each in counts[kind].items()
-        ]
+        rows += [[f"{kind[:-1]} {name}", *(str(each[part]) for part in parts)] for name, each in counts[kind].items()]
     notes = f"<p>Notes:</p>{_list(messages)}" if messages else ""
     return _table([f"{dataset['name']}, by {', '.join(dataset['attributes'])}", *parts], rows) + notes
 

@@ -26,7 +26,9 @@ def _svg(figure: Any) -> str:
     import matplotlib
 
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+    ):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]
@@ -36,7 +38,10 @@ def accuracy_by_group(before: Mapping[str, Interval], after: Mapping[str, Interv
     """Points with intervals, full precision above quantized, one row a group."""
     figure, axes = _figure(7.2, 0.9 + 0.62 * len(after))
     for row, name in enumerate(after):
-        for offset, values, colour, label in ((-0.14, before, BEFORE, "full precision"), (0.14, after, AFTER, "this model")):
+        for offset, values, colour, label in (
+            (-0.14, before, BEFORE, "full precision"),
+            (0.14, after, AFTER, "this model"),
+        ):
             value, low, high = (100 * number for number in values[name])
             axes.plot([low, high], [row + offset] * 2, color=colour, lw=2.2, solid_capstyle="butt")
             axes.plot([value], [row + offset], "o", color=colour, ms=6, label=label if row == 0 else None)

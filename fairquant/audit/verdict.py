@@ -52,7 +52,10 @@ def _overall(report: Mapping[str, Any]) -> str:
 
 
 def _worst(report: Mapping[str, Any]) -> str:
-    after, before = report["metrics"].get("worst-group-accuracy"), report["baseline"]["metrics"].get("worst-group-accuracy")
+    after, before = (
+        report["metrics"].get("worst-group-accuracy"),
+        report["baseline"]["metrics"].get("worst-group-accuracy"),
+    )
     if not after or not after["by_group"] or after["value"] is None:
         return ""
     known = {name: value for name, value in after["by_group"].items() if value is not None}

@@ -42,7 +42,9 @@ class Attachment:
             for layer, quantizer, start in zip(self.layers, self.quantizers, self._start_logits, strict=True)
             if quantizer.bit_logits is not None
         ]
-        logits = [quantizer.bit_logits for _, quantizer, _ in learning if quantizer.bit_logits is not None]
+        logits: list[Tensor] = [
+            quantizer.bit_logits for _, quantizer, _ in learning if quantizer.bit_logits is not None
+        ]
         sizes = [logits[0].new_full((layer.units,), layer.unit_size) for layer, _, _ in learning]
         return BitState(
             logits=torch.cat(logits),

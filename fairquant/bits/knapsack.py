@@ -136,8 +136,8 @@ def _branch_and_bound(
         return incumbent
     value = float(errors[np.arange(len(found)), found].sum())
     lower = max(incumbent.lower_bound, min(bound, value))
-    return Solution(found, value, lower) if value < incumbent.value else Solution(
-        incumbent.choice, incumbent.value, lower
+    return (
+        Solution(found, value, lower) if value < incumbent.value else Solution(incumbent.choice, incumbent.value, lower)
     )
 
 

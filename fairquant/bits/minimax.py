@@ -44,9 +44,7 @@ def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: 
     found, _ = _evaluate(multipliers, group_errors, costs, allowed, capacity)
     best = _better(best, found)
     if best.gap > GOOD_GAP and costs.size * groups <= 4 * SMALL:
-        choice, bound = solve_milp(
-            np.zeros(costs.size), costs, allowed, capacity, group_errors, near=best.value
-        )
+        choice, bound = solve_milp(np.zeros(costs.size), costs, allowed, capacity, group_errors, near=best.value)
         if choice is not None:
             value = _worst(group_errors, choice)
             best = _better(best, Solution(choice, value, min(bound, value)))
@@ -119,7 +117,9 @@ def _climb(
     return weights / weights.sum(), price * float(np.exp(np.clip(result.x[-1], -20, 20)))
 
 
-def _balance(choice: Ints, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float, rounds: int = 200) -> Ints:
+def _balance(
+    choice: Ints, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float, rounds: int = 200
+) -> Ints:
     """Pairs of moves that help the worst group: one unit up, another down, within the capacity."""
     units = np.arange(len(choice))
     choice = choice.copy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,14 +52,14 @@ def packed_bytes(bits: Tensor, columns: int) -> int:
     return sum((int(counts[width]) * columns * width + 7) // 8 for width in range(1, 9))
 
 
-def _unsigned(codes: NDArray[np.int8], width: int) -> Bytes:
+def _unsigned(codes: NDArray[Any], width: int) -> Any:
     """Signs (-1, +1) become 0, 1; other codes are shifted by 2^(b-1)-1 to start at 0."""
     if width == 1:
         return (codes > 0).astype(np.uint8)
     return (codes.astype(np.int16) + (2 ** (width - 1) - 1)).astype(np.uint8)
 
 
-def _signed(values: Bytes, width: int) -> NDArray[np.int8]:
+def _signed(values: Bytes, width: int) -> Any:
     if width == 1:
         return (values.astype(np.int8) * 2 - 1).astype(np.int8)
     return (values.astype(np.int16) - (2 ** (width - 1) - 1)).astype(np.int8)
@@ -70,7 +72,7 @@ def _pack_width(values: Bytes, width: int) -> Bytes:
     return np.packbits(spread)
 
 
-def _unpack_width(packed: Bytes, width: int, count: int) -> Bytes:
+def _unpack_width(packed: Bytes, width: int, count: int) -> Any:
     if width == 8:
         return packed
     spread = np.unpackbits(packed, count=count * width).reshape(count, width)

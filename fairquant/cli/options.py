@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of one that ships, such as quickstart.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of one that ships, such as quickstart.")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Override any key, such as budget.average_bits=3 seed=7 method=uniform-4."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Override any key, such as budget.average_bits=3 seed=7 method=uniform-4."
+    ),
 ]
 Demo = Annotated[bool, typer.Option("--demo", help="Synthetic images and a few epochs: works anywhere, means nothing.")]
 Runs = Annotated[

@@ -33,8 +33,8 @@ def copy(
     """Copy a recipe to a file of your own; never writes over one."""
     from fairquant.errors import UserError
     from fairquant.files import write_atomically
-    from fairquant.recipe.read import find_recipe
     from fairquant.recipe.presets import recipes_folder
+    from fairquant.recipe.read import find_recipe
 
     stem = Path(name).name
     file = find_recipe(recipes_folder() / (stem if stem.endswith(".yaml") else f"{stem}.yaml"))

@@ -89,7 +89,7 @@ def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: Dat
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
         bad: dict[str, str] = {}
 
-        def one(row: int) -> None:
+        def one(row: int, array: NDArray[np.uint8] = array) -> None:
             try:
                 array[row] = decode(files[row], size)
             except Exception as error:
@@ -99,7 +99,6 @@ def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: Dat
             for _ in pool.map(one, range(len(files))):
                 advance(1)
         array.flush()
-        del array
         write_atomically(sidecar, json.dumps(dict(sorted(bad.items())), indent=1).encode())
         temporary.replace(stored)
     finally:

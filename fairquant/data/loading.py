@@ -62,9 +62,7 @@ class TrainingBatches:
         order = draw.permutation(len(self.split)).astype(np.int64)
         seeds = draw.integers(0, 2**62, len(order))
         chunks = [slice(i * self.size, (i + 1) * self.size) for i in range(len(self))][skip:]
-        self._keys[:] = [
-            list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True)) for chunk in chunks
-        ]
+        self._keys[:] = [list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True)) for chunk in chunks]
         for chunk, images in zip(chunks, self._loader, strict=True):
             rows = order[chunk]
             yield RawBatch(

@@ -67,11 +67,18 @@ def make_splits(
         Split(ArrayImages(array, array_rows[part]), labels[part], groups[part], tuple(ids[row] for row in part))
         for part in rows
     ]
+    notes = (*notes, *warnings_about(parts, class_names, group_names))
     return Splits(
-        *parts, tuple(class_names), tuple(group_names), tuple(attributes),
-        fingerprint(digest, labels, groups, rows), notes=(*notes, *warnings_about(parts, class_names, group_names)),
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        class_names=tuple(class_names),
+        group_names=tuple(group_names),
+        attributes=tuple(attributes),
+        fingerprint=fingerprint(digest, labels, groups, rows),
+        notes=notes,
         counts=counts or {},
-    )  # fmt: skip
+    )
 
 
 def fingerprint(digest: str, labels: IntArray, groups: IntArray, rows: tuple[IntArray, ...]) -> str:

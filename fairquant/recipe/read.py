@@ -79,7 +79,14 @@ def read_recipe(
         raise UserError(f"{file}: cannot be read: {error}") from error
     content, lines, problems = parse_yaml(text, str(file))
     return recipe_from(
-        content, overrides, registry=registry, source=str(file), lines=lines, name=file.stem, demo=demo, problems=problems
+        content,
+        overrides,
+        registry=registry,
+        source=str(file),
+        lines=lines,
+        name=file.stem,
+        demo=demo,
+        problems=problems,
     )
 
 
@@ -232,9 +239,7 @@ def _assemble(
         _across(values, problems)
     if problems:
         return None
-    return Recipe(
-        name=name, seed=seed, method=str(merged["method"]), search=search, demo=demo, notes=notes, **values
-    )
+    return Recipe(name=name, seed=seed, method=str(merged["method"]), search=search, demo=demo, notes=notes, **values)
 
 
 def _component(
@@ -246,7 +251,9 @@ def _component(
         return None
     options = {"name": given} if isinstance(given, str) else given
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-        problems.append((path, f"expected a name with options, such as {{name: {registry.names(role)[0]}}}, got {given!r}"))
+        problems.append(
+            (path, f"expected a name with options, such as {{name: {registry.names(role)[0]}}}, got {given!r}")
+        )
         return None
     name = options["name"]
     try:
@@ -263,9 +270,8 @@ def _across(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
     """What no section can check by itself."""
     quantize, budget = values["quantize"], values["budget"]
     if values["quantizer"] is not None:
-        for section in ("importance", "reducer", "allocator"):
-            if values[section] is None and not (section != "allocator"):
-                problems.append((section, "a quantizer needs an allocator"))
+        if values["allocator"] is None:
+            problems.append(("allocator", "a quantizer needs an allocator"))
         least = min([*quantize.choices, *quantize.pin.values()])
         if budget.average_bits < least:
             problems.append(
@@ -278,6 +284,8 @@ def _across(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
                     ("budget.average_bits", f"{budget.average_bits:g} is below the allocator's {bits} bits everywhere")
                 )
             if bits not in quantize.choices:
-                problems.append(("quantize.choices", f"the allocator's {bits} bits are not among {list(quantize.choices)}"))
+                problems.append(
+                    ("quantize.choices", f"the allocator's {bits} bits are not among {list(quantize.choices)}")
+                )
     if values["train"].post_training is False and values["train"].epochs == 0:
         problems.append(("train.epochs", "0 epochs: set train.post_training: true to quantize without training"))

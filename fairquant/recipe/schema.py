@@ -228,9 +228,7 @@ class Recipe:
         found: dict[str, Any] = {"seed": self.seed, "method": self.method}
         for key in (*ROLE_SECTIONS, *PLAIN_SECTIONS):
             value = getattr(self, key)
-            found[key] = (
-                value.to_dict() if isinstance(value, Component) else None if value is None else asdict(value)
-            )
+            found[key] = value.to_dict() if isinstance(value, Component) else None if value is None else asdict(value)
         for key in LIST_SECTIONS:
             found[key] = [component.to_dict() for component in getattr(self, key)]
         if self.search:

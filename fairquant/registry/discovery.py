@@ -30,9 +30,7 @@ class Plugins:
             try:
                 listener.function(*arguments.values())
             except Exception as error:
-                warnings.append(
-                    f"plugin {listener.plugin_name!r} failed in {event}: {type(error).__name__}: {error}"
-                )
+                warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {type(error).__name__}: {error}")
         return warnings
 
     def versions(self) -> dict[str, str]:
@@ -66,7 +64,5 @@ def discover(points: list[EntryPoint] | None = None) -> Plugins:
             if register is not None:
                 register(_Scoped(registry, origin, version))
         except Exception as error:
-            problems.append(
-                f"plugin {point.name!r} of {origin} is skipped: {type(error).__name__}: {error}"
-            )
+            problems.append(f"plugin {point.name!r} of {origin} is skipped: {type(error).__name__}: {error}")
     return Plugins(registry, manager, tuple(problems))

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from fairquant.pipeline import RunInfo
     from fairquant.registry.registry import Registry
+    from fairquant.runs import RunInfo
 
 hookspec = pluggy.HookspecMarker("fairquant")
 hookimpl = pluggy.HookimplMarker("fairquant")

@@ -38,9 +38,7 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
 
-    def add(
-        self, role: str, name: str, target: str, summary: str = "", origin: str = "?", version: str = ""
-    ) -> None:
+    def add(self, role: str, name: str, target: str, summary: str = "", origin: str = "?", version: str = "") -> None:
         """Register `target` ("package.module:Class") under `name`. A name that is taken is refused, naming both."""
         if role not in ROLES:
             raise ValueError(f"unknown role {role!r}.{suggestion(role, ROLES)} Roles: {', '.join(ROLES)}")

@@ -24,7 +24,8 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        return self.logits.argmax(1).astype(np.int64)
+        answer: NDArray[np.int64] = self.logits.argmax(1).astype(np.int64)
+        return answer
 
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         ids = tuple(self.ids[row] for row in rows) if self.ids else ()

@@ -123,7 +123,7 @@ class _Training:
         state = self.of.attachment.bit_state() if self.of.attachment is not None and not self.settled else None
         penalty = task.new_zeros(())
         for component in self.of.regularizers:
-            memory = self.memories[component.name] if component.name in self.memories else None
+            memory = self.memories[component.name] if component.name in self.memories else None  # noqa: SIM401
             penalty = penalty + component.value.penalty(
                 Step(losses, logits, labels, groups, len(self.of.names[0]), state, memory)
             )
@@ -212,10 +212,9 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if is_quantizers(name) and name.endswith("_logits"):
-            kind = "bits"
-        else:
-            kind = "weights" if parameter.ndim > 1 else "plain"
+        kind = (
+            "bits" if is_quantizers(name) and name.endswith("_logits") else "weights" if parameter.ndim > 1 else "plain"
+        )
         groups[kind].append(parameter)
     rate = settings.learning_rate
     parts: list[dict[str, Any]] = [
@@ -244,7 +243,7 @@ def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:
     return 1.0
 
 
-def validation_values(predictions: Any) -> Mapping[str, float]:  # noqa: ANN401
+def validation_values(predictions: Any) -> Mapping[str, float]:
     """Accuracies on validation, in the plain form that early stopping and progress need."""
     right = predictions.predicted == predictions.labels
     groups = [right[predictions.groups == g].mean() for g in np.unique(predictions.groups)]

@@ -50,7 +50,9 @@ class Fitzpatrick17k:
         rows = read_csv(root / "fitzpatrick17k.csv", ["md5hash", column])
         scale = next((name for name in ("fitzpatrick_scale", "fitzpatrick") if rows and name in rows[0]), None)
         if scale is None:
-            raise UserError(f"{root / 'fitzpatrick17k.csv'}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')")
+            raise UserError(
+                f"{root / 'fitzpatrick17k.csv'}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')"
+            )
         images = {file.stem: file for file in (root / "images").iterdir()}  # one listing, not 16,577 look-ups
         parts = self._given_parts(root) if self.split == "files" else {}
         wrong = [row for row in rows if row.get("qc", "").startswith("3")]
@@ -60,7 +62,9 @@ class Fitzpatrick17k:
                 continue
             file = images.get(row["md5hash"], root / "images" / f"{row['md5hash']}.jpg")
             samples.append(
-                Sample(file, row["md5hash"], row[column], (self._group(row, scale),), part=parts.get(row["md5hash"], ""))
+                Sample(
+                    file, row["md5hash"], row[column], (self._group(row, scale),), part=parts.get(row["md5hash"], "")
+                )
             )
         notes = [f"{len(wrong)} row(s) dropped: marked as wrongly labelled"] if wrong else []
         counts = {"dropped_wrongly_labelled": len(wrong)} if wrong else {}
@@ -85,6 +89,8 @@ class Fitzpatrick17k:
         train = sorted({row["md5hash"] for row in read_csv(root / "train_score.csv", ["md5hash"])})
         test = {row["md5hash"] for row in read_csv(root / "all_val.csv", ["md5hash"])}
         if both := test & set(train):
-            raise UserError(f"{root}: {len(both)} image(s) are in both train_score.csv and all_val.csv, first {min(both)}")
+            raise UserError(
+                f"{root}: {len(both)} image(s) are in both train_score.csv and all_val.csv, first {min(both)}"
+            )
         parts = {name: "validation" if number % 5 == 4 else "train" for number, name in enumerate(train)}
         return {**parts, **dict.fromkeys(test, "test")}

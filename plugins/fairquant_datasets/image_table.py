@@ -39,7 +39,9 @@ class ImageTable:
         if not Path(self.table).is_file():
             problems.append(f"dataset.table: no file {self.table!r}. Give the path of your csv")
         if self.folder is not None and not Path(self.folder).is_dir():
-            problems.append(f"dataset.folder: no folder {self.folder!r}. Give the folder that the image paths start from")
+            problems.append(
+                f"dataset.folder: no folder {self.folder!r}. Give the folder that the image paths start from"
+            )
         return problems
 
     def load(self, context: DataContext) -> Splits:

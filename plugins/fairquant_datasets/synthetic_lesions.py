@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,8 +135,9 @@ def draw_lesion(kind: _Kind, tone: int, size: int, noise: float, draw: np.random
         slope, offset = draw.normal(), draw.uniform(-1, 1)
         image = image - 0.25 * np.exp(-((y - slope * x - offset) ** 2) / 0.0006)[..., None] * TONES[tone]
     image = image + draw.normal(0, noise, image.shape)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
-def _smooth(value: Floats) -> Floats:
+def _smooth(value: Floats) -> Any:
     return 1 / (1 + np.exp(-np.clip(value, -30, 30)))

@@ -73,7 +73,11 @@ def build_splits(
         notes.append(f"{absent} row(s) without an image file: {examples}{'...' if absent > 2 else ''}")
         counts["without_image"] = absent
     if not present:
-        raise UserError(f"dataset: none of the {len(samples)} rows has an image file. Looked for {samples[0].file}" if samples else "dataset: the table has no usable rows")
+        raise UserError(
+            f"dataset: none of the {len(samples)} rows has an image file. Looked for {samples[0].file}"
+            if samples
+            else "dataset: the table has no usable rows"
+        )
     decoded = decode_images([sample.file for sample in present], context, max_bad)
     if decoded.bad:
         names = ", ".join(Path(name).name for name in list(decoded.bad)[:5])

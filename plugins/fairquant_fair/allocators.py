@@ -21,7 +21,10 @@ class Knapsack:
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
         found = solve_knapsack(
-            problem.weighted_errors().numpy(), problem.costs().double().numpy(), problem.allowed.numpy(), problem.capacity
+            problem.weighted_errors().numpy(),
+            problem.costs().double().numpy(),
+            problem.allowed.numpy(),
+            problem.capacity,
         )
         return _allocation(problem, found)
 

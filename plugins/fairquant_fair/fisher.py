@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,8 +93,8 @@ def _image_by_image(model: nn.Module, batch: Batch, layer: Layer) -> Tensor:
     return torch.stack(rows)
 
 
-def _recorder(found: list[tuple[nn.Module, Tensor, Tensor]]):  # type: ignore[no-untyped-def]
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _recorder(found: list[tuple[nn.Module, Tensor, Tensor]]) -> Callable[[nn.Module, Any, Tensor], None]:
+    def record(module: nn.Module, inputs: Any, output: Tensor) -> None:
         found.append((module, inputs[0].detach(), output))
 
     return record
@@ -109,7 +110,9 @@ def _positions(module: nn.Module, seen: Tensor, derivative: Tensor, batch: int) 
         kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
         columns = F.unfold(seen, kernel, dilation=dilation, stride=stride)  # type: ignore[arg-type]
         groups = module.groups
-        return columns.view(batch, groups, -1, columns.shape[-1]), derivative.reshape(batch, groups, -1, columns.shape[-1])
+        return columns.view(batch, groups, -1, columns.shape[-1]), derivative.reshape(
+            batch, groups, -1, columns.shape[-1]
+        )
     # a Linear sees [B, ..., n]; where the leading axis is not the batch (sequence first), the batch is the second
     if seen.dim() > 2 and seen.shape[0] != batch and seen.shape[1] == batch:
         seen, derivative = seen.transpose(0, 1), derivative.transpose(0, 1)

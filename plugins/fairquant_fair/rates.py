@@ -109,9 +109,7 @@ def _undefined(confusion: Floats) -> Rates:
     """fairprune speaks of two groups only: with any other number there is no value, and every cell is skipped."""
     shape = confusion.shape[:-3]
     cells = confusion.shape[-3] * confusion.shape[-2]
-    return Rates(
-        np.full(shape, np.nan), np.full(confusion.shape[:-2], np.nan), np.full(shape, cells, np.int64)
-    )
+    return Rates(np.full(shape, np.nan), np.full(confusion.shape[:-2], np.nan), np.full(shape, cells, np.int64))
 
 
 @dataclass(frozen=True)

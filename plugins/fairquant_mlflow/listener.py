@@ -93,7 +93,9 @@ def flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             for each in value:
                 rest = {k: v for k, v in each.items() if k != "name"}
-                label = each.get("name", "?") + (f"-{rest['convention']}" if rest.get("convention", "valid") != "valid" else "")
+                label = each.get("name", "?") + (
+                    f"-{rest['convention']}" if rest.get("convention", "valid") != "valid" else ""
+                )
                 found |= flatten(rest, f"{here}.{label}") if rest else {f"{here}.{label}": "on"}
         else:
             found[here] = value

@@ -65,7 +65,8 @@ class Gradient:
     ) -> GroupImportance:
         gradients = group_gradients(model, batches, layers, len(group_names), self.over, power=1)
         scores = {
-            layer.name: layer.per_unit(gradient.abs_().sum(2)) for layer, gradient in zip(layers, gradients, strict=True)
+            layer.name: layer.per_unit(gradient.abs_().sum(2))
+            for layer, gradient in zip(layers, gradients, strict=True)
         }
         return GroupImportance(scores, group_names)
 

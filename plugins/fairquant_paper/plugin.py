@@ -15,7 +15,12 @@ def fairquant_register(registry: Any) -> None:
     add("reducer", "max", f"{here}.reducers:Max", "the group that needs a unit most decides")
     add("reducer", "mean", f"{here}.reducers:Mean", "the average group")
     add("reducer", "cvar", f"{here}.reducers:Cvar", "mean of the worst share of groups")
-    add("reducer", "balanced", f"{here}.reducers:Balanced", "max over groups, each scaled by its share of all importance")
+    add(
+        "reducer",
+        "balanced",
+        f"{here}.reducers:Balanced",
+        "max over groups, each scaled by its share of all importance",
+    )
     add("reducer", "subtractive", f"{here}.reducers:Subtractive", "unprivileged minus beta times privileged")
     add("allocator", "quantile", f"{here}.quantile:Quantile", "the paper's rule: fixed shares of units at fixed bits")
     add("quantizer", "uniform", f"{here}.uniform:Uniform", "symmetric uniform; scale absmax, mse or learned")

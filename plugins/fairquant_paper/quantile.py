@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -58,7 +59,7 @@ class Quantile:
         """Lower the least important units, level by level, until the budget holds."""
         bits = bits.clone()
         ladder = sorted({*self.levels, problem.choices[0]}, reverse=True)
-        for above, below in zip(ladder, ladder[1:], strict=False):
+        for above, below in pairwise(ladder):
             over = int((bits * problem.sizes).sum()) - problem.capacity
             if over <= 1e-6:
                 return bits

@@ -40,7 +40,9 @@ def saved(tmp_path, model, quantizer, **options):
     return path, attachment, save_artifact(path, model, attachment.layers, attachment.encode(), METADATA)
 
 
-@pytest.mark.parametrize("quantizer", [Uniform("absmax"), Uniform("mse"), Uniform("learned"), Baq(), Baq("step", "absmax")])
+@pytest.mark.parametrize(
+    "quantizer", [Uniform("absmax"), Uniform("mse"), Uniform("learned"), Baq(), Baq("step", "absmax")]
+)
 def test_logits_after_loading_are_identical_for_a_strange_module(tmp_path, strange, quantizer):
     fresh = copy.deepcopy(strange)
     path, _, _ = saved(tmp_path, strange, quantizer)
@@ -114,7 +116,12 @@ def test_truncated_foreign_and_missing_files_say_what_is_wrong(tmp_path, strange
     path, _, _ = saved(tmp_path, strange, Uniform())
     content = path.read_bytes()
     bad = tmp_path / "bad.safetensors"
-    for length, words in ((len(content) - 1, "cut off"), (200, "cut off"), (4, "not a safetensors file"), (0, "not a safetensors")):
+    for length, words in (
+        (len(content) - 1, "cut off"),
+        (200, "cut off"),
+        (4, "not a safetensors file"),
+        (0, "not a safetensors"),
+    ):
         bad.write_bytes(content[:length])
         with pytest.raises(UserError, match=words):
             fairquant.load(bad)

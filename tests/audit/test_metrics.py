@@ -58,7 +58,9 @@ def cells(p):
 def test_accuracies_equal_scikit_learn(metrics):
     p = predictions()
     found = evaluate(p, metrics)
-    by_group = {n: accuracy_score(p.labels[p.groups == g], p.predicted[p.groups == g]) for g, n in enumerate(p.group_names)}
+    by_group = {
+        n: accuracy_score(p.labels[p.groups == g], p.predicted[p.groups == g]) for g, n in enumerate(p.group_names)
+    }
     assert found["accuracy"].value == pytest.approx(accuracy_score(p.labels, p.predicted))
     assert found["accuracy"].by_group == pytest.approx(by_group)
     assert found["balanced-accuracy"].value == pytest.approx(recall_score(p.labels, p.predicted, average="macro"))
@@ -81,7 +83,9 @@ def test_binary_gaps_equal_fairlearn(plugins):
 
     p = predictions(classes=2, seed=4)
     load = plugins.registry.load
-    found = evaluate(p, [Component("eodd", load("metric", "eodd")()), Component("dp", load("metric", "demographic-parity")())])
+    found = evaluate(
+        p, [Component("eodd", load("metric", "eodd")()), Component("dp", load("metric", "demographic-parity")())]
+    )
     sensitive = {"sensitive_features": p.groups}
     # with two classes the one-vs-rest gaps of one class are those of the other with TPR and TNR exchanged
     assert found["eodd"].value == pytest.approx(equalized_odds_difference(p.labels, p.predicted, **sensitive))
@@ -162,7 +166,11 @@ def test_metrics_do_not_depend_on_the_order_or_names_of_groups(metrics, seed, or
 def test_equal_groups_have_gap_zero(metrics):
     p = predictions(count=200, groups=1)
     twice = Predictions(
-        np.concatenate([p.logits] * 2), np.concatenate([p.labels] * 2), np.repeat([0, 1], 200), ("a", "b"), p.class_names
+        np.concatenate([p.logits] * 2),
+        np.concatenate([p.labels] * 2),
+        np.repeat([0, 1], 200),
+        ("a", "b"),
+        p.class_names,
     )
     found = evaluate(twice, metrics, replicates=10)
     gaps = [component.label for component in metrics if component.value.gap]
@@ -226,7 +234,11 @@ def test_change_against_the_baseline_by_hand():
         here = before.groups == g
         assert found["accuracy"].by_group[name]["value"] == pytest.approx(now[here].mean() - was[here].mean())
         assert found["harmful_flips"].by_group[name]["value"] == pytest.approx((was & ~now)[here].mean())
-        assert found["flips"].by_group[name]["low"] <= found["flips"].by_group[name]["value"] <= found["flips"].by_group[name]["high"]
+        assert (
+            found["flips"].by_group[name]["low"]
+            <= found["flips"].by_group[name]["value"]
+            <= found["flips"].by_group[name]["high"]
+        )
     same = change_against(before, before)
     assert same["accuracy"].value == same["flips"].value == same["flips"].high == 0
 

@@ -103,7 +103,10 @@ def test_plan_never_exceeds_the_budget_and_uses_allowed_bits(units, seed, share,
         with pytest.raises(Infeasible):
             solve_minimax(errors, costs, allowed, capacity)
         return
-    for solve in (lambda: solve_knapsack(errors[0], costs, allowed, capacity), lambda: solve_minimax(errors, costs, allowed, capacity)):
+    for solve in (
+        lambda: solve_knapsack(errors[0], costs, allowed, capacity),
+        lambda: solve_minimax(errors, costs, allowed, capacity),
+    ):
         found = solve()
         rows = np.arange(units)
         assert costs[rows, found.choice].sum() <= capacity * (1 + 1e-9)
@@ -114,7 +117,9 @@ def test_plan_never_exceeds_the_budget_and_uses_allowed_bits(units, seed, share,
 def test_a_larger_budget_is_never_worse():
     errors, costs = random_problem(300, (0, 2, 4, 8), seed=1)
     allowed = np.ones(costs.shape, bool)
-    bounds = [relax_and_fill(errors[0], costs, allowed, costs.max(1).sum() * share).lower_bound for share in (0.2, 0.4, 0.8)]
+    bounds = [
+        relax_and_fill(errors[0], costs, allowed, costs.max(1).sum() * share).lower_bound for share in (0.2, 0.4, 0.8)
+    ]
     assert bounds[0] > bounds[1] > bounds[2]
 
 

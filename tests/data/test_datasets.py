@@ -179,12 +179,17 @@ def own(root: Path, count: int = 60, **extra: object) -> Path:
 
 
 def test_a_table_of_ones_own(tmp_path):
-    made = ImageTable(str(own(tmp_path / "d")), image="file", label="diagnosis", attributes=("sex", "site"), patient="patient")
+    made = ImageTable(
+        str(own(tmp_path / "d")), image="file", label="diagnosis", attributes=("sex", "site"), patient="patient"
+    )
     splits = made.load(context(tmp_path))
     assert splits.class_names == ("ill", "well")
     assert splits.group_names == ("f x A", "f x B", "m x A", "m x B")
     assert splits.counts["dropped_unknown"] == 20
-    patients = [{int(name.split("/")[1][:-4]) // 3 for name in part.ids} for part in (splits.train, splits.validation, splits.test)]
+    patients = [
+        {int(name.split("/")[1][:-4]) // 3 for name in part.ids}
+        for part in (splits.train, splits.validation, splits.test)
+    ]
     assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
 
 
@@ -200,7 +205,9 @@ def test_a_split_column_is_followed_and_checked(tmp_path):
 
 def test_a_missing_column_is_suggested(tmp_path):
     with pytest.raises(UserError, match=r"no column 'diagnoses'. Did you mean 'diagnosis'\?"):
-        ImageTable(str(own(tmp_path / "d")), image="file", label="diagnoses", attributes=("sex",)).load(context(tmp_path))
+        ImageTable(str(own(tmp_path / "d")), image="file", label="diagnoses", attributes=("sex",)).load(
+            context(tmp_path)
+        )
 
 
 def test_a_group_with_one_image_and_a_class_seen_only_in_test_are_said(tmp_path):
@@ -211,7 +218,9 @@ def test_a_group_with_one_image_and_a_class_seen_only_in_test_are_said(tmp_path)
         if row["part"] == "test":
             row["diagnosis"] = "rare"
     table(file, rows)
-    splits = ImageTable(str(file), image="file", label="diagnosis", attributes=("site",), split="part").load(context(tmp_path))
+    splits = ImageTable(str(file), image="file", label="diagnosis", attributes=("site",), split="part").load(
+        context(tmp_path)
+    )
     assert "C" in splits.group_names
     assert any("class 'rare' is in test but not in train" in note for note in splits.notes)
     assert any("group 'C'" in note for note in splits.notes)

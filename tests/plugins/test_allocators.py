@@ -17,7 +17,9 @@ from fairquant.roles import AllocationProblem
 def problem(units: int, choices: tuple[int, ...], average: float, seed: int = 0, groups: int = 2) -> AllocationProblem:
     draw = torch.Generator().manual_seed(seed)
     group_scores = torch.rand(groups, units, generator=draw, dtype=torch.double) ** 4
-    errors = torch.rand(units, 1, generator=draw, dtype=torch.double) * 4.0 ** -torch.tensor(choices, dtype=torch.double)
+    errors = torch.rand(units, 1, generator=draw, dtype=torch.double) * 4.0 ** -torch.tensor(
+        choices, dtype=torch.double
+    )
     sizes = torch.randint(1, 50, (units,), generator=draw)
     allowed = torch.ones(units, len(choices), dtype=torch.bool)
     return AllocationProblem(group_scores.max(0).values, group_scores, sizes, errors, allowed, choices, average)

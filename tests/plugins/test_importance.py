@@ -89,7 +89,9 @@ def test_the_model_is_left_as_it_was(strange, importance):
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     random_state = torch.get_rng_state()
     batch = data()
-    importance.measure(model, [Batch(batch.images.float(), batch.labels, batch.groups)], find_layers(model, "channel"), GROUPS)
+    importance.measure(
+        model, [Batch(batch.images.float(), batch.labels, batch.groups)], find_layers(model, "channel"), GROUPS
+    )
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
     assert [parameter.requires_grad for parameter in model.parameters()] == wanted

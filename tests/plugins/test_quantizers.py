@@ -75,7 +75,8 @@ def test_the_mse_scale_is_at_least_as_close_as_absmax_and_near_the_best_scale(bi
     weight = weights(6, 500, 2)
     widths = torch.full((6,), bits)
     error = {
-        scale: (Uniform(scale).build(weight, widths, CHOICES)(weight) - weight).square().sum(1) for scale in ("absmax", "mse")
+        scale: (Uniform(scale).build(weight, widths, CHOICES)(weight) - weight).square().sum(1)
+        for scale in ("absmax", "mse")
     }
     assert (error["mse"] <= error["absmax"] * (1 + 1e-6)).all()
     top = 2 ** (bits - 1) - 1

@@ -8,9 +8,7 @@ from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
 
 GOOD = "dataset: {name: synthetic-lesions}\n"
-METHODS = (
-    "fp32, fq-baq, fq-qat, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
-)
+METHODS = "fp32, fq-baq, fq-qat, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
 
 #: recipe text, overrides, the exact lines of the message
 BAD: list[tuple[str, list[str], list[str]]] = [
@@ -84,7 +82,9 @@ def test_text_that_is_no_yaml_names_the_line(tmp_path, registry):
 
 
 def test_a_recipe_that_is_not_there_is_suggested(registry):
-    with pytest.raises(UserError, match=r"no recipe 'recipes/quickstar.yaml'. Did you mean 'recipes/quickstart.yaml'\?"):
+    with pytest.raises(
+        UserError, match=r"no recipe 'recipes/quickstar.yaml'. Did you mean 'recipes/quickstart.yaml'\?"
+    ):
         read_recipe("recipes/quickstar.yaml", registry=registry)
 
 

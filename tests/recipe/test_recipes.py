@@ -59,11 +59,16 @@ def test_file_wins_over_preset_and_command_line_over_both(tmp_path, registry):
     assert recipe.allocator.name == "knapsack"
     assert recipe.quantizer.name == "baq"
     assert recipe.train.epochs == 7
-    assert read_recipe("r.yaml", ["train.epochs=2", "allocator.name=quantile"], registry=registry).allocator.name == "quantile"
+    assert (
+        read_recipe("r.yaml", ["train.epochs=2", "allocator.name=quantile"], registry=registry).allocator.name
+        == "quantile"
+    )
 
 
 def test_a_method_on_the_command_line_replaces_the_files_own_role_sections_and_says_so(tmp_path, registry):
-    write(tmp_path / "r.yaml", method="fq-baq", quantizer={"name": "baq"}, budget={"average_bits": 3}, train={"epochs": 7})
+    write(
+        tmp_path / "r.yaml", method="fq-baq", quantizer={"name": "baq"}, budget={"average_bits": 3}, train={"epochs": 7}
+    )
     recipe = read_recipe("r.yaml", ["method=uniform-4"], registry=registry)
     assert recipe.quantizer.name == "uniform"
     assert recipe.budget.average_bits == 4
