@@ -22,7 +22,9 @@ def split_rows(
 
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    stratum = labels * (int(groups.max(initial=0)) + 1) + groups
+    finest = labels * (int(groups.max(initial=0)) + 1) + groups
+    strata = (finest, labels, np.zeros_like(labels))  # the finest in which some stratum can be spread over five folds
+    stratum = next(each for each in strata if np.bincount(each).max() >= 5 or not each.any())
     if len(labels) < 5:
         raise UserError(f"{len(labels)} images are too few to split into train, validation and test")
     with warnings.catch_warnings():

@@ -113,7 +113,7 @@ class TrainSettings:
     class_balanced: bool = False
     augment: Literal["none", "flips", "standard", "autoaugment"] = "standard"
     early_stopping: EarlyStopping | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     channels_last: bool = False
     workers: int | None = None

@@ -21,10 +21,23 @@ def choose_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """bf16 for the forward pass where asked for; weights, losses and evaluation stay in fp32."""
-    if precision == "bf16":
+    """bf16 for the forward pass where asked for; weights, losses and evaluation stay in fp32.
+
+    auto: bf16 where the device computes it natively, else fp32.
+    """
+    if precision == "bf16" or (precision == "auto" and computes_bf16(device)):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than fp32 here: GPUs that support it, CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(probe() for probe in probes if probe is not None)
+    return False
 
 
 def make_deterministic() -> None:

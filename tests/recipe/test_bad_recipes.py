@@ -32,7 +32,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "train:\n  epoch: 2\n", [], ["bad.yaml:3: train.epoch: train has no option 'epoch'. Did you mean 'epochs'? Options: epochs, batch_size, optimizer, learning_rate, weight_decay, momentum, schedule, warmup_epochs, step_epochs, step_factor, clip_norm, label_smoothing, class_balanced, augment, early_stopping, precision, device, channels_last, workers, checkpoint_minutes, bit_learning_rate_scale, settle_after, post_training"]),
     (GOOD + "train: {learning_rate: -1}\n", [], ["bad.yaml:2: train.learning_rate: must be positive, got -1.0"]),
     (GOOD + "train: {epochs: 0}\n", [], ["bad.yaml:2: train.epochs: 0 epochs: set train.post_training: true to quantize without training"]),
-    (GOOD + "train: {precision: fp16}\n", [], ["bad.yaml:2: train.precision: 'fp16' is not one of fp32, bf16. Did you mean 'bf16'?"]),
+    (GOOD + "train: {precision: fp16}\n", [], ["bad.yaml:2: train.precision: 'fp16' is not one of fp32, bf16, auto. Did you mean 'bf16'?"]),
     (GOOD + "train: {early_stopping: {metric: f1, patience: 3}}\n", [], ["bad.yaml:2: train.early_stopping.metric: 'f1' is not one of accuracy, balanced-accuracy, worst-group-accuracy, group-mean-accuracy."]),
     (GOOD + "regularizers:\n  - {name: loss-gap, weight: -1}\n", [], ["bad.yaml:3: regularizers[0].weight: must not be negative, got -1.0"]),
     (GOOD + "regularizers: loss-gap\n", [], ["bad.yaml:2: regularizers: expected a list, got 'loss-gap'"]),
