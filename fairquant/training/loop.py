@@ -227,7 +227,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
     parts = [part for part in parts if part["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parts, lr=rate, momentum=settings.momentum)
-    return torch.optim.AdamW(parts, lr=rate)
+    return torch.optim.AdamW(parts, lr=rate, fused=True)  # one pass over memory, also on a CPU
 
 
 def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:
