@@ -16,7 +16,7 @@ def build_model(
     settings: ModelSettings, classes: int, channels_last: bool = False
 ) -> tuple[nn.Module, Normalization, list[str]]:
     """The model with a head of `classes` outputs, its input normalisation, and notes on what was replaced."""
-    model = create(settings, classes, pretrained=settings.pretrained)
+    model = create(settings, classes, pretrained=settings.pretrained and settings.weights is None)
     notes: list[str] = []
     if settings.weights is not None:
         notes = load_weights(model, read_weights(Path(settings.weights)), settings.weights)
@@ -99,9 +99,10 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
             good[name] = value.to(own[name].dtype)
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     if missing:
-        problems.append(f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}")
+        problems.insert(0, f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}")
     if problems:
-        raise UserError(problems[:10])
+        more = [f"... and {len(problems) - 5} more. Are these weights of this model?"] if len(problems) > 5 else []
+        raise UserError([*problems[:5], *more])
     model.load_state_dict(good, strict=False)
     return notes
 

@@ -162,7 +162,7 @@ def solve_milp(
     upper = allowed.ravel().astype(float)
     scale = max(abs(near), 1e-300) / 1_000
     once = csr_array(block_diag([np.ones((1, choices))] * units))
-    weigh = csr_array(costs.ravel()[None, :] / capacity)
+    weigh = csr_array(costs.ravel()[None, :] / max(capacity, 1e-9))
     if group_errors is not None:
         table = np.where(allowed[None], group_errors, 0.0).reshape(len(group_errors), -1) / scale
         worst = hstack([csr_array(table), csr_array(-np.ones((len(table), 1)))])

@@ -23,7 +23,7 @@ def _not_negative(owner: object, *names: str) -> None:
 @dataclass(frozen=True)
 class ModelSettings:
     """name: any timm name. weights: a local .safetensors file (or .pt / .pth, read with weights_only) with timm's
-    parameter names; a head of another size is replaced. options: keywords for timm.create_model."""
+    parameter names, taken in place of pretrained: true; a head of another size is replaced. options: keywords for timm.create_model."""
 
     name: str = "resnet18"
     pretrained: bool = False
@@ -34,8 +34,6 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if self.image_size < 16:
             raise ValueError(f"image_size: must be at least 16, got {self.image_size!r}")
-        if self.pretrained and self.weights:
-            raise ValueError("weights: give either pretrained: true or weights, not both")
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 def computes_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than fp32 here: GPUs that support it, CPUs with AVX512-BF16 or AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(probe() for probe in probes if probe is not None)
+        return any(bool(probe()) for probe in probes if probe is not None)
     return False
 
 

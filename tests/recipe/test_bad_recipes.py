@@ -50,7 +50,6 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("dataset: {name: fitzpatrick17k, labels: 12}\n", [], ["bad.yaml:1: dataset.labels: 12 is not one of 114, 9, 3."]),
     ("dataset: {root: here}\n", [], ["bad.yaml:1: dataset: expected a name with options, such as {name: fitzpatrick17k}, got {'root': 'here'}"]),
     (GOOD + "model: {image_size: 8}\n", [], ["bad.yaml:2: model.image_size: must be at least 16, got 8"]),
-    (GOOD + "model: {pretrained: true, weights: a.safetensors}\n", [], ["bad.yaml:2: model.weights: give either pretrained: true or weights, not both"]),
     (GOOD + "seed: 1\nseed: 2\n", [], ["bad.yaml:3: seed: given twice (first in line 2)"]),
     (GOOD + "budget: {average_bits: 3}\nmethod: uniform-4\n", [], ["bad.yaml:2: budget.average_bits: 3 is below the allocator's 4 bits everywhere"]),
     (GOOD, ["budget.average_bits=12"], ["command line: budget.average_bits: must be in (0, 8], got 12.0"]),

@@ -1,0 +1,145 @@
+"""The figures to reach, as medians of ratios measured side by side: pytest -m benchmark -s tests/benchmarks
+
+Each benchmark prints its ratio. Machines are noisy: pairs are measured in turn, and the median of the pairs' ratios counts.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import timm
+import torch
+from fairquant_fair.fisher import Fisher
+from fairquant_paper.baq import Baq
+from fairquant_paper.importance import Gradient, Grape
+from fairquant_paper.uniform import Uniform
+from torch.nn import functional as F
+
+from fairquant.bits import attach, find_layers
+from fairquant.bits.knapsack import solve_knapsack
+from fairquant.bits.minimax import solve_minimax
+from fairquant.recipe.schema import TrainSettings
+from fairquant.roles import Batch, BitPlan
+from fairquant.training.loop import make_optimizer
+
+pytestmark = pytest.mark.benchmark
+
+
+def median_ratio(one: Callable[[], object], other: Callable[[], object], pairs: int = 7) -> float:
+    """Median over pairs of time(one) / time(other), measured in turn after a warm-up of each."""
+    one(), other()
+    ratios = []
+    for _ in range(pairs):
+        start = time.perf_counter()
+        one()
+        middle = time.perf_counter()
+        other()
+        ratios.append((middle - start) / (time.perf_counter() - middle))
+    return float(np.median(ratios))
+
+
+MODELS = {"resnet18 96 px, batch 64": ("resnet18", 96, 64), "deit-tiny 224 px, batch 16": ("deit_tiny_patch16_224", 224, 16)}
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+@pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape()], ids=["fisher", "gradient", "grape"])
+@pytest.mark.parametrize("shown", MODELS)
+def test_importance(shown, importance, groups):
+    name, size, count = MODELS[shown]
+    model = timm.create_model(name, num_classes=8).eval()
+    layers = find_layers(model, "channel")
+    images, labels = torch.randn(count, 3, size, size), torch.randint(8, (count,))
+    batch = Batch(images, labels, torch.arange(count) % groups)
+    names = tuple(f"g{g}" for g in range(groups))
+
+    def forward_backward():
+        F.cross_entropy(model(images), labels).backward()
+        model.zero_grad()
+
+    ratio = median_ratio(lambda: importance.measure(model, [batch], layers, names), forward_backward)
+    print(f"\nimportance {type(importance).__name__:9} {shown}, {groups} groups / forward+backward: {ratio:.2f} (reach 1.10)")
+    assert ratio < 2
+
+
+@pytest.mark.parametrize("shown", MODELS)
+@pytest.mark.parametrize(
+    ("quantizer", "reach"),
+    [(Uniform(), {"r": 1.25, "d": 1.10}), (Baq(), {"r": 1.40, "d": 1.20}), (Baq("step"), {"r": 1.40, "d": 1.20})],
+    ids=["uniform", "baq-fractional", "baq-step"],
+)
+def test_training_step(shown, quantizer, reach):
+    name, size, count = MODELS[shown]
+    torch.manual_seed(0)
+    plain = timm.create_model(name, num_classes=8).train()
+    quantized = copy.deepcopy(plain)
+    layers = find_layers(quantized, "channel")
+    draw = torch.Generator().manual_seed(1)
+    plan = BitPlan(
+        {layer.name: torch.randint(2, 7, (layer.units,), generator=draw) for layer in layers},
+        {layer.name: layer.unit_size for layer in layers},
+    )
+    attachment = attach(layers, quantizer, plan, tuple(range(9)), 4.0, {})
+    images, labels = torch.randn(count, 3, size, size), torch.randint(8, (count,))
+    settings = TrainSettings()
+
+    def stepper(model, bits):
+        optimizer = make_optimizer(model, settings)
+
+        def step():
+            loss = F.cross_entropy(model(images), labels)
+            if bits is not None and bits.learns_bits:
+                loss = loss + (bits.bit_state().average - 4.0)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    ratio = median_ratio(stepper(quantized, attachment), stepper(plain, None))
+    print(f"\nstep {quantizer} {shown} / full precision: {ratio:.2f} (reach {reach[name[0]]:.2f})")
+    assert ratio < 2.5
+
+
+@pytest.mark.parametrize(("groups", "kind"), [(1, "knapsack"), (2, "minimax"), (6, "minimax")])
+def test_allocation(groups, kind):
+    draw = np.random.default_rng(0)
+    units, widths = 30_000, np.array([0, 1, 2, 3, 4, 6, 8])
+    scale = draw.lognormal(0, 2, (1, units, 1)) * draw.lognormal(0, 0.5, (groups, units, 1))
+    errors = scale * 4.0 ** -widths * np.sort(draw.uniform(0.5, 2, (1, units, 7)), axis=2)[:, :, ::-1]
+    costs = draw.integers(64, 4608, units)[:, None] * widths.astype(float)
+    allowed, capacity = np.ones(costs.shape, bool), costs[:, -1].sum() * 3 / 8
+    solve = (lambda: solve_knapsack(errors[0], costs, allowed, capacity)) if groups == 1 else (
+        lambda: solve_minimax(errors, costs, allowed, capacity)
+    )
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        found = solve()
+        times.append(time.perf_counter() - start)
+    print(f"\n{kind}, {units} units x 7 choices, {groups} group(s): {np.median(times):.3f} s (reach 0.1), gap {100 * found.gap:.5f} % (reach 0.1)")
+    assert found.gap < 1e-3
+    assert costs[np.arange(units), found.choice].sum() <= capacity
+
+
+def test_audit():
+    from fairquant.audit.evaluate import evaluate
+    from fairquant.recipe.schema import DEFAULT_METRICS, Component
+    from fairquant.registry import discover
+    from fairquant.roles import Predictions
+
+    registry = discover().registry
+    metrics = [
+        Component(m["name"], registry.load("metric", m["name"])(**{k: v for k, v in m.items() if k != "name"})) for m in DEFAULT_METRICS
+    ]
+    draw = np.random.default_rng(0)
+    predictions = Predictions(
+        draw.normal(size=(10_000, 114)).astype(np.float32), draw.integers(0, 114, 10_000), draw.integers(0, 6, 10_000),
+        tuple(f"g{g}" for g in range(6)), tuple(f"c{c}" for c in range(114)),
+    )  # fmt: skip
+    start = time.perf_counter()
+    evaluate(predictions, metrics)
+    print(f"\naudit, 10,000 images, 114 classes x 6 groups, 1,000 replicates: {time.perf_counter() - start:.2f} s (reach 1)")

@@ -1,0 +1,105 @@
+"""Docs stay true: every `$` command in a console block is run and its shown output found; every python block runs.
+
+`...` stands for anything. The two pip commands of the README are what .ci/run executes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+NOT_OURS = "not run by tests"  # a page's own mark for commands that need hours or real data
+
+#: What the README's `from mine import ...` stands for.
+MINE = """
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+draw = torch.Generator().manual_seed(0)
+train, validation, test = (
+    [(torch.randn(3, 12, 12, generator=draw), i % 2, i // 2 % 2) for i in range(n)] for n in (64, 32, 32)
+)
+"""
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_console_blocks(page):
+    for block in blocks(page, "console"):
+        if NOT_OURS in block:
+            continue
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, shown = part.partition("\n")
+            found = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment(), timeout=300)
+            output = found.stdout + found.stderr
+            lines = [re.escape(line.rstrip()).replace(r"\.\.\.", ".*") for line in shown.strip().splitlines()]
+            pattern = r"\s*\n\s*".join(lines)
+            assert re.search(pattern, output, re.DOTALL), f"{page.name}: $ {command}\nshown:\n{shown}\ngiven:\n{output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks(page):
+    Path("mine.py").write_text(MINE)
+    for number, block in enumerate(blocks(page, "python")):
+        script = Path(f"block{number}.py")
+        script.write_text(block)
+        found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment(), timeout=300)
+        assert found.returncode == 0, f"{page.name}, block {number}:\n{block}\n{found.stderr}"
+
+
+def test_ci_runs_the_readmes_two_commands():
+    commands = [block.strip() for block in blocks(REPOSITORY / "README.md", "bash")]
+    script = (REPOSITORY / ".ci" / "run").read_text().replace("pip install -q", "pip install")
+    assert len(commands) == 2
+    assert all(command in script for command in commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_component_has_its_line_in_the_docs(registry):
+    text = "".join(page.read_text() for page in PAGES)
+    missing = [f"{entry.role} {entry.name}" for entry in registry.entries() if f"`{entry.name}`" not in text]
+    assert not missing
+
+
+def test_the_metric_of_the_plugins_page_works(tmp_path, monkeypatch):
+    code = blocks(REPOSITORY / "docs" / "plugins.md", "python")
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "metrics.py").write_text(code[0])
+    (package / "plugin.py").write_text(code[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from importlib.metadata import EntryPoint
+
+    import numpy as np
+
+    from fairquant.registry import discover
+
+    found = discover([EntryPoint("my-package", "my_package.plugin", "fairquant")])
+    assert not found.problems
+    metric = found.registry.load("metric", "jain-index")()
+    even = np.stack([np.diag([3.0, 3.0]), np.diag([5.0, 5.0])])
+    assert float(metric.evaluate(even).value) == pytest.approx(1)
+    uneven = np.stack([np.diag([3.0, 3.0]), np.diag([5.0, 5.0])[::-1]])
+    assert float(metric.evaluate(uneven).value) == pytest.approx(0.5)
