@@ -99,7 +99,9 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
             good[name] = value.to(own[name].dtype)
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     if missing:
-        problems.insert(0, f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}")
+        problems.insert(
+            0, f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}"
+        )
     if problems:
         more = [f"... and {len(problems) - 5} more. Are these weights of this model?"] if len(problems) > 5 else []
         raise UserError([*problems[:5], *more])

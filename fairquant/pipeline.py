@@ -67,6 +67,9 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         if not recipe.train.post_training:
             train_quantized(recipe, run, splits, network, model.normalize, attachment, device)
         plan = attachment.settle() if attachment is not None else None
+        weights = attachment.encode() if attachment is not None else {}
+        if attachment is not None:
+            attachment.detach()  # from here on the network is the plain module that ships
 
     with run.stage("audit"):  # the one time that test images are read
         before = predict(baseline, splits.test, names, model.normalize, device)
@@ -74,7 +77,6 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         audited: Audit = audit(after, before, recipe.metrics, seed=recipe.seed)
 
     with run.stage("artifact"):
-        weights = attachment.encode() if attachment is not None else {}
         described = describe(recipe, splits, model, audited, plan.average if plan is not None else 32.0)
         artifact = save_artifact(run.folder / "model.safetensors", network, layers, weights, described)
 

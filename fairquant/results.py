@@ -46,11 +46,9 @@ class Results:
 
     @property
     def full_bytes(self) -> int:
-        """Size of the same state in float32."""
-        quantized = sum(weight.codes.numel() for weight in self.weights.values())
-        state = {id(t): t.numel() * t.element_size() for n, t in self.network.state_dict(keep_vars=True).items()
-                 if ".parametrizations." not in f".{n}"}  # fmt: skip
-        return int(4 * quantized + sum(state.values()))
+        """Size of the same model in float32."""
+        state = {id(value): value for value in self.network.state_dict(keep_vars=True).values()}
+        return sum(value.numel() * value.element_size() for value in state.values())
 
 
 def write_results(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:

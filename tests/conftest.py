@@ -35,6 +35,12 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAIRQUANT_RUNS", raising=False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads() -> None:
+    """The tests' models are tiny: more threads cost more than they bring."""
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
 @pytest.fixture(scope="session")
 def isic_root() -> Path:
     return _real("isic2019")

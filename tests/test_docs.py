@@ -58,7 +58,9 @@ def test_python_blocks(page):
     for number, block in enumerate(blocks(page, "python")):
         script = Path(f"block{number}.py")
         script.write_text(block)
-        found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment(), timeout=300)
+        found = subprocess.run(
+            [sys.executable, str(script)], capture_output=True, text=True, env=environment(), timeout=300
+        )
         assert found.returncode == 0, f"{page.name}, block {number}:\n{block}\n{found.stderr}"
 
 

@@ -26,7 +26,7 @@ from fairquant.files import folder_lock
 
 TINY = {
     "seed": 1, "method": "fq-baq", "dataset": {"name": "synthetic-lesions", "images": 240},
-    "model": {"name": "resnet10t", "image_size": 24}, "budget": {"average_bits": 2.5},
+    "model": {"name": "test_resnet", "image_size": 32}, "budget": {"average_bits": 2.5},
     "baseline": {"epochs": 1, "batch_size": 32, "augment": "flips"},
     "calibration": {"images": 48, "batch_size": 24}, "train": {"epochs": 2, "batch_size": 32, "augment": "flips"},
     "tracking": {"mlflow": None},
@@ -145,8 +145,7 @@ def test_the_same_recipe_and_seed_give_the_same_result(finished):
     assert (again.folder / "bit_plan.csv").read_bytes() == (finished.folder / "bit_plan.csv").read_bytes()
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_a_run_killed_at_a_random_moment_resumes_to_the_same_report(finished, attempt):
+def test_a_run_killed_at_a_random_moment_resumes_to_the_same_report(finished):
     (Path("tiny.yaml")).write_text((finished.folder / "recipe.yaml").read_text())
     command = [
         sys.executable,
@@ -159,10 +158,10 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_report(finished, at
     ]
     chance = random.Random(time.time_ns())
     kills = 0
-    for _ in range(8):
+    for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(timeout=chance.uniform(7, 14))
+            process.wait(timeout=chance.uniform(4, 9))
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
@@ -271,7 +270,7 @@ def test_the_papers_quantile_rule_shows_nominal_and_actual_bits():
 
 
 def test_keep_and_pin(tmp_path):
-    report = fairquant.run(write(), "quantize.keep=[fc]", "quantize.pin={conv1.*: 8}")
+    report = fairquant.run(write(), "quantize.keep=[fc]", "quantize.pin={conv1*: 8}")
     rows = list(csv.DictReader((report.folder / "bit_plan.csv").open()))
     assert "fc" not in {row["layer"] for row in rows}
     assert {row["bits"] for row in rows if row["layer"].startswith("conv1")} == {"8"}

@@ -23,7 +23,7 @@ def save_artifact(
     path: Path, model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight],
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Write `model` (its quantizers still attached, or none) to `path`; returns {path, bytes, sha256}.
+    """Write `model` (its quantizers attached or taken off) to `path`; returns {path, bytes, sha256}.
 
     metadata: architecture, classes, preprocessing, recipe, audit, ... each JSON; read back by `fairquant.load`.
     """
@@ -41,7 +41,7 @@ def save_artifact(
     if layers:
         tensors[BITS] = nibbles(torch.cat(bits))
         tensors[SCALES] = torch.cat([*scales, *shifts])
-    tensors |= unquantized_state(model)
+    tensors |= unquantized_state(model, layers)
     text = {key: json.dumps(value, sort_keys=True, separators=(",", ":")) for key, value in metadata.items()}
     text |= {"format": FORMAT, "checksum": BLANK, "layers": json.dumps(described, separators=(",", ":"))}
     content = seal(save({name: tensor.contiguous() for name, tensor in tensors.items()}, text))
@@ -49,13 +49,14 @@ def save_artifact(
     return {"path": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def unquantized_state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers outside quantized weights, under the plain model's names; tied ones once."""
+def unquantized_state(model: nn.Module, layers: tuple[Layer, ...]) -> dict[str, Tensor]:
+    """Parameters and buffers outside the layers' weights, under the plain model's names; tied ones once."""
+    quantized = {f"{name}.weight" for layer in layers for name in layer.names}
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     named = [*model.named_parameters(remove_duplicate=False), *persistent_buffers(model)]
     for name, tensor in named:
-        if ".parametrizations.weight." in f".{name}" or id(tensor) in seen:
+        if name in quantized or ".parametrizations.weight." in f".{name}" or id(tensor) in seen:
             continue
         seen.add(id(tensor))
         found[name] = tensor.detach().cpu()

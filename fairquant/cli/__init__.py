@@ -22,14 +22,11 @@ app.command("ui")(ui.ui)
 
 
 def main() -> None:
-    """User errors: their text, exit 2. Ctrl-C: exit 130, the run can be resumed. Bugs: a traceback, exit 1."""
+    """User errors: their text, exit 2. Ctrl-C: exit 130. Bugs: a traceback, exit 1."""
     try:
         app()
     except UserError as error:
         print(f"fairquant: error: {error.render()}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("fairquant: stopped. The same command goes on from here.", file=sys.stderr)
-        raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(0) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import typer
+
 from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
 
 
@@ -13,11 +15,15 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
     from fairquant.cli.display import Bars
 
     bars = Bars()
-    with bars:
-        bars.say("loading ...")
-        from fairquant.api import run as run_recipe
+    try:
+        with bars:
+            bars.say("loading ...")
+            from fairquant.api import run as run_recipe
 
-        result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
+            result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
+    except KeyboardInterrupt:
+        bars.say("fairquant: stopped. The same command goes on from here.")
+        raise typer.Exit(130) from None
     if result.was_finished:
         bars.say("finished before; shown from its folder")
     print(summary(result.report))

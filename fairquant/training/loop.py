@@ -131,7 +131,7 @@ class _Training:
         if not bool(torch.isfinite(loss)):
             kept = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if self.of.checkpoint else ""
             raise TrainingDiverged(
-                f"the loss is {float(loss)} in epoch {self.epoch + 1}, step {self.step + 1}.{kept} "
+                f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}.{kept} "
                 "Lower the learning_rate, set clip_norm, or use precision: fp32"
             )
         self.optimizer.zero_grad(set_to_none=True)

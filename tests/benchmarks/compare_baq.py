@@ -22,7 +22,7 @@ FORMS = {
 } | {"fq-qat (bits fixed)": ["method=fq-qat"]}
 SEEDS = (2, 42, 2026)
 COMMON = [
-    "model.pretrained=false", "model.image_size=64", "baseline.epochs=10", "train.epochs=4", "train.settle_after=0.5",
+    "model.pretrained=false", "model.image_size=48", "baseline.epochs=8", "train.epochs=3", "train.settle_after=0.6",
     "budget.average_bits=1.5", "tracking.mlflow=null",
 ]  # fmt: skip
 
@@ -36,7 +36,12 @@ def main() -> None:
     for seed in SEEDS:
         for form, overrides in FORMS.items():
             result = fairquant.run(
-                "recipes/isic_resnet18.yaml", *overrides, *COMMON, f"dataset.root={given.data}", f"seed={seed}", runs=given.runs
+                "recipes/isic_resnet18.yaml",
+                *overrides,
+                *COMMON,
+                f"dataset.root={given.data}",
+                f"seed={seed}",
+                runs=given.runs,
             )
             metrics, report = result.report["metrics"], result.report
             row = [

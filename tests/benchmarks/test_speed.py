@@ -42,7 +42,10 @@ def median_ratio(one: Callable[[], object], other: Callable[[], object], pairs: 
     return float(np.median(ratios))
 
 
-MODELS = {"resnet18 96 px, batch 64": ("resnet18", 96, 64), "deit-tiny 224 px, batch 16": ("deit_tiny_patch16_224", 224, 16)}
+MODELS = {
+    "resnet18 96 px, batch 64": ("resnet18", 96, 64),
+    "deit-tiny 224 px, batch 16": ("deit_tiny_patch16_224", 224, 16),
+}
 
 
 @pytest.mark.parametrize("groups", [2, 6])
@@ -61,7 +64,9 @@ def test_importance(shown, importance, groups):
         model.zero_grad()
 
     ratio = median_ratio(lambda: importance.measure(model, [batch], layers, names), forward_backward)
-    print(f"\nimportance {type(importance).__name__:9} {shown}, {groups} groups / forward+backward: {ratio:.2f} (reach 1.10)")
+    print(
+        f"\nimportance {type(importance).__name__:9} {shown}, {groups} groups / forward+backward: {ratio:.2f} (reach 1.10)"
+    )
     assert ratio < 2
 
 
@@ -109,18 +114,22 @@ def test_allocation(groups, kind):
     draw = np.random.default_rng(0)
     units, widths = 30_000, np.array([0, 1, 2, 3, 4, 6, 8])
     scale = draw.lognormal(0, 2, (1, units, 1)) * draw.lognormal(0, 0.5, (groups, units, 1))
-    errors = scale * 4.0 ** -widths * np.sort(draw.uniform(0.5, 2, (1, units, 7)), axis=2)[:, :, ::-1]
+    errors = scale * 4.0**-widths * np.sort(draw.uniform(0.5, 2, (1, units, 7)), axis=2)[:, :, ::-1]
     costs = draw.integers(64, 4608, units)[:, None] * widths.astype(float)
     allowed, capacity = np.ones(costs.shape, bool), costs[:, -1].sum() * 3 / 8
-    solve = (lambda: solve_knapsack(errors[0], costs, allowed, capacity)) if groups == 1 else (
-        lambda: solve_minimax(errors, costs, allowed, capacity)
+    solve = (
+        (lambda: solve_knapsack(errors[0], costs, allowed, capacity))
+        if groups == 1
+        else (lambda: solve_minimax(errors, costs, allowed, capacity))
     )
     times = []
     for _ in range(7):
         start = time.perf_counter()
         found = solve()
         times.append(time.perf_counter() - start)
-    print(f"\n{kind}, {units} units x 7 choices, {groups} group(s): {np.median(times):.3f} s (reach 0.1), gap {100 * found.gap:.5f} % (reach 0.1)")
+    print(
+        f"\n{kind}, {units} units x 7 choices, {groups} group(s): {np.median(times):.3f} s (reach 0.1), gap {100 * found.gap:.5f} % (reach 0.1)"
+    )
     assert found.gap < 1e-3
     assert costs[np.arange(units), found.choice].sum() <= capacity
 
@@ -133,7 +142,8 @@ def test_audit():
 
     registry = discover().registry
     metrics = [
-        Component(m["name"], registry.load("metric", m["name"])(**{k: v for k, v in m.items() if k != "name"})) for m in DEFAULT_METRICS
+        Component(m["name"], registry.load("metric", m["name"])(**{k: v for k, v in m.items() if k != "name"}))
+        for m in DEFAULT_METRICS
     ]
     draw = np.random.default_rng(0)
     predictions = Predictions(
@@ -142,4 +152,6 @@ def test_audit():
     )  # fmt: skip
     start = time.perf_counter()
     evaluate(predictions, metrics)
-    print(f"\naudit, 10,000 images, 114 classes x 6 groups, 1,000 replicates: {time.perf_counter() - start:.2f} s (reach 1)")
+    print(
+        f"\naudit, 10,000 images, 114 classes x 6 groups, 1,000 replicates: {time.perf_counter() - start:.2f} s (reach 1)"
+    )
