@@ -60,7 +60,7 @@ def test_weights_that_do_not_fit_are_told_by_name(tmp_path, weights):
 
 def test_pretrained_goes_through_timms_own_loader(tmp_path, weights):
     """The real path of `pretrained: true`, its download pointed at a local file."""
-    file, original = weights
+    _, original = weights
     torch.save(original.state_dict(), tmp_path / "hub.pth")
     options = {"pretrained_cfg_overlay": {"file": str(tmp_path / "hub.pth")}}
     model, _, _ = build_model(ModelSettings(name="resnet10t", pretrained=True, options=options), 5)

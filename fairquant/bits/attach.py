@@ -31,7 +31,7 @@ class Attachment:
 
     @property
     def learns_bits(self) -> bool:
-        return any(q.bit_logits is not None and q.bit_logits.requires_grad for q in self.quantizers)
+        return any(quantizer.learns_bits for quantizer in self.quantizers)
 
     def bit_state(self) -> BitState | None:
         """The learnable bits of all units side by side, or None."""
@@ -40,7 +40,7 @@ class Attachment:
         learning = [
             (layer, quantizer, start)
             for layer, quantizer, start in zip(self.layers, self.quantizers, self._start_logits, strict=True)
-            if quantizer.bit_logits is not None
+            if quantizer.bit_logits is not None and quantizer.learns_bits
         ]
         logits: list[Tensor] = [
             quantizer.bit_logits for _, quantizer, _ in learning if quantizer.bit_logits is not None
@@ -65,9 +65,11 @@ class Attachment:
     def settle(self) -> BitPlan:
         """Project the bits onto the budget and freeze them: the plan nearest to what was learnt, never above it.
 
-        Nearest means least sum of size * (bits - learnt bits)^2, a knapsack again. Idempotent.
+        Nearest means least sum of size * (bits - learnt bits)^2, a knapsack again. Learnt bits that leave some of the
+        budget are first raised alike, so that it is spent. Idempotent.
         """
-        learnt = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
+        spare = max(self.average_bits - self.average(), 0.0) if self.learns_bits else 0.0
+        learnt = torch.cat([q.bits().double().cpu() + (spare if q.learns_bits else 0.0) for q in self.quantizers])
         sizes = torch.cat([torch.full((layer.units,), float(layer.unit_size)) for layer in self.layers]).double()
         columns = tuple(sorted({*self.choices, *self.pinned.values()}))
         allowed = torch.cat(

@@ -45,13 +45,12 @@ DEFAULTS: dict[str, Any] = {
 }
 #: What --demo puts in place of the recipe's data and long trainings.
 DEMO: dict[str, Any] = {
-    "dataset": {"name": "synthetic-lesions", "images": 400},
+    "dataset": {"name": "synthetic-lesions", "images": 300},
     "model": {"pretrained": False, "weights": None},
     "baseline": {"epochs": 2, "batch_size": 32},
     "calibration": {"images": 64, "batch_size": 32},
     "train": {"epochs": 2, "batch_size": 32},
 }
-DEMO_IMAGE_SIZE = {"vit": 64, "deit": 64}
 
 
 def find_recipe(recipe: str | os.PathLike[str]) -> Path:
@@ -184,8 +183,11 @@ def _merge(
 
 
 def _demo_size(file: dict[str, Any]) -> int:
-    name = str((file.get("model") or {}).get("name", ""))
-    return 224 if "tiny_vit" in name else 64  # TinyViT's windows need its own size
+    model = file.get("model") or {}
+    own = model.get("image_size", 224)
+    if "tiny_vit" in str(model.get("name", "")) or not isinstance(own, int):
+        return 224  # TinyViT's windows are made for one size
+    return min(own, 64)
 
 
 def _layers(*layers: Mapping[str, Any]) -> dict[str, Any]:

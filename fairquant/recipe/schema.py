@@ -23,7 +23,8 @@ def _not_negative(owner: object, *names: str) -> None:
 @dataclass(frozen=True)
 class ModelSettings:
     """name: any timm name. weights: a local .safetensors file (or .pt / .pth, read with weights_only) with timm's
-    parameter names, taken in place of pretrained: true; a head of another size is replaced. options: keywords for timm.create_model."""
+    parameter names, taken in place of pretrained: true; a head of another size is replaced. options: keywords of
+    timm.create_model."""
 
     name: str = "resnet18"
     pretrained: bool = False

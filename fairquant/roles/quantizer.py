@@ -42,7 +42,8 @@ class WeightQuantizer(nn.Module):
     """The module attached to a layer's weight with torch.nn.utils.parametrize.
 
     forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learnt; encode(w) -> what is
-    stored; freeze(bits [U]): from now on exactly these bits. `bit_logits` [U] is the parameter behind learnable bits.
+    stored; freeze(bits [U]): from now on exactly these bits. `bit_logits` [U] is the parameter behind learnable bits,
+    `learns_bits` whether they are still being learnt.
     """
 
     bit_logits: nn.Parameter | None
@@ -50,6 +51,10 @@ class WeightQuantizer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_parameter("bit_logits", None)
+
+    @property
+    def learns_bits(self) -> bool:
+        return False
 
     def forward(self, weight: Tensor) -> Tensor:
         raise NotImplementedError

@@ -72,6 +72,10 @@ class BaqWeightQuantizer(WeightQuantizer):
                 table[:, width] = mse_clipping(rows, torch.full((len(rows),), width, device=rows.device))
         return table
 
+    @property
+    def learns_bits(self) -> bool:
+        return not bool(self.settled)
+
     def bits(self) -> Tensor:
         """Bits of each unit [U]: real numbers while they are learnt, whole once settled."""
         if bool(self.settled):
