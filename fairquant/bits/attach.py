@@ -51,8 +51,18 @@ class Attachment:
             start=torch.cat([start for _, _, start in learning]).to(logits[0].device),
             bits=torch.cat([quantizer.bits() for _, quantizer, _ in learning]),
             sizes=torch.cat(sizes),
-            budget=self.average_bits,
+            budget=self._budget_of_learning(),
         )
+
+    def _budget_of_learning(self) -> float:
+        """Bits per weight left for the layers whose bits are learnt, once pinned layers have theirs."""
+        pairs = list(zip(self.layers, self.quantizers, strict=True))
+        weights = sum(layer.weight.numel() for layer in self.layers)
+        fixed = [
+            (float(q.bits().sum()) * layer.unit_size, layer.weight.numel()) for layer, q in pairs if not q.learns_bits
+        ]
+        left = self.average_bits * weights - sum(bits for bits, _ in fixed)
+        return left / (weights - sum(count for _, count in fixed))
 
     @torch.no_grad()
     def average(self) -> float:

@@ -203,3 +203,23 @@ def test_taking_the_quantizers_off_leaves_a_plain_module(strange):
     attachment.detach()
     assert torch.equal(strange(images), before)
     assert not any("parametrizations" in name for name, _ in strange.named_modules())
+
+
+def test_the_budget_of_learnt_bits_is_what_pinned_layers_leave():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    layers = find_layers(model, "channel")
+    plan = BitPlan({"0": torch.full((8,), 8), "1": torch.full((8,), 2)}, {"0": 8, "1": 8})
+    state = attach(layers, Baq(), plan, (1, 2, 3, 4), 5.0, {"0": 8}).bit_state()
+    assert state.budget == pytest.approx(2.0)  # (5 * 128 - 8 * 64) / 64
+    assert len(state.bits) == 8
+
+
+def test_settling_spends_what_learnt_bits_leave_of_the_budget():
+    model = nn.Sequential(nn.Linear(16, 64))
+    layers = find_layers(model, "channel")
+    plan = BitPlan({"0": torch.arange(64) % 4 + 1}, {"0": 16})
+    attachment = attach(layers, Baq(), plan, CHOICES, 4.0, {})
+    assert attachment.average() == pytest.approx(2.5, abs=0.1)
+    settled = attachment.settle()
+    assert 3.9 < settled.average <= 4.0
+    assert attachment.settle().bits["0"].tolist() == settled.bits["0"].tolist()
