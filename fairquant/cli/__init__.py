@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fairquant.cli import plugins, recipes, run, show, ui, validate
+from fairquant.cli import data, plugins, recipes, run, show, ui, validate
 from fairquant.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.command("validate")(validate.validate)
 app.command("show")(show.show)
 app.add_typer(recipes.app, name="recipes")
 app.command("plugins")(plugins.plugins)
+app.add_typer(data.app, name="data")
 app.command("ui")(ui.ui)
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairquant.data.download import Source
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Splits
 from fairquant_datasets.tables import Row, Sample, build_splits, read_csv
 
+TABLE = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
 LABEL_COLUMNS = {114: "label", 9: "nine_partition_label", 3: "three_partition_label"}
 
 
@@ -39,10 +41,19 @@ class Fitzpatrick17k:
         if not missing:
             return []
         return [
-            f"dataset.root: {self.root!r} lacks {', '.join(missing)}. Get fitzpatrick17k.csv from its authors' repository "
-            "(mattgroh/fitzpatrick17k) and the images it lists as images/<md5hash>.jpg, or set dataset.root=FOLDER. "
+            f"dataset.root: {self.root!r} lacks {', '.join(missing)}. Fetch them with 'fairquant data prepare "
+            "fitzpatrick17k' (the authors' table and the images it names), or set dataset.root=FOLDER. "
             "To try everything without them, add --demo"
         ]
+
+    def sources(self) -> tuple[Source, ...]:
+        """The authors' table and, once it is there, the images at their own sites (some are gone)."""
+        table = Path(self.root) / "fitzpatrick17k.csv"
+        found = [Source(TABLE, "fitzpatrick17k.csv")]
+        if table.is_file():
+            rows = read_csv(table, ["md5hash", "url"])
+            found += [Source(row["url"], f"images/{row['md5hash']}.jpg") for row in rows if row["url"]]
+        return tuple(found)
 
     def load(self, context: DataContext) -> Splits:
         root = Path(self.root)

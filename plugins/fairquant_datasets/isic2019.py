@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairquant.data.download import Source
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Splits
 from fairquant_datasets.tables import Sample, build_splits, read_csv
 
 Attribute = Literal["sex", "age", "sex-age"]
 
+SITE = "https://isic-challenge-data.s3.amazonaws.com/2019"
 FOLDER = "ISIC_2019_Training_Input"
 LABELS = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
@@ -38,10 +40,18 @@ class Isic2019:
         if not missing:
             return []
         return [
-            f"dataset.root: {self.root!r} lacks {', '.join(missing)}. Get the training input, ground truth and metadata "
-            "of the ISIC 2019 challenge (search for 'ISIC Challenge datasets 2019'), unpack them there, or set "
+            f"dataset.root: {self.root!r} lacks {', '.join(missing)}. Fetch them with 'fairquant data prepare "
+            "isic2019' (the training input, ground truth and metadata of the ISIC 2019 challenge), or set "
             "dataset.root=FOLDER. To try everything without them, add --demo"
         ]
+
+    def sources(self) -> tuple[Source, ...]:
+        """The challenge's own files (about 9 GB)."""
+        return (
+            Source(f"{SITE}/{LABELS}", LABELS),
+            Source(f"{SITE}/{METADATA}", METADATA),
+            Source(f"{SITE}/{FOLDER}.zip", f"{FOLDER}.zip", unpack=True),
+        )
 
     def load(self, context: DataContext) -> Splits:
         root = Path(self.root)

@@ -1,0 +1,58 @@
+"""fairquant data prepare: fetch a public data set into its official layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Fetch public data sets.", no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Fetch public data sets."""
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="isic2019 or fitzpatrick17k.")],
+    root: Annotated[Path | None, typer.Option(help="Where to; by default where the recipes look.")] = None,
+    mirror: Annotated[
+        str | None, typer.Option("--from", help="A base URL or a folder with the files, in place of their own sites.")
+    ] = None,
+) -> None:
+    """Fetch what is missing of a data set; run it again to go on. Files that cannot be had are named."""
+    from fairquant.cli.display import Bars
+    from fairquant.data.download import fetch
+    from fairquant.errors import UserError
+    from fairquant.registry import discover
+
+    registry = discover().registry
+    dataset = registry.load("dataset", name)
+    if not hasattr(dataset, "sources"):
+        raise UserError(f"dataset {name!r} has nothing to fetch")
+    made = dataset(**({} if root is None else {"root": str(root)}))
+    new, present = 0, 0
+    failed: dict[str, str] = {}
+    with Bars() as bars:
+        while sources := [s for s in made.sources() if s.target not in failed]:
+            got = fetch(sources, Path(made.root), mirror, bars.bar(f"fetching {name}", len(sources)))
+            present = got.present - new
+            new, failed = new + got.new, failed | got.failed
+            if not got.new:  # a table that came may name further files; without one there is nothing more to ask for
+                break
+    print(f"{name}: {new} file(s) fetched, {present} present before, {len(failed)} failed")
+    if failed:
+        lines = [f"{target}: {reason}" for target, reason in list(failed.items())[:8]]
+        more = [f"... and {len(failed) - 8} more"] if len(failed) > 8 else []
+        raise UserError(
+            [
+                *lines,
+                *more,
+                "Without a network: get the files on another machine and name their folder with --from FOLDER. "
+                "Images that their sites have removed stay missing; a run counts and names them",
+            ],
+            str(made.root),
+        )
