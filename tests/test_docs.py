@@ -97,11 +97,12 @@ def test_the_metric_of_the_plugins_page_works(tmp_path, monkeypatch):
     import numpy as np
 
     from fairquant.registry import discover
+    from fairquant.roles import Confusion
 
     found = discover([EntryPoint("my-package", "my_package.plugin", "fairquant")])
     assert not found.problems
     metric = found.registry.load("metric", "jain-index")()
     even = np.stack([np.diag([3.0, 3.0]), np.diag([5.0, 5.0])])
-    assert float(metric.evaluate(even).value) == pytest.approx(1)
+    assert float(metric.evaluate(Confusion(even)).value) == pytest.approx(1)
     uneven = np.stack([np.diag([3.0, 3.0]), np.diag([5.0, 5.0])[::-1]])
-    assert float(metric.evaluate(uneven).value) == pytest.approx(0.5)
+    assert float(metric.evaluate(Confusion(uneven)).value) == pytest.approx(0.5)

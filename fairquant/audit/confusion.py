@@ -17,29 +17,32 @@ def confusion_tensor(predictions: Predictions) -> Floats:
     return np.bincount(cell, minlength=groups * classes**2).reshape(groups, classes, classes).astype(np.float64)
 
 
-def resample(counts: Floats, replicates: int, seed: int) -> Floats:
-    """Bootstrap of images: counts [...] -> [replicates, ...].
-
-    Drawing N images with replacement is one multinomial draw over the cells; only cells that hold images take part.
-    """
-    flat = counts.reshape(-1)
-    filled = np.flatnonzero(flat)
-    total = int(flat.sum())
-    drawn = np.zeros((replicates, flat.size))
-    if total:
-        draw = np.random.default_rng([seed, 0xB007])
-        drawn[:, filled] = draw.multinomial(total, flat[filled] / total, size=replicates)
-    return drawn.reshape(replicates, *counts.shape)
+def resample(counts: Floats, replicates: int, draw: np.random.Generator) -> Floats:
+    """Bootstrap of images: counts [...] -> [replicates, ...]. Every image stands for its cell."""
+    cells = np.repeat(np.arange(counts.size), counts.reshape(-1).astype(np.int64))
+    chosen = (
+        cells[draw.integers(0, len(cells), (replicates, len(cells)))] if len(cells) else np.zeros((replicates, 0), int)
+    )
+    return _count(chosen, counts.shape)
 
 
-def permute_groups(predictions: Predictions, replicates: int, seed: int) -> Floats:
+def permute_groups(predictions: Predictions, replicates: int, draw: np.random.Generator) -> Floats:
     """Confusion tensors [replicates, G, C, C] with the groups shuffled over the images: what a gap is by chance alone."""
     groups, classes = len(predictions.group_names), len(predictions.class_names)
-    draw = np.random.default_rng([seed, 0x9011])
     cell = predictions.labels * classes + predictions.predicted
-    found = np.empty((replicates, groups, classes, classes))
-    for replicate in range(replicates):
-        shuffled = draw.permutation(predictions.groups)
-        counts = np.bincount(shuffled * classes**2 + cell, minlength=groups * classes**2)
-        found[replicate] = counts.reshape(groups, classes, classes)
-    return found
+    shuffled = draw.permuted(np.broadcast_to(predictions.groups, (replicates, len(cell))), axis=1)
+    return _count(shuffled * classes**2 + cell, (groups, classes, classes))
+
+
+def _count(cells: NDArray[np.int64], shape: tuple[int, ...]) -> Floats:
+    """Cell numbers [replicates, N] -> counts [replicates, *shape]."""
+    size = int(np.prod(shape))
+    offsets = np.arange(len(cells))[:, None] * size
+    counts = np.bincount((cells + offsets).ravel(), minlength=len(cells) * size)
+    return counts.reshape(len(cells), *shape).astype(np.float64)
+
+
+def in_parts(total: int, cells: int) -> list[int]:
+    """Replicates to draw at a time, so that a part stays in the processor's cache."""
+    step = max(1, min(total, 400_000 // max(cells, 1)))
+    return [min(step, total - start) for start in range(0, total, step)]

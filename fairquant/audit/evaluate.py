@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.audit.confusion import confusion_tensor, permute_groups, resample
+from fairquant.audit.confusion import confusion_tensor, in_parts, permute_groups, resample
 from fairquant.errors import UserError
-from fairquant.roles import MetricValue, Predictions, Rates
+from fairquant.roles import Confusion, MetricValue, Predictions, Rates
 
 Floats = NDArray[np.float64]
 REPLICATES, PERMUTATIONS, LEVEL = 1_000, 200, 0.95
@@ -61,24 +61,37 @@ def evaluate(
     """Every metric with its percentile interval; gaps also with their null floor. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
-    confusion = confusion_tensor(predictions)
-    drawn: Floats | None = None
-    shuffled: Floats | None = None
+    counts = confusion_tensor(predictions)
+    parts = in_parts(replicates, counts.size)
+    draw = np.random.default_rng([seed, 0xB007])
+    spreads = _over_parts(metrics, (resample(counts, part, draw) for part in parts))
+    shuffle = np.random.default_rng([seed, 0x9011])
+    gaps = [component for component in metrics if component.value.gap]
+    shuffled = (permute_groups(predictions, part, shuffle) for part in in_parts(PERMUTATIONS, counts.size))
+    nulls = _over_parts(gaps, shuffled if gaps else iter(()))
     found = {}
     for component in metrics:
-        metric = component.value
+        metric, label = component.value, component.label
         if metric.needs == "confusion":
-            drawn = resample(confusion, replicates, seed) if drawn is None else drawn
-            rates, spread = metric.evaluate(confusion), metric.evaluate(drawn).value
-            null = None
-            if metric.gap:
-                shuffled = permute_groups(predictions, PERMUTATIONS, seed) if shuffled is None else shuffled
-                null = _mean(metric.evaluate(shuffled).value)
+            rates, spread = metric.evaluate(Confusion(counts)), spreads[label]
         else:
             rates, spread = metric.evaluate(predictions), _resampled(metric, predictions, seed, replicates)
-            null = None
-        found[component.label] = _metric_value(rates, spread, predictions.group_names, null, metric.gap)
+        null = _mean(nulls[label]) if label in nulls else None
+        found[label] = _metric_value(rates, spread, predictions.group_names, null, metric.gap)
     return found
+
+
+def _over_parts(metrics: Sequence[Any], tables: Iterator[Floats]) -> dict[str, Floats]:
+    """Values of every confusion metric over all replicates, which come in parts: label -> [replicates]."""
+    values: dict[str, list[Floats]] = {c.label: [] for c in metrics if c.value.needs == "confusion"}
+    if not values:
+        return {}
+    for table in tables:
+        confusion = Confusion(table)
+        for component in metrics:
+            if component.label in values:
+                values[component.label].append(component.value.evaluate(confusion).value)
+    return {label: np.concatenate(parts) for label, parts in values.items()}
 
 
 def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None, gap: bool) -> MetricValue:
@@ -125,7 +138,7 @@ def group_intervals(
     right = predictions.predicted == predictions.labels
     groups = len(predictions.group_names)
     counts = np.stack([np.bincount(predictions.groups[right == flag], minlength=groups) for flag in (False, True)], 1)
-    drawn = resample(counts.astype(np.float64), replicates, seed)
+    drawn = resample(counts.astype(np.float64), replicates, np.random.default_rng([seed, 0xB009]))
     with np.errstate(invalid="ignore", divide="ignore"):
         share, spread = counts[:, 1] / counts.sum(1), drawn[..., 1] / drawn.sum(-1)
     return {
@@ -147,7 +160,7 @@ def change_against(
     same = baseline.predicted == predictions.predicted
     cell = ((predictions.groups * 2 + before) * 2 + now) * 2 + same
     counts = np.bincount(cell, minlength=groups * 8).reshape(groups, 2, 2, 2).astype(np.float64)
-    drawn = resample(counts, replicates, seed)
+    drawn = resample(counts, replicates, np.random.default_rng([seed, 0xB00A]))
     found = {}
     for name, share in {"accuracy": _accuracy_change, "flips": _flips, "harmful_flips": _harmful}.items():
         low, high = interval(share(drawn.sum(1)))

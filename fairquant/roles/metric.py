@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,6 +33,36 @@ class Predictions:
         return Predictions(
             self.logits[rows], self.labels[rows], self.groups[rows], self.group_names, self.class_names, ids
         )
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts table [..., G, C true, C predicted] with any number of leading axes, and the sums that metrics share."""
+
+    table: Floats
+
+    @cached_property
+    def hits(self) -> Floats:
+        """Right answers by group and class [..., G, C]."""
+        return np.diagonal(self.table, axis1=-2, axis2=-1)
+
+    @cached_property
+    def truth(self) -> Floats:
+        """Images of each class in each group [..., G, C]."""
+        truth: Floats = self.table.sum(-1)
+        return truth
+
+    @cached_property
+    def predicted(self) -> Floats:
+        """Predictions of each class in each group [..., G, C]."""
+        predicted: Floats = self.table.sum(-2)
+        return predicted
+
+    @cached_property
+    def images(self) -> Floats:
+        """Images of each group [..., G]."""
+        images: Floats = self.truth.sum(-1)
+        return images
 
 
 @dataclass(frozen=True)
@@ -68,21 +99,20 @@ class Metric(Protocol):
 
 @runtime_checkable
 class ConfusionMetric(Metric, Protocol):
-    """Computed from counts alone: confusion [..., G, C (true), C (predicted)] float64, any number of leading axes.
+    """Computed from counts alone, for any number of leading axes.
 
-    The audit draws all bootstrap replicates of that one tensor at once and feeds them to every such metric.
+    The audit draws all bootstrap replicates of the one confusion tensor at once and feeds them to every such metric.
 
         @dataclass(frozen=True)
         class Accuracy:
             needs: ClassVar = "confusion"
             gap: ClassVar = False
             def evaluate(self, confusion):
-                right = np.trace(confusion, axis1=-2, axis2=-1)                    # [..., G]
-                images = confusion.sum((-2, -1))
-                return Rates(right.sum(-1) / images.sum(-1), right / images)
+                right = confusion.hits.sum(-1)                                      # [..., G]
+                return Rates(right.sum(-1) / confusion.images.sum(-1), right / confusion.images)
     """
 
-    def evaluate(self, confusion: Floats) -> Rates: ...
+    def evaluate(self, confusion: Confusion) -> Rates: ...
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Accuracies: over images, over classes, of the worst group, and the gap. confusion [..., G, C true, C predicted]."""
+"""Accuracies: over images, over classes, of the worst group, and the gap."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.roles import Rates
+from fairquant.roles import Confusion, Rates
 
 Floats = NDArray[np.float64]
 Needs = Literal["confusion", "predictions"]
 
 
-def group_accuracy(confusion: Floats) -> Floats:
+def group_accuracy(confusion: Confusion) -> Floats:
     """Right images / images of each group [..., G]; NaN for a group without images."""
-    right = np.trace(confusion, axis1=-2, axis2=-1)
-    images = confusion.sum((-2, -1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        accuracy: Floats = right / images
+        accuracy: Floats = confusion.hits.sum(-1) / confusion.images
     return accuracy
 
 
@@ -37,9 +35,9 @@ class Accuracy:
     needs: ClassVar[Needs] = "confusion"
     gap: ClassVar[bool] = False
 
-    def evaluate(self, confusion: Floats) -> Rates:
-        right = np.trace(confusion, axis1=-2, axis2=-1).sum(-1)
-        return Rates(right / confusion.sum((-3, -2, -1)), group_accuracy(confusion))
+    def evaluate(self, confusion: Confusion) -> Rates:
+        right = confusion.hits.sum((-2, -1))
+        return Rates(right / confusion.images.sum(-1), group_accuracy(confusion))
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,12 @@ class BalancedAccuracy:
     needs: ClassVar[Needs] = "confusion"
     gap: ClassVar[bool] = False
 
-    def evaluate(self, confusion: Floats) -> Rates:
-        return Rates(_mean_recall(confusion.sum(-3)), _mean_recall(confusion))
+    def evaluate(self, confusion: Confusion) -> Rates:
+        overall = _mean_recall(confusion.hits.sum(-2), confusion.truth.sum(-2))
+        return Rates(overall, _mean_recall(confusion.hits, confusion.truth))
 
 
-def _mean_recall(table: Floats) -> Floats:
-    truth = table.sum(-1)
-    hits = np.diagonal(table, axis1=-2, axis2=-1)
+def _mean_recall(hits: Floats, truth: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(truth > 0, hits / truth, 0.0)
         mean: Floats = recall.sum(-1) / (truth > 0).sum(-1)
@@ -70,7 +67,7 @@ class WorstGroupAccuracy:
     needs: ClassVar[Needs] = "confusion"
     gap: ClassVar[bool] = False
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         accuracy, skipped = _supported(confusion, self.min_support)
         worst = np.nanmin(accuracy, -1, initial=np.inf)
         return Rates(np.where(np.isfinite(worst), worst, np.nan), group_accuracy(confusion), skipped)
@@ -84,11 +81,11 @@ class AccuracyGap:
     needs: ClassVar[Needs] = "confusion"
     gap: ClassVar[bool] = True
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         accuracy, skipped = _supported(confusion, self.min_support)
         return Rates(nan_spread(accuracy), group_accuracy(confusion), skipped)
 
 
-def _supported(confusion: Floats, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
-    small = confusion.sum((-2, -1)) < max(min_support, 1)
+def _supported(confusion: Confusion, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
+    small = confusion.images < max(min_support, 1)
     return np.where(small, np.nan, group_accuracy(confusion)), small.sum(-1)

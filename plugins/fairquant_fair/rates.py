@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.roles import Rates
+from fairquant.roles import Confusion, Rates
 from fairquant_fair.accuracy import Floats, Needs, nan_spread
 
 Convention = Literal["valid", "fairprune", "fairquant"]
@@ -28,25 +28,23 @@ class Cells:
     support: Floats
 
 
-def true_positive(confusion: Floats) -> Cells:
-    support = confusion.sum(-1)
-    return Cells(_ratio(np.diagonal(confusion, axis1=-2, axis2=-1), support), support)
+def true_positive(confusion: Confusion) -> Cells:
+    return Cells(_ratio(confusion.hits, confusion.truth), confusion.truth)
 
 
-def false_positive(confusion: Floats) -> Cells:
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support = confusion.sum((-2, -1))[..., None] - confusion.sum(-1)
-    return Cells(_ratio(confusion.sum(-2) - hits, support), support)
+def false_positive(confusion: Confusion) -> Cells:
+    support = confusion.images[..., None] - confusion.truth
+    return Cells(_ratio(confusion.predicted - confusion.hits, support), support)
 
 
-def true_negative(confusion: Floats) -> Cells:
+def true_negative(confusion: Confusion) -> Cells:
     wrong = false_positive(confusion)
     return Cells(1 - wrong.rate, wrong.support)
 
 
-def prediction_rate(confusion: Floats) -> Cells:
-    support = np.broadcast_to(confusion.sum((-2, -1))[..., None], confusion.shape[:-1])
-    return Cells(_ratio(confusion.sum(-2), support), support)
+def prediction_rate(confusion: Confusion) -> Cells:
+    support = np.broadcast_to(confusion.images[..., None], confusion.truth.shape)
+    return Cells(_ratio(confusion.predicted, support), support)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -98,25 +96,24 @@ class _Gap:
         if self.min_support < 1:
             raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
 
-    def _rates(self, cells: Cells, confusion: Floats) -> Rates:
-        if self.convention == "fairprune" and confusion.shape[-3] != 2:
+    def _rates(self, cells: Cells, confusion: Confusion) -> Rates:
+        if self.convention == "fairprune" and confusion.table.shape[-3] != 2:
             return _undefined(confusion)
         gaps, skipped = class_gaps(cells, self.convention, self.min_support)
         return Rates(mean_gap(gaps), mean_rate(cells, self.min_support), skipped)
 
 
-def _undefined(confusion: Floats) -> Rates:
+def _undefined(confusion: Confusion) -> Rates:
     """fairprune speaks of two groups only: with any other number there is no value, and every cell is skipped."""
-    shape = confusion.shape[:-3]
-    cells = confusion.shape[-3] * confusion.shape[-2]
-    return Rates(np.full(shape, np.nan), np.full(confusion.shape[:-2], np.nan), np.full(shape, cells, np.int64))
+    *shape, groups, classes = confusion.truth.shape
+    return Rates(np.full(shape, np.nan), np.full((*shape, groups), np.nan), np.full(shape, groups * classes, np.int64))
 
 
 @dataclass(frozen=True)
 class EqualOpportunity0(_Gap):
     """EOpp0: mean over classes of the gap of true negative rates."""
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         return self._rates(true_negative(confusion), confusion)
 
 
@@ -124,7 +121,7 @@ class EqualOpportunity0(_Gap):
 class EqualOpportunity1(_Gap):
     """EOpp1: mean over classes of the gap of true positive rates (recall)."""
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         return self._rates(true_positive(confusion), confusion)
 
 
@@ -132,7 +129,7 @@ class EqualOpportunity1(_Gap):
 class PredictiveEquality(_Gap):
     """Mean over classes of the gap of false positive rates."""
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         return self._rates(false_positive(confusion), confusion)
 
 
@@ -140,7 +137,7 @@ class PredictiveEquality(_Gap):
 class DemographicParity(_Gap):
     """Mean over classes of the gap of prediction rates P(predicted = c | group)."""
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         return self._rates(prediction_rate(confusion), confusion)
 
 
@@ -149,11 +146,11 @@ class EqualizedOdds(_Gap):
     """EOdd. valid: mean over classes of the larger of the TPR and FPR gaps (as fairlearn, binary); fairprune:
     mean_c |dTPR + dFPR| / 2; fairquant: mean_c (TPR gap + FPR gap)."""
 
-    def evaluate(self, confusion: Floats) -> Rates:
+    def evaluate(self, confusion: Confusion) -> Rates:
         hits, alarms = true_positive(confusion), false_positive(confusion)
         by_group = (mean_rate(hits, self.min_support) + 1 - mean_rate(alarms, self.min_support)) / 2
         if self.convention == "fairprune":
-            if confusion.shape[-3] != 2:
+            if confusion.table.shape[-3] != 2:
                 return _undefined(confusion)
             rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in (hits, alarms)]
             signed = sum(rate[..., 0, :] - rate[..., 1, :] for rate in rates)

@@ -212,7 +212,7 @@ def test_the_null_floor_of_many_classes_is_far_from_zero(metrics):
 
 def test_the_bootstrap_of_the_tensor_is_the_bootstrap_of_the_images():
     p = predictions(count=300)
-    drawn = resample(confusion_tensor(p), 4000, seed=1)
+    drawn = resample(confusion_tensor(p), 4000, np.random.default_rng(1))
     assert (drawn.sum((1, 2, 3)) == 300).all()
     accuracy = np.trace(drawn, axis1=2, axis2=3).sum(1) / 300
     right = (p.predicted == p.labels).astype(float)
