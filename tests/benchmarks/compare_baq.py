@@ -2,8 +2,8 @@
 
 python tests/benchmarks/compare_baq.py DATA [--runs DIR]     DATA: a folder in ISIC 2019's layout
 Every form gets the same baseline (per seed), the same epochs and the same budget; fq-qat (bits fixed by the same plan)
-stands beside them. Runs that are finished are not run again. Choices are made on validation-free ground: the table
-shows test numbers of runs whose settings were fixed beforehand.
+stands beside them. Runs that are finished are not run again. All settings were fixed
+before the first run.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ FORMS = {
 } | {"fq-qat (bits fixed)": ["method=fq-qat"]}
 SEEDS = (2, 42, 2026)
 COMMON = [
-    "model.pretrained=false", "model.image_size=48", "baseline.epochs=8", "train.epochs=3", "train.settle_after=0.6",
-    "budget.average_bits=1.5", "tracking.mlflow=null",
+    "model.name=resnet10t", "model.pretrained=false", "model.image_size=48", "budget.average_bits=1.5",
+    "baseline.epochs=8", "baseline.batch_size=64", "train.epochs=3", "train.batch_size=64", "tracking.mlflow=null",
 ]  # fmt: skip
 
 
