@@ -78,8 +78,7 @@ class Attachment:
         Nearest means least sum of size * (bits - learnt bits)^2, a knapsack again. Learnt bits that leave some of the
         budget are first raised alike, so that it is spent. Idempotent.
         """
-        spare = max(self.average_bits - self.average(), 0.0) if self.learns_bits else 0.0
-        learnt = torch.cat([q.bits().double().cpu() + (spare if q.learns_bits else 0.0) for q in self.quantizers])
+        learnt = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
         sizes = torch.cat([torch.full((layer.units,), float(layer.unit_size)) for layer in self.layers]).double()
         columns = tuple(sorted({*self.choices, *self.pinned.values()}))
         allowed = torch.cat(
@@ -92,6 +91,9 @@ class Attachment:
             ]
         ).numpy()  # fmt: skip
         width = np.array(columns, dtype=np.float64)
+        if self.learns_bits:
+            free = torch.cat([torch.full((layer.units,), layer.name not in self.pinned) for layer in self.layers])
+            learnt = _raise_to_budget(learnt, free, sizes, max(self.choices), self.average_bits)
         errors = (sizes[:, None] * (learnt[:, None] - torch.from_numpy(width)).square()).numpy()
         costs = sizes[:, None].numpy() * width
         capacity = self.average_bits * float(sizes.sum())
@@ -118,6 +120,24 @@ class Attachment:
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
             with torch.no_grad():
                 layer.weight.copy_(quantized)
+
+
+def _raise_to_budget(learnt: Tensor, free: Tensor, sizes: Tensor, most: int, average_bits: float) -> Tensor:
+    """Raise the free units' bits alike, by the least amount at which their whole bits spend the budget."""
+
+    def raised(amount: float) -> Tensor:
+        return torch.where(free, (learnt + amount).clamp(max=most), learnt)
+
+    def spent(amount: float) -> float:
+        return float((raised(amount).round() * sizes).sum() / sizes.sum())
+
+    low, high = 0.0, 8.0
+    if spent(low) >= average_bits:
+        return learnt
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if spent(middle) >= average_bits else (middle, high)
+    return raised(high)
 
 
 def attach(

@@ -8,7 +8,7 @@ from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
 
 GOOD = "dataset: {name: synthetic-lesions}\n"
-METHODS = "fp32, fq-baq, fq-qat, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
+METHODS = "fp32, fq-baq, fq-qat, fq-qat-ptq, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
 
 #: recipe text, overrides, the exact lines of the message
 BAD: list[tuple[str, list[str], list[str]]] = [
