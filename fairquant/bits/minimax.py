@@ -39,7 +39,7 @@ def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: 
         return Solution(least, value, value)
     multipliers, price = _start(group_errors, costs, allowed, capacity)
     best: Solution | None = None
-    for temperature, steps in ((0.03, 6), (0.03, 14), (0.01, 14)):
+    for temperature, steps in ((0.01, 4 + 3 * groups), (0.003, 4 + 3 * groups), (0.03, 14)):
         multipliers, price = _climb(multipliers, price, temperature, steps, group_errors, costs, allowed, capacity)
         found, price = _evaluate(multipliers, group_errors, costs, allowed, capacity)
         best = found if best is None else _better(best, found)
@@ -68,8 +68,10 @@ def _start(group_errors: Floats, costs: Floats, allowed: Mask, capacity: float) 
         capacity = max(capacity * share, least)  # a sample of pinned units may cost more than its share
     multipliers = np.full(groups, 1 / groups)
     _, price = _evaluate(multipliers, group_errors, costs, allowed, capacity)
-    for temperature in (0.3, 0.03):
-        multipliers, price = _climb(multipliers, price, temperature, 14, group_errors, costs, allowed, capacity)
+    for temperature in (0.3, 0.03, 0.01):
+        multipliers, price = _climb(
+            multipliers, price, temperature, 10 * groups, group_errors, costs, allowed, capacity
+        )
     return multipliers, price
 
 

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from fairquant.bits import untouched
 from fairquant.roles import Batch, GroupImportance, Layer
 
+STRETCH = 1 << 19  # unfolded inputs handled at a time
+
 
 @dataclass(frozen=True)
 class Fisher:
@@ -66,17 +68,12 @@ def _row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> lis
     norms = []
     with torch.no_grad():
         for layer, found in zip(layers, calls, strict=True):
-            parts = [
-                _positions(module, seen, derivative, size)
-                for module, seen, output in found
+            seen = [
+                (module, *_batch_first(module, inputs, derivative, size))
+                for module, inputs, output in found
                 if (derivative := next(derivatives)) is not None
             ]
-            if not parts:
-                norms.append(_image_by_image(model, batch, layer))
-                continue
-            inputs = torch.cat([a for a, _ in parts], -1) if len(parts) > 1 else parts[0][0]
-            slopes = torch.cat([d for _, d in parts], -1) if len(parts) > 1 else parts[0][1]
-            norms.append(_squared_rows(inputs, slopes))
+            norms.append(_by_stretches(seen, size) if seen else _image_by_image(model, batch, layer))
     return norms
 
 
@@ -100,8 +97,37 @@ def _recorder(found: list[tuple[nn.Module, Tensor, Tensor]]) -> Callable[[nn.Mod
     return record
 
 
-def _positions(module: nn.Module, seen: Tensor, derivative: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+def _batch_first(module: nn.Module, inputs: Tensor, slopes: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """A Linear sees [B, ..., n]; where the sequence comes first, its two first axes are exchanged."""
+    if isinstance(module, nn.Linear) and inputs.dim() > 2 and inputs.shape[0] != size and inputs.shape[1] == size:
+        return inputs.transpose(0, 1), slopes.transpose(0, 1)
+    return inputs, slopes
+
+
+def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int) -> Tensor:
+    """Squared row norms [B, out], a few images at a time so that their unfolded inputs stay in the processor's cache."""
+    module, _, slopes = calls[0]
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    per_image = weight[0].numel() * max(slopes[0].numel() // weight.shape[0], 1)
+    step = max(1, STRETCH // per_image) if slopes.device.type == "cpu" else size
+    found = []
+    for start in range(0, size, step):
+        images = slice(start, start + step)
+        parts = [_positions(module, inputs[images], slopes[images]) for module, inputs, slopes in calls]
+        inputs, outputs = zip(*parts, strict=True)
+        one_call = len(parts) == 1
+        found.append(
+            _squared_rows(
+                inputs[0] if one_call else torch.cat(inputs, -1), outputs[0] if one_call else torch.cat(outputs, -1)
+            )
+        )
+    return torch.cat(found)
+
+
+def _positions(module: nn.Module, seen: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs [B, groups, n, T] and output derivatives [B, groups, out/groups, T] of one call."""
+    batch = len(seen)
     if isinstance(module, nn.Conv2d):
         padding = module._reversed_padding_repeated_twice
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
@@ -109,13 +135,10 @@ def _positions(module: nn.Module, seen: Tensor, derivative: Tensor, batch: int) 
             seen = F.pad(seen, padding, mode=mode)
         kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
         columns = F.unfold(seen, kernel, dilation=dilation, stride=stride)  # type: ignore[arg-type]
-        groups = module.groups
-        return columns.view(batch, groups, -1, columns.shape[-1]), derivative.reshape(
-            batch, groups, -1, columns.shape[-1]
+        positions = columns.shape[-1]
+        return columns.view(batch, module.groups, -1, positions), derivative.reshape(
+            batch, module.groups, -1, positions
         )
-    # a Linear sees [B, ..., n]; where the leading axis is not the batch (sequence first), the batch is the second
-    if seen.dim() > 2 and seen.shape[0] != batch and seen.shape[1] == batch:
-        seen, derivative = seen.transpose(0, 1), derivative.transpose(0, 1)
     inputs = seen.reshape(batch, 1, -1, seen.shape[-1]).transpose(2, 3)
     return inputs, derivative.reshape(batch, 1, -1, derivative.shape[-1]).transpose(2, 3)
 
@@ -130,12 +153,5 @@ def _squared_rows(inputs: Tensor, slopes: Tensor) -> Tensor:
         gram = inputs.transpose(2, 3) @ inputs
         squared = ((slopes @ gram) * slopes).sum(-1)
     else:
-        # in stretches of images, so that the gradients stay in cache
-        step = max(1, (1 << 19) // max(groups * rows * columns, 1))
-        squared = torch.cat(
-            [
-                (slopes[i : i + step] @ inputs[i : i + step].transpose(2, 3)).square_().sum(-1)
-                for i in range(0, batch, step)
-            ]
-        )
+        squared = (slopes @ inputs.transpose(2, 3)).square_().sum(-1)
     return squared.reshape(batch, groups * rows)
