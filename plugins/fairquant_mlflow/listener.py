@@ -20,9 +20,10 @@ def _client(run: Any) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import logging
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow.tracking import MlflowClient
+
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing it sets its loggers to talk
+        logging.getLogger(name).setLevel(logging.ERROR)
 
     return MlflowClient(tracking_uri=run.recipe.tracking.mlflow)
 
