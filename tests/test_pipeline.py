@@ -187,7 +187,10 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_report(finished):
 def test_ctrl_c_leaves_a_run_that_can_go_on():
     write(train={"epochs": 40, "batch_size": 16, "augment": "flips"})
     process = subprocess.Popen(
-        [sys.executable, "-m", "fairquant", "run", "tiny.yaml"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "fairquant", "run", "tiny.yaml"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     deadline = time.time() + 120
     while time.time() < deadline and not list(Path("runs").glob("tiny/*/checkpoints/train.pt")):

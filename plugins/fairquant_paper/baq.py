@@ -33,7 +33,7 @@ class Baq:
     Learnt bits are whole again after the engine settles them within the budget.
     """
 
-    gradient: BitGradient = "fractional"
+    gradient: BitGradient = "step"
     scale: Scale = "mse"
 
     def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer:
