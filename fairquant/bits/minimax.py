@@ -109,7 +109,7 @@ def _climb(
     groups, units, choices = group_errors.shape
     price = max(price, 1e-200)
     # in units of the price of a bit, single precision is enough for a direction and halves the memory traffic
-    table = (group_errors.reshape(groups, -1) / price).astype(np.float32)
+    table = np.clip(group_errors.reshape(groups, -1) / price, -1e30, 1e30).astype(np.float32)
     cost = costs.reshape(-1).astype(np.float32)
     blocked = np.where(allowed, 0.0, np.inf).reshape(-1).astype(np.float32)
     heat = np.float32(max(temperature * float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-30))
