@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from fairquant.bits.knapsack import solve_knapsack
@@ -162,8 +162,3 @@ def attach(
         module.bit_logits.detach().clone() if module.bit_logits is not None else torch.zeros(0) for module in built
     )
     return Attachment(layers, tuple(built), plan, choices, dict(pinned), average_bits, starts)
-
-
-def sharing_modules(model: nn.Module) -> int:
-    """How many modules carry a quantizer."""
-    return sum(parametrize.is_parametrized(module, "weight") for module in model.modules())

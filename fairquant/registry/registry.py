@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from typing import Any
 
@@ -83,7 +83,3 @@ class Registry:
                 f"{role} {name!r} of {entry.origin}: {entry.target} lacks {', '.join(missing)}() of its role"
             )
         return component
-
-    def options(self, role: str, name: str) -> list[str]:
-        """The recipe keys of a component: its dataclass fields."""
-        return [field.name for field in fields(self.load(role, name))]

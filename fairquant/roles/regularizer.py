@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -40,13 +41,7 @@ class Step:
         """Mean loss of each group that is in the batch [at most G]."""
         present = [self.losses[self.groups == group] for group in range(self.group_count)]
         means = [losses.mean() for losses in present if len(losses)]
-        return self.losses.new_tensor([]) if not means else _stack(means)
-
-
-def _stack(values: list[Tensor]) -> Tensor:
-    import torch
-
-    return torch.stack(values)
+        return self.losses.new_tensor([]) if not means else torch.stack(means)
 
 
 @runtime_checkable

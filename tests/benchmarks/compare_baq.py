@@ -2,8 +2,8 @@
 
 python tests/benchmarks/compare_baq.py DATA [--runs DIR]     DATA: a folder in ISIC 2019's layout
 Every form gets the same baseline (per seed), the same epochs and the same budget; fq-qat (bits fixed by the same plan)
-stands beside them. Runs that are finished are not run again. All settings were fixed
-before the first run.
+stands beside them. Runs that are finished are not run again. The table
+shows test metrics: choosing a default by it uses up those test images (docs/results.md says so).
 """
 
 from __future__ import annotations

@@ -151,7 +151,8 @@ def test_audit():
         tuple(f"g{g}" for g in range(6)), tuple(f"c{c}" for c in range(114)),
     )  # fmt: skip
     start = time.perf_counter()
-    evaluate(predictions, metrics)
+    found = evaluate(predictions, metrics)
     print(
         f"\naudit, 10,000 images, 114 classes x 6 groups, 1,000 replicates: {time.perf_counter() - start:.2f} s (reach 1)"
     )
+    assert set(found) == {component.label for component in metrics}
