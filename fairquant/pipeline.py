@@ -17,7 +17,7 @@ from torch import nn
 from fairquant.artifact.save import save_artifact
 from fairquant.audit import Audit, audit
 from fairquant.baseline import train_baseline
-from fairquant.bits import Attachment, attach, find_layers, make_problem, starting_plan
+from fairquant.bits import Attachment, attach, find_layers, make_problem, plan_of
 from fairquant.bits.layers import pinned_bits
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
@@ -71,7 +71,12 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         if attachment is not None:
             attachment.detach()  # from here on the network is the plain module that ships
 
-    with run.stage("audit"):  # the one time that test images are read
+    with run.stage("audit"):
+        validation = (
+            predict(baseline, splits.validation, names, model.normalize, device),
+            predict(network, splits.validation, names, model.normalize, device),
+        )
+        # the one time that test images are read
         before = predict(baseline, splits.test, names, model.normalize, device)
         after = predict(network, splits.test, names, model.normalize, device)
         audited: Audit = audit(after, before, recipe.metrics, seed=recipe.seed)
@@ -80,7 +85,9 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         described = describe(recipe, splits, model, audited, plan.average if plan is not None else 32.0)
         artifact = save_artifact(run.folder / "model.safetensors", network, layers, weights, described)
 
-    results = Results(splits, audited, before, after, plan, attachment, allocation, weights, artifact, network)
+    results = Results(
+        splits, audited, before, after, validation, plan, attachment, allocation, weights, artifact, network
+    )
     return write_results(recipe, run, results)
 
 
@@ -120,7 +127,7 @@ def allocate_and_attach(
         pinned,
     )
     allocation: Allocation = recipe.allocator.value.allocate(problem)
-    plan = starting_plan(layers, allocation)
+    plan = plan_of(layers, allocation.bits)
     return attach(layers, recipe.quantizer.value, plan, quantize.choices, budget, pinned), allocation
 
 

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Results:
     audit: Audit
     before: Predictions
     after: Predictions
+    validation: tuple[Predictions, Predictions]
     plan: BitPlan | None
     attachment: Attachment | None
     allocation: Allocation | None
@@ -54,7 +56,8 @@ class Results:
 def write_results(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     """Write all files; report.json comes last, so that a folder with a report is a finished run."""
     report = make_report(recipe, run, results)
-    write_atomically(run.folder / "predictions.npz", predictions_npz(results))
+    write_atomically(run.folder / "predictions.npz", predictions_npz(results.before, results.after))
+    write_atomically(run.folder / "validation.npz", predictions_npz(*results.validation))
     write_atomically(run.folder / "bit_plan.csv", plan_csv(results.plan))
     page = render_page(recipe, report, results, run.messages)
     write_atomically(run.folder / "report.html", page.encode())
@@ -93,14 +96,23 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     return cleaned
 
 
-def predictions_npz(results: Results) -> bytes:
+def predictions_npz(before: Predictions, after: Predictions) -> bytes:
     """logits, baseline_logits [N, C], labels, groups [N], group_names, class_names, ids; same bytes for same numbers."""
-    after = results.after
     arrays = {
-        "logits": after.logits, "baseline_logits": results.before.logits, "labels": after.labels,
+        "logits": after.logits, "baseline_logits": before.logits, "labels": after.labels,
         "groups": after.groups, "group_names": np.array(after.group_names), "class_names": np.array(after.class_names),
         "ids": np.array(after.ids),
     }  # fmt: skip
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
+
+
+def read_predictions(file: Path) -> tuple[Predictions, Predictions]:
+    """Predictions (before, after) quantization out of a run's predictions.npz (test) or validation.npz."""
+    with np.load(file, allow_pickle=False) as found:
+        labels, groups = found["labels"], found["groups"]
+        names = tuple(found["group_names"].tolist()), tuple(found["class_names"].tolist())
+        ids = tuple(found["ids"].tolist())
+        before, after = (Predictions(found[key], labels, groups, *names, ids) for key in ("baseline_logits", "logits"))
+    return before, after

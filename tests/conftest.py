@@ -60,7 +60,8 @@ def _real(name: str) -> Path:
 
 class Strange(nn.Module):
     """All that a stranger may bring: grouped, depthwise, padded and strided convolutions, a weight shared by two
-    modules, a module called twice, a Linear on tokens, attention, no biases, a frozen layer, a batch norm."""
+    modules, a module called twice, a Linear on tokens, attention, no biases, an
+    activation in place, a frozen layer, a batch norm."""
 
     def __init__(self, classes: int = 3) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class Strange(nn.Module):
         self.head = nn.Linear(8, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.depthwise(F.relu(self.grouped(F.relu(self.norm(self.stem(images))))))
+        x = self.depthwise(F.relu(self.grouped(F.relu(self.norm(self.stem(images)))), inplace=True))
         tokens = x.flatten(2).transpose(1, 2)
         tokens = F.gelu(self.second(F.gelu(self.first(tokens))))
         tokens = tokens + self.twice(F.gelu(self.twice(tokens)))

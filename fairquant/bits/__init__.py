@@ -2,6 +2,6 @@
 
 from fairquant.bits.attach import Attachment, attach
 from fairquant.bits.layers import find_layers, untouched
-from fairquant.bits.problem import make_problem, plan_of, starting_plan
+from fairquant.bits.problem import make_problem, plan_of
 
-__all__ = ["Attachment", "attach", "find_layers", "make_problem", "plan_of", "starting_plan", "untouched"]
+__all__ = ["Attachment", "attach", "find_layers", "make_problem", "plan_of", "untouched"]

@@ -1,9 +1,9 @@
 """Minimax allocation: the worst-served group decides, with a certificate.
 
 min_b max_g sum_u e_{u,g}(b_u) within the budget. Its Lagrangian dual over group multipliers (on the simplex) and the
-price of a bit is concave with one variable per group: it is smoothed, climbed by quasi-Newton steps (first on a sample
-of the units), and each stop is rounded by the knapsack for its multipliers. Every knapsack bound is a bound here, too:
-sum_g lambda_g v_g <= max_g v_g.
+price of a bit is concave with one variable per group and one for the price; over thousands of units it is all but
+smooth. Smoothed a little, it is climbed by Newton steps (first on a sample of the units). The plan at the point that
+is reached is brought within the budget; the dual's value there is a bound that no plan can beat.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from fairquant.bits.knapsack import (
 )
 
 Mask = NDArray[np.bool_]
+Singles = NDArray[np.float32]
 #: Relative gap at which no further effort is made, and the units on which the multipliers are first sought.
 ENOUGH, SAMPLE = 9e-4, 2_500
+#: Beyond this, numbers are cut off in single precision.
+MOST = 1e15
 
 
 def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: float) -> Solution:
@@ -38,14 +41,17 @@ def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: 
         value = _worst(group_errors, least)
         return Solution(least, value, value)
     multipliers, price = _start(group_errors, costs, allowed, capacity)
-    best: Solution | None = None
-    for temperature, steps in ((0.01, 4 + 3 * groups), (0.003, 4 + 3 * groups), (0.03, 14)):
-        multipliers, price = _climb(multipliers, price, temperature, steps, group_errors, costs, allowed, capacity)
-        found, price = _evaluate(multipliers, group_errors, costs, allowed, capacity)
-        best = found if best is None else _better(best, found)
-        if best.gap <= ENOUGH:
-            break
-    assert best is not None
+    dual = _Dual(group_errors, costs, allowed, capacity, price)
+    problem = (group_errors, costs, allowed, capacity)
+    multipliers, price = dual.climb(multipliers, price, 0.01, 6)
+    best = _plan_at(multipliers, price, *problem)
+    for heats in ((0.003,), (1.0, 0.1, 0.03, 0.01, 0.003)):
+        if best.gap > ENOUGH:
+            for heat in heats:
+                multipliers, price = dual.climb(multipliers, price, heat, 15)
+            best = _better(best, _plan_at(multipliers, price, *problem))
+    if best.gap > ENOUGH:
+        best = _cutting_planes(best, multipliers, *problem)
     if best.gap > GOOD_GAP and costs.size * groups <= 4 * SMALL:
         choice, bound = solve_milp(np.zeros(costs.size), costs, allowed, capacity, group_errors, near=best.value)
         if choice is not None:
@@ -67,12 +73,22 @@ def _start(group_errors: Floats, costs: Floats, allowed: Mask, capacity: float) 
         group_errors, costs, allowed = group_errors[:, rows], costs[rows], allowed[rows]
         capacity = max(capacity * share, least)  # a sample of pinned units may cost more than its share
     multipliers = np.full(groups, 1 / groups)
-    _, price = _evaluate(multipliers, group_errors, costs, allowed, capacity)
-    for temperature in (0.3, 0.03, 0.01):
-        multipliers, price = _climb(
-            multipliers, price, temperature, 10 * groups, group_errors, costs, allowed, capacity
-        )
+    price = _marginal_price(group_errors.mean(0), costs, allowed, capacity)
+    dual = _Dual(group_errors, costs, allowed, capacity, price)
+    for heat in (0.3, 0.03, 0.01):
+        multipliers, price = dual.climb(multipliers, price, heat, 12)
     return multipliers, price
+
+
+def _marginal_price(errors: Floats, costs: Floats, allowed: Mask, capacity: float) -> float:
+    """Error saved per bit by the best step that the knapsack's plan leaves out."""
+    choice = relax_and_fill(errors, costs, allowed, capacity).choice
+    units = np.arange(len(costs))
+    up = np.minimum(choice + 1, costs.shape[1] - 1)
+    paid = costs[units, up] - costs[units, choice]
+    saved = errors[units, choice] - errors[units, up]
+    steps = allowed[units, up] & (paid > 0)
+    return float(np.max(saved[steps] / paid[steps], initial=0.0))
 
 
 def _worst(group_errors: Floats, choice: Ints) -> float:
@@ -84,61 +100,187 @@ def _better(one: Solution, other: Solution) -> Solution:
     return Solution(best.choice, best.value, max(one.lower_bound, other.lower_bound))
 
 
-def _evaluate(
-    multipliers: Floats, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float
-) -> tuple[Solution, float]:
-    """The knapsack of the weighted groups: a plan, a bound, and the price of its marginal bit."""
-    weighted = np.tensordot(multipliers, group_errors, 1)
-    found = relax_and_fill(weighted, costs, allowed, capacity)
+class _Dual:
+    """The smoothed dual at points (multipliers on the simplex, price of a bit): value, slope and curvature.
+
+    Errors are held in units of a price, in single precision: enough for a direction, at half the memory traffic.
+    """
+
+    def __init__(self, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float, unit: float) -> None:
+        groups, units, choices = group_errors.shape
+        self.unit, self.capacity = max(unit, 1e-200), capacity
+        self.table = np.empty((groups + 1, choices, units), np.float32)
+        with np.errstate(over="ignore"):
+            np.clip(group_errors.transpose(0, 2, 1) / self.unit, -MOST, MOST, out=self.table[:-1], casting="unsafe")
+        self.table[-1] = costs.T
+        self.blocked = None if allowed.all() else np.where(allowed.T, 0, np.inf).astype(np.float32)
+        self.bit = max(float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-30)  # what a usual step costs
+
+    def climb(self, multipliers: Floats, price: float, heat: float, steps: int) -> tuple[Floats, float]:
+        """Damped Newton steps (Levenberg) from a point; heat in units of a usual step's cost."""
+        point = np.append(multipliers, price / self.unit)
+        value, slope, curvature = self._at(point, heat * self.bit)
+        damping = 1e-3
+        for _ in range(steps):
+            damped = curvature + np.diag(damping * np.diag(curvature) + 1e-9 * np.trace(curvature) + 1e-30)
+            move = _newton_move(point, slope, damped)
+            if not slope @ move > 1e-7 * abs(value):
+                break
+            new = np.maximum(point + move, 0.0)
+            there, new_slope, new_curvature = self._at(new, heat * self.bit)
+            if there > value:
+                point, value, slope, curvature = new, there, new_slope, new_curvature
+                damping = max(damping / 5, 1e-6)
+            else:
+                damping *= 20
+        weights = point[:-1] / point[:-1].sum()
+        return weights, float(point[-1] * self.unit)
+
+    def _at(self, point: Floats, heat: float) -> tuple[float, Floats, Floats]:
+        """Value, gradient [G + 1] and minus the Hessian [G + 1, G + 1]; only undecided units bend."""
+        size, choices, units = self.table.shape
+        flat = self.table.reshape(size, -1)
+        energy = (np.minimum(point, MOST).astype(np.float32) @ flat).reshape(choices, units)
+        if self.blocked is not None:
+            energy += self.blocked
+        least = energy.min(0)
+        share = np.exp((least - energy) / np.float32(heat), dtype=np.float32)
+        total = share.sum(0)
+        share /= total
+        value = float(least.sum(dtype=np.float64) - heat * np.log(total).sum(dtype=np.float64))
+        slope = (flat @ share.reshape(-1)).astype(np.float64)
+        slope[-1] -= self.capacity
+        undecided = np.flatnonzero(total > 1.0001)
+        parts = self.table[:, :, undecided].astype(np.float64)
+        weights = share[:, undecided].astype(np.float64)
+        parts -= (parts * weights).sum(1, keepdims=True)
+        spread = (parts * weights).reshape(size, -1) @ parts.reshape(size, -1).T
+        return value - float(point[-1]) * self.capacity, slope, spread / heat
+
+
+def _newton_move(point: Floats, slope: Floats, curvature: Floats) -> Floats:
+    """The best move of a quadratic model with multipliers kept on the simplex and the price not below 0: coordinates
+    that would turn negative are set to 0, one round after the other."""
+    size = len(point)
+    free = np.ones(size, bool)
+    move = np.zeros(size)
+    on_simplex = np.append(np.ones(size - 1), 0.0)
+    for _ in range(size):
+        system = np.zeros((size + 1, size + 1))
+        system[:size, :size], system[size, :size], system[:size, size] = curvature, on_simplex, on_simplex
+        kept = np.append(free, True)
+        right = np.append(slope, 0.0) - system[:, :size] @ np.where(free, 0.0, move)
+        solved = np.linalg.lstsq(system[np.ix_(kept, kept)], right[kept], rcond=None)[0]
+        move[free] = solved[:-1]
+        negative = free & (point + move < -1e-15)
+        if not negative.any():
+            break
+        move[negative] = -point[negative]
+        free &= ~negative
+    return move
+
+
+def _plan_at(
+    multipliers: Floats, price: float, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float
+) -> Solution:
+    """The units' own best choices at these prices, made a little dearer until they fit, and the rest spent.
+
+    The bound holds at any multipliers and any price: sum_u min_k (weighted error + price x cost) - price x capacity.
+    """
     units = np.arange(len(costs))
-    up = np.minimum(found.choice + 1, costs.shape[1] - 1)
-    paid = costs[units, up] - costs[units, found.choice]
-    saved = weighted[units, found.choice] - weighted[units, up]
-    steps = allowed[units, up] & (paid > 0)
-    price = float(np.max(saved[steps] / paid[steps], initial=0.0))
-    return Solution(found.choice, _worst(group_errors, found.choice), found.lower_bound), price
+    weighted = np.ascontiguousarray(np.tensordot(multipliers, group_errors, 1).T)
+    if not allowed.all():
+        weighted[~allowed.T] = np.inf
+    cost = np.ascontiguousarray(costs.T)
+    bound = float((weighted + price * cost).min(0).sum() - price * capacity)
+
+    def chosen(at: float) -> tuple[Ints, float]:
+        choice: Ints = (weighted + at * cost).argmin(0)
+        return choice, float(cost[choice, units].sum())
+
+    low = high = min(max(price, 1e-290), 1e290)
+    choice, spent = chosen(high)
+    rises = (1.01, 1.03, 1.1, 2.0, *[1e30] * 20)
+    for rise in rises if spent > capacity else ():  # dearer until it fits
+        low, high = high, min(low * rise, 1e300)
+        choice, spent = chosen(high)
+        if spent <= capacity:
+            break
+    for fall in (0.99, 0.97, 0.9, 0.5, 0.0) if low == high else ():  # it fits: cheaper until it no longer does
+        low = high * fall
+        if chosen(low)[1] > capacity:
+            break
+    for _ in range(14):
+        middle = (low + high) / 2
+        there, cost_there = chosen(middle)
+        if cost_there <= capacity:
+            high, choice, spent = middle, there, cost_there
+            if capacity - spent <= 1e-5 * capacity:
+                break
+        else:
+            low = middle
+    if spent > capacity:
+        choice = cheapest(costs, allowed, capacity)
+    choice = _spend(weighted.T, costs, capacity, choice)
+    return Solution(choice, _worst(group_errors, choice), min(bound, _worst(group_errors, choice)))
 
 
-def _climb(
-    multipliers: Floats, price: float, temperature: float, steps: int, group_errors: Floats, costs: Floats, allowed: Mask,
-    capacity: float,
-) -> tuple[Floats, float]:  # fmt: skip
-    """Maximise the smoothed dual over (log multipliers, log price) with L-BFGS."""
-    from scipy.optimize import minimize
+def _knapsack_at(multipliers: Floats, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float) -> Solution:
+    """The weighted groups' knapsack: dearer than `_plan_at`, but it takes some of many like units and leaves others."""
+    found = relax_and_fill(np.tensordot(multipliers, group_errors, 1), costs, allowed, capacity)
+    return Solution(found.choice, _worst(group_errors, found.choice), found.lower_bound)
 
-    groups, units, choices = group_errors.shape
-    price = max(price, 1e-200)
-    # in units of the price of a bit, single precision is enough for a direction and halves the memory traffic
-    table = np.clip(group_errors.reshape(groups, -1) / price, -1e30, 1e30).astype(np.float32)
-    cost = costs.reshape(-1).astype(np.float32)
-    blocked = np.where(allowed, 0.0, np.inf).reshape(-1).astype(np.float32)
-    heat = np.float32(max(temperature * float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-30))
 
-    def negative_dual(point: Floats) -> tuple[float, Floats]:
-        logits = np.append(point[:-1], 0.0)
-        weights = np.exp(logits - logits.max())
-        weights /= weights.sum()
-        mu = np.exp(np.clip(point[-1], -20, 20))
-        energy = weights.astype(np.float32) @ table
-        energy += np.float32(mu) * cost
-        energy += blocked
-        energy = energy.reshape(units, choices)
-        least = energy.min(1)
-        share = np.exp((least[:, None] - energy) / heat, dtype=np.float32)
-        total = share.sum(1)
-        share /= total[:, None]
-        flat = share.reshape(-1)
-        dual = float(least.sum(dtype=np.float64) - heat * np.log(total).sum(dtype=np.float64) - mu * capacity)
-        by_group = (table @ flat).astype(np.float64)
-        slope = weights * (by_group - weights @ by_group)
-        gradient = np.append(slope[:-1], mu * (float(cost @ flat) - capacity))
-        return -dual / capacity, -gradient / capacity
+def _cutting_planes(
+    best: Solution, multipliers: Floats, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float,
+    rounds: int = 40,
+) -> Solution:  # fmt: skip
+    """Kelley's method, for duals that are not smooth (many like units, groups with units of their own): every plan v
+    found so far says that the dual is at most sum_g lambda_g v_g; the next multipliers are the best under all of these."""
+    from scipy.optimize import linprog
 
-    start = np.append(np.log(np.maximum(multipliers[:-1], 1e-12) / max(multipliers[-1], 1e-12)), 0.0)
-    result = minimize(negative_dual, start, jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxfun": steps})
-    logits = np.append(result.x[:-1], 0.0)
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum(), price * float(np.exp(np.clip(result.x[-1], -20, 20)))
+    groups = len(group_errors)
+    scale = max(abs(best.value), 1e-300)
+    cuts: list[Floats] = []
+    tried = multipliers
+    for _ in range(rounds):
+        found = _knapsack_at(tried, group_errors, costs, allowed, capacity)
+        best = _better(best, found)
+        if best.gap <= ENOUGH:
+            break
+        cuts.append(group_errors[:, np.arange(len(costs)), found.choice].sum(1) / scale)
+        master = linprog(
+            np.append(np.zeros(groups), -1.0),
+            A_ub=np.hstack([-np.array(cuts), np.ones((len(cuts), 1))]), b_ub=np.zeros(len(cuts)),
+            A_eq=np.append(np.ones(groups), 0.0)[None], b_eq=[1.0], bounds=[(0, None)] * groups + [(None, None)],
+        )  # fmt: skip
+        if master.x is None or -float(master.fun or 0) * scale <= best.lower_bound * (1 + 1e-5):
+            break
+        # between the best of the model and the last point: plain Kelley jumps from corner to corner
+        tried = 0.7 * np.maximum(master.x[:groups], 0) + 0.3 * tried
+        tried = tried / tried.sum()
+    return best
+
+
+def _spend(errors: Floats, costs: Floats, capacity: float, choice: Ints) -> Ints:
+    """Steps up, steepest first, as far as they fit; several rounds. errors [U, K], inf where a choice is not allowed."""
+    units = np.arange(len(costs))
+    choice = choice.copy()
+    for _ in range(8):
+        left = capacity * (1 + 1e-12) - costs[units, choice].sum()
+        paid = costs - costs[units, choice][:, None]
+        row, column = np.nonzero((paid > 0) & (paid <= left))
+        slope = (errors[row, choice[row]] - errors[row, column]) / paid[row, column]
+        order = np.argsort(-slope, kind="stable")
+        order = order[slope[order] > 0]
+        _, first = np.unique(row[order], return_index=True)
+        order = order[np.sort(first)]  # each unit's steepest step
+        fits = np.cumsum(paid[row[order], column[order]]) <= left
+        if not fits.any():
+            break
+        taken = order[fits]
+        choice[row[taken]] = column[taken]
+    return choice
 
 
 def _balance(

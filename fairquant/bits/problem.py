@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fairquant.roles.allocator import Allocation, AllocationProblem, BitPlan
+from fairquant.roles.allocator import AllocationProblem, BitPlan
 from fairquant.roles.importance import GroupImportance, Layer
 from fairquant.roles.quantizer import Quantizer
 
@@ -63,7 +63,3 @@ def plan_of(layers: tuple[Layer, ...], bits: Tensor) -> BitPlan:
         {layer.name: part for layer, part in zip(layers, parts, strict=True)},
         {layer.name: layer.unit_size for layer in layers},
     )
-
-
-def starting_plan(layers: tuple[Layer, ...], allocation: Allocation) -> BitPlan:
-    return plan_of(layers, allocation.bits)

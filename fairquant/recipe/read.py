@@ -279,15 +279,8 @@ def _across(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
             problems.append(
                 ("budget.average_bits", f"{budget.average_bits:g} is below the smallest of quantize.choices, {least}")
             )
-        bits = getattr(values["allocator"].value, "bits", None) if values["allocator"] else None
-        if values["allocator"] and values["allocator"].name == "uniform" and bits is not None:
-            if bits > budget.average_bits:
-                problems.append(
-                    ("budget.average_bits", f"{budget.average_bits:g} is below the allocator's {bits} bits everywhere")
-                )
-            if bits not in quantize.choices:
-                problems.append(
-                    ("quantize.choices", f"the allocator's {bits} bits are not among {list(quantize.choices)}")
-                )
+        objections = getattr(values["allocator"].value if values["allocator"] else None, "objections", None)
+        if objections is not None:  # what an allocator can say before anything is measured
+            problems.extend(objections(budget.average_bits, tuple(quantize.choices)))
     if values["train"].post_training is False and values["train"].epochs == 0:
         problems.append(("train.epochs", "0 epochs: set train.post_training: true to quantize without training"))

@@ -108,6 +108,7 @@ class Allocator(Protocol):
     """Chooses the bits of every unit.
 
     Law: every unit gets an allowed choice, and the budget is never exceeded; `Infeasible` is raised where none fits.
+    Optional: `objections(average_bits, choices) -> [(recipe key, what is wrong)]`, asked when the recipe is read.
 
         @dataclass(frozen=True)
         class Cheapest:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from fairquant.bits import untouched
 from fairquant.roles import Batch, GroupImportance, Layer
 
-STRETCH = 1 << 19  # unfolded inputs handled at a time
+STRETCH = 1 << 21  # numbers (inputs, derivatives, gradients) handled at a time
 
 
 @dataclass(frozen=True)
@@ -48,33 +49,67 @@ class Fisher:
         return GroupImportance(scores, group_names)
 
 
+@dataclass
+class _Call:
+    """One call of a layer's module: what it saw and, once the backward pass has come by, the loss's derivative at its
+    output. No derivative: the output was not used."""
+
+    module: nn.Module
+    inputs: Tensor
+    derivative: Tensor | None = None
+
+
 def _row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list[Tensor]:
-    """Squared norm of each image's gradient, per output channel: [B, out] for each layer."""
-    calls: list[list[tuple[nn.Module, Tensor, Tensor]]] = [[] for _ in layers]
+    """Squared norm of each image's gradient, per output channel: [B, out] for each layer.
+
+    A layer is dealt with as soon as the backward pass has brought its last derivative, which is then let go: nothing
+    but the layers' inputs is kept, as in any training step.
+    """
+    size = len(batch.labels)
+    calls: list[list[_Call]] = [[] for _ in layers]
+    norms: list[Tensor | None] = [None] * len(layers)
+    roots: list[Tensor] = []
+
+    def finish(place: int) -> None:
+        seen = [
+            (call.module, *_batch_first(call.module, call.inputs, call.derivative, size))
+            for call in calls[place]
+            if call.derivative is not None
+        ]
+        norms[place] = _by_stretches(seen, size)
+        calls[place].clear()
+
+    def arrived(place: int, call: _Call, derivative: Tensor) -> None:
+        call.derivative = derivative
+        if all(other.derivative is not None for other in calls[place]):
+            finish(place)
+
+    def record(place: int, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        if not output.requires_grad:  # the network's first layers: the backward pass ends here
+            roots.append(output.detach().requires_grad_(True))
+            output = roots[-1].clone()
+        call = _Call(module, inputs[0].detach())
+        calls[place].append(call)
+        output.register_hook(partial(arrived, place, call))  # type: ignore[no-untyped-call]
+        return output
+
     hooks = [
-        module.register_forward_hook(_recorder(found))
-        for layer, found in zip(layers, calls, strict=True)
+        module.register_forward_hook(partial(record, place))
+        for place, layer in enumerate(layers)
         for module in layer.modules
     ]
     try:
-        images = batch.images.detach().requires_grad_(True)
-        loss = F.cross_entropy(model(images), batch.labels, reduction="sum")
+        loss = F.cross_entropy(model(batch.images), batch.labels, reduction="sum")
     finally:
         for hook in hooks:
             hook.remove()
-    outputs = [output for found in calls for _, _, output in found]
-    derivatives = iter(torch.autograd.grad(loss, outputs, allow_unused=True))
-    size = len(batch.labels)
-    norms = []
-    with torch.no_grad():
-        for layer, found in zip(layers, calls, strict=True):
-            seen = [
-                (module, *_batch_first(module, inputs, derivative, size))
-                for module, inputs, output in found
-                if (derivative := next(derivatives)) is not None
-            ]
-            norms.append(_by_stretches(seen, size) if seen else _image_by_image(model, batch, layer))
-    return norms
+    torch.autograd.grad(loss, roots, allow_unused=True)
+    for place, layer in enumerate(layers):
+        if any(call.derivative is not None for call in calls[place]):
+            finish(place)
+        elif norms[place] is None:
+            norms[place] = _image_by_image(model, batch, layer)
+    return [norm for norm in norms if norm is not None]
 
 
 @torch.enable_grad()
@@ -90,13 +125,6 @@ def _image_by_image(model: nn.Module, batch: Batch, layer: Layer) -> Tensor:
     return torch.stack(rows)
 
 
-def _recorder(found: list[tuple[nn.Module, Tensor, Tensor]]) -> Callable[[nn.Module, Any, Tensor], None]:
-    def record(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        found.append((module, inputs[0].detach(), output))
-
-    return record
-
-
 def _batch_first(module: nn.Module, inputs: Tensor, slopes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """A Linear sees [B, ..., n]; where the sequence comes first, its two first axes are exchanged."""
     if isinstance(module, nn.Linear) and inputs.dim() > 2 and inputs.shape[0] != size and inputs.shape[1] == size:
@@ -105,53 +133,83 @@ def _batch_first(module: nn.Module, inputs: Tensor, slopes: Tensor, size: int) -
 
 
 def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int) -> Tensor:
-    """Squared row norms [B, out], a few images at a time so that their unfolded inputs stay in the processor's cache."""
-    module, _, slopes = calls[0]
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    per_image = weight[0].numel() * max(slopes[0].numel() // weight.shape[0], 1)
+    """Squared row norms [B, out], a few images at a time so that what is made of them stays in the processor's cache."""
+    module, inputs, slopes = calls[0]
+    assert isinstance(module.weight, Tensor)
+    per_image = inputs[0].numel() + slopes[0].numel() + module.weight.numel()
     step = max(1, STRETCH // per_image) if slopes.device.type == "cpu" else size
     found = []
     for start in range(0, size, step):
         images = slice(start, start + step)
+        if len(calls) == 1 and _slides_by_one(module):
+            found.append(_squared_rows(*_shifts(module, calls[0][1][images], calls[0][2][images])))
+            continue
         parts = [_positions(module, inputs[images], slopes[images]) for module, inputs, slopes in calls]
-        inputs, outputs = zip(*parts, strict=True)
-        one_call = len(parts) == 1
-        found.append(
-            _squared_rows(
-                inputs[0] if one_call else torch.cat(inputs, -1), outputs[0] if one_call else torch.cat(outputs, -1)
-            )
-        )
+        inputs, outputs = (torch.cat(each, -1) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
+        found.append(_squared_rows(inputs, outputs, (0,)))
     return torch.cat(found)
 
 
+def _padded(module: nn.Conv2d, seen: Tensor) -> Tensor:
+    padding = module._reversed_padding_repeated_twice
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return F.pad(seen, padding, mode=mode) if any(padding) else seen
+
+
+def _slides_by_one(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(module, nn.Conv2d) and tuple(module.stride) == (1, 1) and tuple(module.dilation) == (1, 1)
+
+
+def _shifts(module: nn.Conv2d, seen: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """A convolution that slides by one position, without unfolding: each tap of the kernel sees the same flat, padded
+    input from another offset on. Rows of the derivative get zeros at their ends, to be as wide as the padded input."""
+    seen = _padded(module, seen)
+    batch, (height, width) = len(seen), module.kernel_size
+    line, length = seen.shape[3], derivative.shape[2] * seen.shape[3] - (width - 1)
+    slopes = F.pad(derivative, (0, width - 1)).reshape(batch, module.groups, -1, derivative.shape[2] * line)
+    offsets = tuple(row * line + column for row in range(height) for column in range(width))
+    return seen.reshape(batch, module.groups, -1, seen.shape[2] * line), slopes[..., :length], offsets
+
+
 def _positions(module: nn.Module, seen: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs [B, groups, n, T] and output derivatives [B, groups, out/groups, T] of one call."""
+    """Unfolded inputs [B, groups, n, T] and output derivatives [B, groups, out/groups, T] of one call."""
     batch = len(seen)
     if isinstance(module, nn.Conv2d):
-        padding = module._reversed_padding_repeated_twice
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        if any(padding):
-            seen = F.pad(seen, padding, mode=mode)
-        kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
-        columns = F.unfold(seen, kernel, dilation=dilation, stride=stride)  # type: ignore[arg-type]
-        positions = columns.shape[-1]
-        return columns.view(batch, module.groups, -1, positions), derivative.reshape(
-            batch, module.groups, -1, positions
+        columns = F.unfold(
+            _padded(module, seen),
+            module.kernel_size,
+            dilation=module.dilation,
+            stride=module.stride,  # type: ignore[arg-type]
         )
+        shape = (batch, module.groups, -1, columns.shape[-1])
+        return columns.view(shape), derivative.reshape(shape)
     inputs = seen.reshape(batch, 1, -1, seen.shape[-1]).transpose(2, 3)
     return inputs, derivative.reshape(batch, 1, -1, derivative.shape[-1]).transpose(2, 3)
 
 
-def _squared_rows(inputs: Tensor, slopes: Tensor) -> Tensor:
-    """inputs [B, g, n, T], slopes [B, g, m, T] -> [B, g*m]: squared row norms of slopes @ inputs^T."""
-    batch, groups, columns, positions = inputs.shape
-    rows = slopes.shape[2]
+def _squared_rows(inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    """inputs [B, g, n, P], slopes [B, g, m, T] -> [B, g*m]: squared row norms, over all offsets o, of
+    slopes @ inputs[..., o:o+T]^T. Either by these products or by the positions' products with each other, which all
+    offsets share: whichever takes fewer multiplications."""
+    batch, groups, columns, places = inputs.shape
+    rows, positions = slopes.shape[2:]
+    taps = len(offsets)
     if positions == 1:
         squared = slopes.square().squeeze(-1) * inputs.square().sum((2, 3))[..., None]
-    elif positions * (columns + rows) < columns * rows:
-        gram = inputs.transpose(2, 3) @ inputs
-        squared = ((slopes @ gram) * slopes).sum(-1)
+    elif places**2 * columns + positions**2 * (taps + rows) < positions * columns * rows * taps:
+        products = inputs.transpose(2, 3) @ inputs  # [B, g, P, P]
+        shifted = [products[..., o : o + positions, o : o + positions] for o in offsets]
+        squared = torch.linalg.vecdot(slopes @ _sum(shifted), slopes, dim=-1)
     else:
-        squared = (slopes @ inputs.transpose(2, 3)).square_().sum(-1)
+        blocks = (slopes @ inputs[..., o : o + positions].transpose(2, 3) for o in offsets)
+        squared = _sum([torch.linalg.vector_norm(block, dim=-1).square() for block in blocks])
     return squared.reshape(batch, groups * rows)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    if len(parts) == 1:
+        return parts[0]
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total += part
+    return total

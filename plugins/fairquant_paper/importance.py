@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -19,8 +20,9 @@ Over = Literal["set", "batch"]
 
 def group_gradients(
     model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], groups: int, over: Over, power: int
-) -> list[Tensor]:
-    """Per layer and group, the gradient of the group's loss in the form that its importance needs: [G, out, n] each.
+) -> tuple[list[list[Tensor | None]], list[int]]:
+    """Per layer and group, the gradient of the group's summed loss in the form that its importance needs ([out, n] each,
+    None for a group without images), and per group what that sum is to be divided by.
 
     over="set": L_g is the mean cross-entropy over all images of the group, so that batching does not matter. Images
     are re-batched by group as they stream past, hence every image is seen in exactly one forward and backward pass
@@ -28,7 +30,7 @@ def group_gradients(
     over="batch" (the paper): |dL_g/dW|^power of each batch's group loss, summed over batches.
     """
     weights = [layer.weight for layer in layers]
-    sums = [weight.new_zeros((groups, *weight.shape)) for weight in weights]
+    sums: list[list[Tensor | None]] = [[None] * groups for _ in weights]
     seen = [0] * groups
     parts = regroup(batches, groups) if over == "set" else (part for batch in batches for part in split_by_group(batch))
     with untouched(model):
@@ -39,14 +41,24 @@ def group_gradients(
         for part in parts:
             group, images = int(part.groups[0]), len(part.labels)
             loss = F.cross_entropy(model(part.images), part.labels, reduction="sum" if over == "set" else "mean")
-            for total, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
-                total[group].add_(gradient if over == "set" else gradient.abs_().pow_(power))
+            for by_group, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+                gradient = gradient.flatten(1) if over == "set" else gradient.flatten(1).abs_().pow_(power)
+                total = by_group[group]  # the first gradient is the sum so far: no zeros are written and added to
+                by_group[group] = gradient if total is None else total.add_(gradient)
             seen[group] += images
-    if over == "set":
-        for total in sums:
-            for group, images in enumerate(seen):
-                total[group].div_(max(images, 1))
-    return [total.flatten(2) for total in sums]
+    return sums, [max(images, 1) if over == "set" else 1 for images in seen]
+
+
+def _per_unit(
+    layer: Layer, by_group: list[Tensor | None], images: list[int], row_sums: Callable[[Tensor], Tensor], power: int
+) -> Tensor:
+    """Scores [G, units] from row_sums, a group's gradient [out, n] -> one number per row, homogeneous of degree power."""
+    none = layer.weight.new_zeros(layer.rows)
+    rows = [
+        none if gradient is None else row_sums(gradient) / count**power
+        for gradient, count in zip(by_group, images, strict=True)
+    ]
+    return layer.per_unit(torch.stack(rows).detach())
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,10 @@ class Gradient:
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
     ) -> GroupImportance:
-        gradients = group_gradients(model, batches, layers, len(group_names), self.over, power=1)
+        gradients, images = group_gradients(model, batches, layers, len(group_names), self.over, power=1)
         scores = {
-            layer.name: layer.per_unit(gradient.abs_().sum(2))
-            for layer, gradient in zip(layers, gradients, strict=True)
+            layer.name: _per_unit(layer, by_group, images, lambda gradient: gradient.abs_().sum(1), power=1)
+            for layer, by_group in zip(layers, gradients, strict=True)
         }
         return GroupImportance(scores, group_names)
 
@@ -84,10 +96,19 @@ class Grape:
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
     ) -> GroupImportance:
-        gradients = group_gradients(model, batches, layers, len(group_names), self.over, power=2)
+        gradients, images = group_gradients(model, batches, layers, len(group_names), self.over, power=2)
         scores = {}
-        for layer, gradient in zip(layers, gradients, strict=True):
-            squared = gradient.square_() if self.over == "set" else gradient
-            rows = (squared * layer.weight.detach().flatten(1).square()).sum(2)
-            scores[layer.name] = layer.per_unit(rows)
+        for layer, by_group in zip(layers, gradients, strict=True):
+            row_sums = partial(_products if self.over == "set" else _squares, layer.weight.detach().flatten(1))
+            scores[layer.name] = _per_unit(layer, by_group, images, row_sums, power=2)
         return GroupImportance(scores, group_names, relative=True)
+
+
+def _products(weight: Tensor, gradient: Tensor) -> Tensor:
+    rows: Tensor = torch.linalg.vector_norm(gradient.mul_(weight), dim=1)
+    return rows.square()
+
+
+def _squares(weight: Tensor, squared_gradient: Tensor) -> Tensor:
+    rows: Tensor = torch.linalg.vecdot(squared_gradient, weight.square(), dim=1)
+    return rows

@@ -20,6 +20,16 @@ class UniformBits:
         if self.bits is not None and not 0 <= self.bits <= 8:
             raise ValueError(f"bits: must be within 0..8, got {self.bits!r}")
 
+    def objections(self, average_bits: float, choices: tuple[int, ...]) -> list[tuple[str, str]]:
+        found = []
+        if self.bits is not None and self.bits > average_bits:
+            found.append(
+                ("budget.average_bits", f"{average_bits:g} is below the allocator's {self.bits} bits everywhere")
+            )
+        if self.bits is not None and self.bits not in choices:
+            found.append(("quantize.choices", f"the allocator's {self.bits} bits are not among {list(choices)}"))
+        return found
+
     def allocate(self, problem: AllocationProblem) -> Allocation:
         wanted = problem.choices if self.bits is None else (self.bits,)
         choices = torch.tensor(problem.choices)

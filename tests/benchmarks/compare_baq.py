@@ -1,9 +1,10 @@
-"""Which form of BAQ should be the default? Both bit gradients x two scales on real dermoscopy, over seeds.
+"""Which form of BAQ should be the default? Both bit gradients x three scales on real dermoscopy, on validation, over seeds.
 
 python tests/benchmarks/compare_baq.py DATA [--runs DIR]     DATA: a folder in ISIC 2019's layout
 Every form gets the same baseline (per seed), the same epochs and the same budget; fq-qat (bits fixed by the same plan)
-stands beside them. Runs that are finished are not run again. The table
-shows test metrics: choosing a default by it uses up those test images (docs/results.md says so).
+stands beside them. The table shows validation images only. The rule, fixed before the runs: the form with the highest
+mean worst-group accuracy; forms within one standard error of it (of the paired difference over seeds) are ranked by
+balanced accuracy. Runs that are finished are not run again.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 import fairquant
+from fairquant.results import read_predictions
+from fairquant.training.loop import validation_values
 
 FORMS = {
     f"baq {gradient} {scale}": ["method=fq-baq", f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
     for gradient in ("fractional", "step")
-    for scale in ("mse", "absmax")
+    for scale in ("mse", "absmax", "quantile")
 } | {"fq-qat (bits fixed)": ["method=fq-qat"]}
-SEEDS = (2, 42, 2026)
+SEEDS = (11, 12, 13)  # not those of the paper: their test images are reported on
 COMMON = [
     "model.name=resnet10t", "model.pretrained=false", "model.image_size=48", "budget.average_bits=1.5",
     "baseline.epochs=8", "baseline.batch_size=64", "train.epochs=3", "train.batch_size=64", "tracking.mlflow=null",
@@ -43,10 +46,11 @@ def main() -> None:
                 f"seed={seed}",
                 runs=given.runs,
             )
-            metrics, report = result.report["metrics"], result.report
+            report = result.report
+            before, after = map(validation_values, read_predictions(result.folder / "validation.npz"))
             row = [
-                metrics["accuracy"]["value"], metrics["balanced-accuracy"]["value"], metrics["worst-group-accuracy"]["value"],
-                report["change"]["accuracy"]["value"], report["bits"]["average"], report["bits"].get("moved", 0.0),
+                after["accuracy"], after["balanced-accuracy"], after["worst-group-accuracy"],
+                after["accuracy"] - before["accuracy"], report["bits"]["average"], report["bits"].get("moved", 0.0),
                 report["timings"]["train"],
             ]  # fmt: skip
             table.setdefault(form, []).append(row)

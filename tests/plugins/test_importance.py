@@ -6,6 +6,7 @@ import pytest
 import torch
 from fairquant_fair.fisher import Fisher
 from fairquant_paper.importance import Gradient, Grape
+from torch import nn
 from torch.nn import functional as F
 
 from fairquant.bits import find_layers
@@ -56,6 +57,21 @@ def test_importance_equals_brute_force(strange, importance, kind, unit):
     layers = find_layers(model, unit)
     found = importance.measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, kind).items():
+        torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
+def test_fisher_of_convolutions_of_every_shape_equals_brute_force():
+    """Few positions and many channels, many positions and few, strides, dilation, 1x1, rows and columns apart."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 5, (3, 2), padding=(1, 0)), nn.ReLU(inplace=True), nn.Conv2d(5, 6, 3, stride=2), nn.Tanh(),
+        nn.Conv2d(6, 24, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(24, 32, (1, 3), padding=(0, 1), groups=2),
+        nn.Conv2d(32, 8, 1), nn.Conv2d(8, 8, 2, dilation=2), nn.Flatten(), nn.Linear(8, 3),
+    ).double()  # fmt: skip
+    batch = data()
+    layers = find_layers(model, "channel")
+    found = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    for name, expected in brute_force(model, batch, layers, "fisher").items():
         torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
