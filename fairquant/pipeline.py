@@ -25,6 +25,7 @@ from fairquant.recipe.schema import Recipe
 from fairquant.results import Results, write_results
 from fairquant.roles import Allocation, GroupImportance, Layer, Splits
 from fairquant.runs import Run
+from fairquant.training.batch_norm import like_train, reestimate_batch_norm
 from fairquant.training.devices import choose_device, make_deterministic
 from fairquant.training.loop import Trainer, train
 from fairquant.training.predict import predict
@@ -65,11 +66,15 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
 
     with run.stage("train"):
         if not recipe.train.post_training:
-            train_quantized(recipe, run, splits, network, model.normalize, attachment, device)
+            train_quantized(recipe, run, splits, network, model.normalize, attachment, device, teacher=baseline)
         plan = attachment.settle() if attachment is not None else None
         weights = attachment.encode() if attachment is not None else {}
         if attachment is not None:
             attachment.detach()  # from here on the network is the plain module that ships
+        if recipe.train.batch_norm != "as-trained":
+            settings, balanced = recipe.calibration, recipe.train.batch_norm.endswith("balanced")
+            images = like_train(splits.train, settings.images, len(splits.group_names), recipe.seed, balanced)
+            reestimate_batch_norm(network, batches(images, settings.batch_size, model.normalize, device))
 
     with run.stage("audit"):
         validation = (
@@ -133,14 +138,14 @@ def allocate_and_attach(
 
 def train_quantized(
     recipe: Recipe, run: Run, splits: Splits, network: nn.Module, normalize: Normalization,
-    attachment: Attachment | None, device: torch.device,
+    attachment: Attachment | None, device: torch.device, teacher: nn.Module | None = None,
 ) -> None:  # fmt: skip
     """Weights, and bits where they are learnt, under the method's regularizers (fp32: the same training, no quantizers)."""
     train(
         Trainer(
             network, splits.train, splits.validation, (splits.group_names, splits.class_names), normalize, device,
             seed=recipe.seed + 1, checkpoint=run.folder / "checkpoints" / "train.pt", attachment=attachment,
-            regularizers=recipe.regularizers, on_step=run.steps("training"),
+            regularizers=recipe.regularizers, teacher=teacher, on_step=run.steps("training"),
             on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
         ),
         recipe.train,

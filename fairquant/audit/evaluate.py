@@ -14,7 +14,7 @@ from fairquant.errors import UserError
 from fairquant.roles import Confusion, MetricValue, Predictions, Rates
 
 Floats = NDArray[np.float64]
-REPLICATES, PERMUTATIONS, LEVEL = 1_000, 200, 0.95
+REPLICATES, SAMPLE_REPLICATES, PERMUTATIONS, LEVEL = 1_000, 300, 200, 0.95
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,15 @@ def evaluate(
     gaps = [component for component in metrics if component.value.gap]
     shuffled = (permute_groups(predictions, part, shuffle) for part in in_parts(PERMUTATIONS, counts.size))
     nulls = _over_parts(gaps, shuffled if gaps else iter(()))
+    samples = any(component.value.needs == "predictions" for component in metrics)
+    weights = _image_weights(len(predictions.labels), min(replicates, SAMPLE_REPLICATES) if samples else 0, seed)
     found = {}
     for component in metrics:
         metric, label = component.value, component.label
         if metric.needs == "confusion":
             rates, spread = metric.evaluate(Confusion(counts)), spreads[label]
         else:
-            rates, spread = metric.evaluate(predictions), _resampled(metric, predictions, seed, replicates)
+            rates, spread = metric.evaluate(predictions), _resampled(metric, predictions, weights)
         null = _mean(nulls[label]) if label in nulls else None
         found[label] = _metric_value(rates, spread, predictions.group_names, null, metric.gap)
     return found
@@ -105,14 +107,21 @@ def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: fl
     return MetricValue(value, low, high, by_group, skipped, null)
 
 
-def _resampled(metric: Any, predictions: Predictions, seed: int, replicates: int) -> Floats:
+def _image_weights(size: int, replicates: int, seed: int) -> Floats:
+    """How often each image is drawn [replicates, size]."""
     draw = np.random.default_rng([seed, 0xB008])
-    size = len(predictions.labels)
+    drawn = draw.integers(0, size, (replicates, size)) + np.arange(replicates)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=replicates * size).reshape(replicates, size).astype(np.float64)
+
+
+def _resampled(metric: Any, predictions: Predictions, weights: Floats) -> Floats:
+    """Bootstrap of a metric of samples: by image weights where it takes them (`weighted`), else image by image."""
+    if hasattr(metric, "weighted"):
+        values: Floats = metric.weighted(predictions, weights)
+        return values
+    images = np.arange(len(predictions.labels))
     return np.array(
-        [
-            float(metric.evaluate(predictions.take(draw.integers(0, size, size))).value)
-            for _ in range(min(replicates, 300))
-        ]
+        [float(metric.evaluate(predictions.take(np.repeat(images, row.astype(np.int64)))).value) for row in weights]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fairquant.data.transforms import Augmentation, augmentation
 from fairquant.roles import Split
+
+Sampler = Literal["uniform", "group-balanced", "group-class-balanced"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,26 @@ class _Augmented(TorchDataset[Tensor]):
             return self.augment(image)
 
 
+def sampling_chances(split: Split, sampler: Sampler) -> NDArray[np.float64] | None:
+    """Chance of each image [N], with replacement: "group-balanced" draws every group alike, "group-class-balanced" every
+    (group, class) that occurs. None for "uniform": each image once an epoch."""
+    if sampler == "uniform":
+        return None
+    cells = split.groups if sampler == "group-balanced" else split.groups * (split.labels.max() + 1) + split.labels
+    _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    chances: NDArray[np.float64] = 1.0 / counts[cell]
+    chances /= chances.sum()
+    return chances
+
+
 class TrainingBatches:
     """`epoch(e)` yields the batches of epoch e; `epoch(e, skip=k)` goes on after its first k (resume)."""
 
-    def __init__(self, split: Split, size: int, augment: Augmentation, seed: int, workers: int = 0) -> None:
+    def __init__(
+        self, split: Split, size: int, augment: Augmentation, seed: int, workers: int = 0, sampler: Sampler = "uniform"
+    ) -> None:
         self.split, self.size, self.seed = split, size, seed
+        self.chances = sampling_chances(split, sampler)
         self._keys: list[list[tuple[int, int]]] = []
         self._loader = DataLoader(
             _Augmented(split, augment), batch_sampler=self._keys, num_workers=workers, collate_fn=torch.stack,
@@ -59,7 +77,11 @@ class TrainingBatches:
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[RawBatch]:
         draw = np.random.default_rng([self.seed, epoch])
-        order = draw.permutation(len(self.split)).astype(np.int64)
+        order = (
+            draw.permutation(len(self.split)).astype(np.int64)
+            if self.chances is None
+            else draw.choice(len(self.split), len(self.split), p=self.chances).astype(np.int64)
+        )
         seeds = draw.integers(0, 2**62, len(order))
         chunks = [slice(i * self.size, (i + 1) * self.size) for i in range(len(self))][skip:]
         self._keys[:] = [list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True)) for chunk in chunks]

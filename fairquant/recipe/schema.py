@@ -95,6 +95,9 @@ class TrainSettings:
 
     settle_after: share of the epochs after which learnt bits are projected onto the budget and frozen, so that the
     weights adapt to what ships. post_training: quantize without any training.
+    sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
+    losses that fairness regularizers see (0: each batch by itself); helps where small groups are missing from batches.
+    batch_norm: re-estimate the running statistics on calibration images once the model is quantized.
     """
 
     epochs: int = 10
@@ -120,6 +123,9 @@ class TrainSettings:
     bit_learning_rate_scale: float = 100.0
     settle_after: float = 0.6
     post_training: bool = False
+    sampler: Literal["uniform", "group-balanced", "group-class-balanced"] = "uniform"
+    running_group_losses: float = 0.0
+    batch_norm: Literal["as-trained", "re-estimate", "re-estimate-group-balanced"] = "as-trained"
 
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "learning_rate", "step_epochs", "step_factor", "checkpoint_minutes",
@@ -129,6 +135,8 @@ class TrainSettings:
             _positive(self, "clip_norm")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing!r}")
+        if not 0 <= self.running_group_losses < 1:
+            raise ValueError(f"running_group_losses: must be in [0, 1), got {self.running_group_losses!r}")
         if not 0 < self.settle_after <= 1:
             raise ValueError(f"settle_after: must be in (0, 1], got {self.settle_after!r}")
 
@@ -178,6 +186,11 @@ DEFAULT_METRICS: tuple[dict[str, Any], ...] = (
     ),
     {"name": "demographic-parity"},
     {"name": "predictive-equality"},
+    {"name": "predictive-parity"},
+    {"name": "auc"},
+    {"name": "worst-group-auc"},
+    {"name": "ece"},
+    {"name": "brier"},
 )
 
 

@@ -28,6 +28,13 @@ class Predictions:
         answer: NDArray[np.int64] = self.logits.argmax(1).astype(np.int64)
         return answer
 
+    @cached_property
+    def probabilities(self) -> Floats:
+        """Softmax of the logits [N, C] in float64."""
+        shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
+        share: Floats = shifted / shifted.sum(1, keepdims=True)
+        return share
+
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         ids = tuple(self.ids[row] for row in rows) if self.ids else ()
         return Predictions(
@@ -117,6 +124,9 @@ class ConfusionMetric(Metric, Protocol):
 
 @runtime_checkable
 class SampleMetric(Metric, Protocol):
-    """Computed from predictions (areas under curves, calibration, comparisons); the audit resamples the images."""
+    """Computed from predictions (areas under curves, calibration, comparisons); the audit resamples the images.
+
+    Optional, much faster: `weighted(predictions, weights [R, N]) -> [R]`, the value under each row of image weights.
+    """
 
     def evaluate(self, predictions: Predictions) -> Rates: ...

@@ -27,7 +27,11 @@ class BitState:
 
 @dataclass(frozen=True)
 class Step:
-    """One training step. losses [B] (per sample), logits [B, C], labels [B], groups [B]; bits is None unless learnt."""
+    """One training step. losses [B] (per sample), logits [B, C], labels [B], groups [B]; bits is None unless learnt.
+
+    Only for regularizers whose class says so in `needs` (a frozenset of names): features [B, D], what the classifier
+    saw; teacher [B, C], the full-precision model's logits.
+    """
 
     losses: Tensor
     logits: Tensor
@@ -36,12 +40,27 @@ class Step:
     group_count: int
     bits: BitState | None = None
     memory: nn.Module | None = None  # what regularizer.memory() made: kept over steps and in checkpoints
+    features: Tensor | None = None
+    teacher: Tensor | None = None
+    running: Tensor | None = None  # running group losses [G], NaN until seen; see train.running_group_losses
+
+    def losses_by_group(self) -> tuple[Tensor, Tensor]:
+        """Mean loss of each group [G] and which of them count [G]: those in the batch, or seen before where running
+        losses are kept. A running loss gives the value, the batch the gradient."""
+        member = torch.nn.functional.one_hot(self.groups, self.group_count).to(self.losses.dtype)
+        count = member.sum(0)
+        means = member.T @ self.losses / count.clamp_min(1)
+        present = count > 0
+        if self.running is None:
+            return means, present
+        known = torch.isfinite(self.running)
+        value = torch.where(known, self.running, means.detach())
+        return value + torch.where(present, means - means.detach(), torch.zeros_like(means)), present | known
 
     def group_losses(self) -> Tensor:
-        """Mean loss of each group that is in the batch [at most G]."""
-        present = [self.losses[self.groups == group] for group in range(self.group_count)]
-        means = [losses.mean() for losses in present if len(losses)]
-        return self.losses.new_tensor([]) if not means else torch.stack(means)
+        """Mean loss of each group that counts [at most G]."""
+        losses, present = self.losses_by_group()
+        return losses[present]
 
 
 @runtime_checkable

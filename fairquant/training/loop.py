@@ -6,10 +6,12 @@ memory and place, so that a training killed at any moment goes on to the same re
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch.nn import functional as F
 from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
 from fairquant.data.transforms import Normalization
-from fairquant.errors import TrainingDiverged
+from fairquant.errors import TrainingDiverged, UserError
 from fairquant.recipe.schema import Component, TrainSettings
 from fairquant.roles import Split, Step
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
@@ -45,6 +47,7 @@ class Trainer:
     checkpoint: Path | None
     attachment: Attachment | None = None
     regularizers: Sequence[Component] = ()
+    teacher: nn.Module | None = None  # the full-precision model, for regularizers that need its answers
     on_step: Callable[[int, int], None] = lambda done, total: None
     on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
 
@@ -64,8 +67,14 @@ class _Training:
     def __init__(self, trainer: Trainer, settings: TrainSettings) -> None:
         self.of, self.settings = trainer, settings
         workers = default_workers(trainer.device) if settings.workers is None else settings.workers
-        self.batches = TrainingBatches(trainer.train, settings.batch_size, settings.augment, trainer.seed, workers)
+        self.batches = TrainingBatches(
+            trainer.train, settings.batch_size, settings.augment, trainer.seed, workers, settings.sampler
+        )
+        self.needs = frozenset().union(*(getattr(c.value, "needs", ()) for c in trainer.regularizers))
+        self.teacher = copy.deepcopy(trainer.teacher).eval() if "teacher" in self.needs and trainer.teacher else None
         self.memories = nn.ModuleDict()
+        if settings.running_group_losses > 0:
+            self.memories["running group losses"] = RunningLosses(len(trainer.names[0])).to(trainer.device)
         for component in trainer.regularizers:
             if hasattr(component.value, "memory"):
                 self.memories[component.name] = component.value.memory().to(trainer.device)
@@ -113,20 +122,31 @@ class _Training:
 
     def _one_step(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         settings = self.settings
-        with autocast(self.of.device, settings.precision):
+        with (
+            autocast(self.of.device, settings.precision),
+            seen_by_classifier(self.of.model if "features" in self.needs else None) as seen,
+        ):
             logits = self.of.model(images)
         logits = logits.float()
+        with torch.no_grad(), autocast(self.of.device, settings.precision):
+            teacher = self.teacher(images).float() if self.teacher is not None else None
         losses = F.cross_entropy(
             logits, labels, weight=self.class_weights, label_smoothing=settings.label_smoothing, reduction="none"
         )
         task = losses.mean()
         state = self.of.attachment.bit_state() if self.of.attachment is not None and not self.settled else None
         penalty = task.new_zeros(())
+        step = Step(
+            losses, logits, labels, groups, len(self.of.names[0]), state,
+            features=seen[-1].float() if seen else None, teacher=teacher,
+        )  # fmt: skip
+        if "running group losses" in self.memories:
+            running = self.memories["running group losses"]
+            assert isinstance(running, RunningLosses)
+            step = replace(step, running=running.update(step, settings.running_group_losses))
         for component in self.of.regularizers:
             memory = self.memories[component.name] if component.name in self.memories else None  # noqa: SIM401
-            penalty = penalty + component.value.penalty(
-                Step(losses, logits, labels, groups, len(self.of.names[0]), state, memory)
-            )
+            penalty = penalty + component.value.penalty(replace(step, memory=memory))
         loss = task + penalty
         if not bool(torch.isfinite(loss)):
             kept = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if self.of.checkpoint else ""
@@ -204,6 +224,43 @@ class _Training:
         if saved["settled"] and not self.settled and self.of.attachment is not None:
             self.of.attachment.settle()  # restored bits are whole already: settling again only freezes them
         self.settled = saved["settled"]
+
+
+class RunningLosses(nn.Module):
+    """Exponential moving averages of the group losses [G], NaN until a group has been seen."""
+
+    losses: Tensor
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.register_buffer("losses", torch.full((groups,), math.nan))
+
+    @torch.no_grad()
+    def update(self, step: Step, momentum: float) -> Tensor:
+        means, present = step.losses_by_group()
+        mixed = torch.where(torch.isnan(self.losses), means, momentum * self.losses + (1 - momentum) * means)
+        self.losses.copy_(torch.where(present, mixed, self.losses))
+        return self.losses.clone()
+
+
+@contextmanager
+def seen_by_classifier(model: nn.Module | None) -> Iterator[list[Tensor]]:
+    """What the network's classifier (timm's, else its last Linear) is given, one entry per call."""
+    seen: list[Tensor] = []
+    if model is None:
+        yield seen
+        return
+    get: Any = getattr(model, "get_classifier", None)
+    named = get() if callable(get) else None
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    classifier = named if isinstance(named, nn.Linear) else linear[-1] if linear else None
+    if classifier is None:
+        raise UserError("a regularizer needs the features before the classifier, but the model ends in no Linear layer")
+    hook = classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

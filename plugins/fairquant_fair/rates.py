@@ -47,6 +47,10 @@ def prediction_rate(confusion: Confusion) -> Cells:
     return Cells(_ratio(confusion.predicted, support), support)
 
 
+def positive_value(confusion: Confusion) -> Cells:
+    return Cells(_ratio(confusion.hits, confusion.predicted), confusion.predicted)
+
+
 def _ratio(part: Floats, whole: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio: Floats = part / whole
@@ -139,6 +143,15 @@ class DemographicParity(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         return self._rates(prediction_rate(confusion), confusion)
+
+
+@dataclass(frozen=True)
+class PredictiveParity(_Gap):
+    """Mean over classes of the gap of positive predictive values P(right | predicted = c, group). A cell's support is
+    the number of images that are predicted as c."""
+
+    def evaluate(self, confusion: Confusion) -> Rates:
+        return self._rates(positive_value(confusion), confusion)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from fairquant.audit.confusion import confusion_tensor, resample
-from fairquant.audit.evaluate import change_against, evaluate, group_intervals
+from fairquant.audit.evaluate import _image_weights, change_against, evaluate, group_intervals
 from fairquant.recipe.schema import DEFAULT_METRICS, Component
-from fairquant.roles import Predictions
+from fairquant.roles import Confusion, Predictions
 
 
 def predictions(count=400, classes=4, groups=3, seed=0, accuracy=0.6) -> Predictions:
@@ -174,7 +174,7 @@ def test_equal_groups_have_gap_zero(metrics):
     )
     found = evaluate(twice, metrics, replicates=10)
     gaps = [component.label for component in metrics if component.value.gap]
-    assert len(gaps) == 12
+    assert len(gaps) == 13
     assert all(found[label].value == pytest.approx(0, abs=1e-12) for label in gaps)
 
 
@@ -265,3 +265,82 @@ def test_sample_metrics_are_resampled(plugins):
 
     found = evaluate(predictions(), [Component("confidence", Confidence())])["confidence"]
     assert found.low < found.value < found.high
+
+
+def scored(images: int = 400, classes: int = 4, groups: int = 3, seed: int = 0) -> Predictions:
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, classes, images)
+    logits = draw.normal(size=(images, classes)) + 1.2 * np.eye(classes)[labels]
+    names = tuple(f"g{g}" for g in range(groups)), tuple(f"c{c}" for c in range(classes))
+    return Predictions(np.round(logits, 1).astype(np.float32), labels, draw.integers(0, groups, images), *names)
+
+
+def test_auc_equals_scikit_learn_overall_and_by_group():
+    from fairquant_fair.scores import Auc, WorstGroupAuc
+    from sklearn.metrics import roc_auc_score
+
+    predictions = scored()
+    rates = Auc().evaluate(predictions)
+    expected = roc_auc_score(predictions.labels, predictions.probabilities, multi_class="ovr")
+    assert float(rates.value) == pytest.approx(expected, abs=1e-12)
+    rows = [predictions.groups == group for group in range(3)]
+    groups = [
+        roc_auc_score(predictions.labels[r], predictions.probabilities[r], multi_class="ovr") for r in rows
+    ]  # fmt: skip
+    assert rates.by_group == pytest.approx(groups, abs=1e-12)
+    assert float(WorstGroupAuc().evaluate(predictions).value) == pytest.approx(min(groups), abs=1e-12)
+
+
+def test_auc_interval_agrees_with_resampling_the_images():
+    from fairquant_fair.scores import Auc
+
+    predictions = scored(150)
+    weights = _image_weights(150, 300, seed=1)
+    quick = Auc().weighted(predictions, weights)
+    rows = [np.repeat(np.arange(150), row.astype(int)) for row in weights]
+    slow = np.array([float(Auc().evaluate(predictions.take(row)).value) for row in rows])
+    assert np.corrcoef(quick, slow)[0, 1] > 0.98
+    assert quick.std() == pytest.approx(slow.std(), rel=0.1)
+
+
+def test_calibration_and_brier_equal_a_plain_computation():
+    from fairquant_fair.scores import BrierScore, ExpectedCalibrationError
+
+    predictions = scored()
+    share, labels = predictions.probabilities, predictions.labels
+    brier = np.mean([((share[i] - np.eye(4)[labels[i]]) ** 2).sum() for i in range(len(labels))])
+    assert float(BrierScore().evaluate(predictions).value) == pytest.approx(brier)
+    confidence, right, error = share.max(1), share.argmax(1) == labels, 0.0
+    for low in np.arange(10) / 10:
+        inside = (confidence >= low) & (confidence < low + 0.1)
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    found = ExpectedCalibrationError(bins=10).evaluate(predictions)
+    assert float(found.value) == pytest.approx(error)
+    member = predictions.take(np.flatnonzero(predictions.groups == 1))
+    assert found.by_group[1] == pytest.approx(float(ExpectedCalibrationError(bins=10).evaluate(member).value))
+
+
+def test_predictive_parity_equals_scikit_learn_precision():
+    from fairquant_fair.rates import PredictiveParity
+    from sklearn.metrics import precision_score
+
+    predictions = scored()
+    by_group = [
+        precision_score(predictions.labels[r], predictions.predicted[r], average=None)
+        for r in (predictions.groups == group for group in range(3))
+    ]
+    expected = (np.max(by_group, 0) - np.min(by_group, 0)).mean()
+    value = PredictiveParity(min_support=1).evaluate(Confusion(confusion_tensor(predictions))).value
+    assert float(value) == pytest.approx(expected)
+
+
+def test_a_group_without_images_has_no_auc_and_does_not_stop_the_audit():
+    from fairquant_fair.scores import Auc, BrierScore, ExpectedCalibrationError, WorstGroupAuc
+
+    predictions = scored()
+    alone = replace(predictions, groups=np.where(predictions.groups == 2, 0, predictions.groups))
+    for metric in (Auc(), WorstGroupAuc(), ExpectedCalibrationError(), BrierScore()):
+        found = evaluate(alone, [Component("m", metric)])["m"]
+        assert np.isnan(found.by_group["g2"])
+        assert np.isfinite([found.value, found.low, found.high]).all()

@@ -1,0 +1,42 @@
+"""Distillation from the full-precision model: the most direct way to keep each group's predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from fairquant_paper.regularizers import check_weight
+from torch import Tensor
+from torch.nn import functional as F
+
+from fairquant.roles import Step
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """weight * T^2 * KL(teacher || student) at temperature T (Hinton et al., arXiv 1503.02531).
+
+    groups: "plain" averages over images; "balanced" over the groups in the batch, so that small groups count alike.
+    It is about answers, not about gaps, and so is not 0 for one group.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    weight: float = 1.0
+    temperature: float = 2.0
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: must be positive, got {self.temperature!r}")
+
+    def penalty(self, step: Step) -> Tensor:
+        assert step.teacher is not None
+        mine = F.log_softmax(step.logits / self.temperature, 1)
+        theirs = F.log_softmax(step.teacher / self.temperature, 1)
+        divergence = F.kl_div(mine, theirs, reduction="none", log_target=True).sum(1) * self.temperature**2
+        if not self.balanced:
+            return self.weight * divergence.mean()
+        present = [divergence[step.groups == group] for group in range(step.group_count)]
+        return self.weight * torch.stack([part.mean() for part in present if len(part)]).mean()

@@ -1,0 +1,97 @@
+"""Regularizers that weigh the worst-served: group DRO, CVaR over groups and over samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from fairquant_paper.regularizers import check_weight
+from torch import Tensor, nn
+
+from fairquant.roles import Step
+
+
+@dataclass(frozen=True)
+class GroupDro:
+    """weight * (sum_g q_g L_g - mean_g L_g), q_g <- q_g exp(eta L_g) normalised (Sagawa et al., arXiv 1911.08731).
+
+    q is kept over the training. Groups that are missing from a batch keep their q and take no part in the penalty.
+    """
+
+    weight: float = 1.0
+    eta: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
+        if self.eta < 0:
+            raise ValueError(f"eta: must not be negative, got {self.eta!r}")
+
+    def memory(self) -> nn.Module:
+        return _GroupWeights()
+
+    def penalty(self, step: Step) -> Tensor:
+        losses, present = step.losses_by_group()
+        memory = step.memory if isinstance(step.memory, _GroupWeights) else _GroupWeights()
+        q = memory.update(losses.detach(), present, self.eta)
+        share = q[present] / q[present].sum().clamp_min(1e-12)
+        return self.weight * ((share * losses[present]).sum() - losses[present].mean())
+
+
+class _GroupWeights(nn.Module):
+    """log_q [G], not normalised; made at the first step, when the number of groups is known."""
+
+    log_q: Tensor
+
+    def __init__(self, groups: int = 64) -> None:
+        super().__init__()
+        self.register_buffer("log_q", torch.zeros(groups))
+
+    def update(self, losses: Tensor, present: Tensor, eta: float) -> Tensor:
+        """Multiply the present groups' weights by exp(eta * loss); returns all weights, normalised [G]."""
+        groups = len(losses)
+        log_q = self.log_q.to(losses.device)[:groups]
+        log_q = torch.where(present, log_q + eta * losses, log_q)
+        self.log_q[:groups] = (log_q - log_q.logsumexp(0)).to(self.log_q.device)
+        return torch.softmax(log_q, 0)
+
+
+@dataclass(frozen=True)
+class CvarGroups:
+    """weight * (mean of the worst ceil(alpha * present) group losses - mean of all group losses)."""
+
+    weight: float = 1.0
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
+        check_level(self.alpha)
+
+    def penalty(self, step: Step) -> Tensor:
+        losses = step.group_losses()
+        worst = losses.sort(descending=True).values[: math.ceil(self.alpha * len(losses))]
+        return self.weight * (worst.mean() - losses.mean())
+
+
+@dataclass(frozen=True)
+class CvarSamples:
+    """weight * (mean of the worst ceil(alpha * B) losses - mean loss). Needs no group labels; 0 where alpha is 1.
+
+    It is not 0 for one group: it is about samples, whosever they are.
+    """
+
+    weight: float = 1.0
+    alpha: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
+        check_level(self.alpha)
+
+    def penalty(self, step: Step) -> Tensor:
+        worst = step.losses.topk(math.ceil(self.alpha * len(step.losses))).values
+        return self.weight * (worst.mean() - step.losses.mean())
+
+
+def check_level(alpha: float) -> None:
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha: must be in (0, 1], got {alpha!r}")
