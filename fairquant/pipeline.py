@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,11 +21,12 @@ from fairquant.audit import Audit, audit
 from fairquant.baseline import train_baseline
 from fairquant.bits import Attachment, attach, find_layers, make_problem, plan_of
 from fairquant.bits.layers import pinned_bits
+from fairquant.bits.probe import LossProbe
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
 from fairquant.recipe.schema import Recipe
 from fairquant.results import Results, write_results
-from fairquant.roles import Allocation, GroupImportance, Layer, Splits
+from fairquant.roles import Allocation, GroupImportance, Layer, Split, Splits
 from fairquant.runs import Run
 from fairquant.training.batch_norm import like_train, reestimate_batch_norm
 from fairquant.training.devices import choose_device, make_deterministic
@@ -61,7 +64,8 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
             importance = measure_importance(recipe, splits, network, layers, model.normalize, device)
             run.notify("fairquant_importance_done", importance=importance)
         with run.stage("allocation"):
-            attachment, allocation = allocate_and_attach(recipe, layers, importance)
+            probe = make_probe(recipe, splits, network, layers, model.normalize, device)
+            attachment, allocation = allocate_and_attach(recipe, layers, importance, probe)
             run.notify("fairquant_plan_made", plan=attachment.start)
 
     with run.stage("train"):
@@ -105,15 +109,31 @@ def measure_importance(
     if recipe.importance is None:
         ones = {layer.name: torch.full((groups, layer.units), float(layer.unit_size)) for layer in layers}
         return GroupImportance(ones, splits.group_names)
-    settings = recipe.calibration
-    images = splits.calibration or draw_calibration(splits.train, settings.images, groups, recipe.seed)
-    stream = batches(images, settings.batch_size, normalize, device)
+    stream = batches(calibration_images(recipe, splits), recipe.calibration.batch_size, normalize, device)
     found: GroupImportance = recipe.importance.value.measure(network, stream, layers, splits.group_names)
     return found
 
 
+def calibration_images(recipe: Recipe, splits: Splits) -> Split:
+    """The dataset's own calibration images, or a draw of training images with the groups alike."""
+    count, groups = recipe.calibration.images, len(splits.group_names)
+    return splits.calibration or draw_calibration(splits.train, count, groups, recipe.seed)
+
+
+def make_probe(
+    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
+    device: torch.device,
+) -> LossProbe:  # fmt: skip
+    """For allocators that measure: the losses of a plan on a few calibration images. Costs nothing until it is asked."""
+    assert recipe.quantizer is not None
+    images = calibration_images(recipe, splits)
+    few = images.subset(np.arange(min(recipe.calibration.probe_images, len(images))))
+    stream = partial(batches, few, recipe.calibration.batch_size, normalize, device)
+    return LossProbe(network, layers, recipe.quantizer.value, stream, len(splits.group_names))
+
+
 def allocate_and_attach(
-    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance
+    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance, probe: LossProbe
 ) -> tuple[Attachment, Allocation]:
     """Reduce over groups, spend the budget, put the quantizers on."""
     assert recipe.allocator is not None
@@ -130,6 +150,7 @@ def allocate_and_attach(
         quantize.choices,
         budget,
         pinned,
+        probe,
     )
     allocation: Allocation = recipe.allocator.value.allocate(problem)
     plan = plan_of(layers, allocation.bits)

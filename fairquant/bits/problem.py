@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fairquant.roles.allocator import AllocationProblem, BitPlan
+from fairquant.roles.allocator import AllocationProblem, BitPlan, Probe
 from fairquant.roles.importance import GroupImportance, Layer
 from fairquant.roles.quantizer import Quantizer
 
@@ -32,6 +32,7 @@ def make_problem(
     choices: tuple[int, ...],
     average_bits: float,
     pinned: Mapping[str, int],
+    probe: Probe | None = None,
 ) -> AllocationProblem:
     """importance: sums per unit; scores [U]: the reducer's result. A pinned layer keeps one choice (added if needed)."""
     columns = tuple(sorted({*choices, *pinned.values()}))
@@ -53,6 +54,9 @@ def make_problem(
         allowed=torch.cat(allowed),
         choices=columns,
         average_bits=average_bits,
+        layers=torch.cat([torch.full((layer.units,), number) for number, layer in enumerate(layers)]),
+        group_names=importance.group_names,
+        probe=probe,
     )
 
 

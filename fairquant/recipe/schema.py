@@ -69,13 +69,15 @@ class QuantizeSettings:
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """images: drawn from train, equally many of every group as far as they last; batch_size: of the importance pass."""
+    """images: drawn from train, equally many of every group as far as they last; batch_size: of the importance pass;
+    probe_images: of these, used by allocators that measure the loss of many plans (impq, fmpq)."""
 
     images: int = 1024
     batch_size: int = 64
+    probe_images: int = 128
 
     def __post_init__(self) -> None:
-        _positive(self, "images", "batch_size")
+        _positive(self, "images", "batch_size", "probe_images")
 
 
 @dataclass(frozen=True)

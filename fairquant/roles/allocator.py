@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from fairquant.errors import UserError, suggestion
+
 
 @dataclass(frozen=True)
 class BitPlan:
@@ -44,6 +46,12 @@ class BitPlan:
         return sum(int((bits != other.bits[name]).sum()) for name, bits in self.bits.items()) / units
 
 
+class Probe(Protocol):
+    """Mean loss of each group [G] on calibration images with units at the given bits [U]; -1: full precision."""
+
+    def __call__(self, bits: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class AllocationProblem:
     """Units side by side over all layers, U in all; K bit choices.
@@ -51,7 +59,8 @@ class AllocationProblem:
     scores [U], group_scores [G, U]: importance per weight; sizes [U] weights per unit; errors [U, K] squared
     quantization error of each unit at each choice (relative to the unit's mean square where the importance is
     relative); allowed [U, K]: False where a pinned layer may not go; choices: bits, ascending;
-    average_bits: the budget, bits per weight.
+    average_bits: the budget, bits per weight. layers [U]: number of each unit's layer; group_names [G]; probe: the
+    network's own word on a plan, for allocators that ask it (see `Probe`).
     """
 
     scores: Tensor
@@ -61,6 +70,28 @@ class AllocationProblem:
     allowed: Tensor
     choices: tuple[int, ...]
     average_bits: float
+    layers: Tensor | None = None
+    group_names: tuple[str, ...] = ()
+    probe: Probe | None = None
+
+    def by_layer(self) -> Tensor:
+        """Number of each unit's layer [U]; every unit is its own where the problem does not say."""
+        return torch.arange(len(self.sizes)) if self.layers is None else self.layers
+
+    def group(self, key: str, name: str) -> int:
+        """The place of a group that an option names; UserError with the known ones."""
+        if name not in self.group_names:
+            known = ", ".join(self.group_names)
+            raise UserError(f"{key}: no group is called {name!r}.{suggestion(name, self.group_names)} Groups: {known}")
+        return self.group_names.index(name)
+
+    def ask(self, allocator: str) -> Probe:
+        """The probe, for allocators that cannot do without."""
+        if self.probe is None:
+            raise UserError(
+                f"allocator {allocator!r} has to measure losses, and there is no network to measure them on"
+            )
+        return self.probe
 
     @property
     def capacity(self) -> float:

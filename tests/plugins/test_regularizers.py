@@ -31,7 +31,14 @@ def step(groups=(0, 0, 1, 1, 2, 0), group_count=3, seed=0, **more) -> Step:
     losses = F.cross_entropy(logits, labels, reduction="none")
     features = logits @ torch.randn(4, 5)
     return Step(
-        losses, logits, labels, torch.tensor(groups), group_count, features=features, teacher=torch.randn(size, 4), **more
+        losses,
+        logits,
+        labels,
+        torch.tensor(groups),
+        group_count,
+        features=features,
+        teacher=torch.randn(size, 4),
+        **more,
     )
 
 
@@ -96,7 +103,9 @@ def test_mmd_is_zero_for_like_groups_and_grows_with_the_shift():
     def at(shift: float) -> float:
         features = torch.cat([base, base + shift])
         groups = torch.arange(40) // 20
-        return float(FeatureMmd().penalty(Step(torch.zeros(40), torch.zeros(40, 2), groups, groups, 2, features=features)))
+        return float(
+            FeatureMmd().penalty(Step(torch.zeros(40), torch.zeros(40, 2), groups, groups, 2, features=features))
+        )
 
     assert at(0.0) == pytest.approx(0, abs=1e-6)
     assert 0 < at(0.5) < at(2.0)

@@ -1,0 +1,51 @@
+"""runner: how much each unit moves the fairness gap itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fairquant.bits import untouched
+from fairquant.data.batching import regroup
+from fairquant.roles import Batch, GroupImportance, Layer
+
+
+@dataclass(frozen=True)
+class Runner:
+    """I(u) = sum over the unit's weights of (W * dGap/dW)^2, Gap = max_g L_g - min_g L_g (reference 1.1).
+
+    L_g is the mean cross-entropy over the group's whole calibration set; which groups are the best and the worst served
+    is known once all is seen. The same score for every group. The scores contain the weights' magnitude (relative).
+    """
+
+    def measure(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
+    ) -> GroupImportance:
+        groups, weights = len(group_names), [layer.weight for layer in layers]
+        sums = [weight.new_zeros((groups, *weight.shape)) for weight in weights]
+        losses, seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups)
+        with untouched(model):
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+            for weight in weights:
+                weight.requires_grad_(True)
+            for part in regroup(batches, groups):
+                group = int(part.groups[0])
+                loss = F.cross_entropy(model(part.images), part.labels, reduction="sum")
+                for total, slope in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+                    total[group] += slope
+                losses[group] += float(loss.detach())
+                seen[group] += len(part.labels)
+        present = torch.where(seen > 0)[0]
+        means = losses[present] / seen[present]
+        worst, best = int(present[means.argmax()]), int(present[means.argmin()])
+        scores = {}
+        for layer, total in zip(layers, sums, strict=True):
+            slope = total[worst] / seen[worst] - total[best] / seen[best]
+            rows = (slope * layer.weight.detach()).square().flatten(1).sum(1)
+            scores[layer.name] = layer.per_unit(rows).expand(groups, -1).clone()
+        return GroupImportance(scores, group_names, relative=True)

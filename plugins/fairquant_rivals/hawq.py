@@ -1,0 +1,79 @@
+"""HAWQ: importance from the Hessian's diagonal, by Hutchinson's estimator, per group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fairquant.bits import untouched
+from fairquant.data.batching import regroup
+from fairquant.roles import Batch, GroupImportance, Layer
+
+
+@dataclass(frozen=True)
+class Hawq:
+    """I_g(u) = sum over the unit's weights of |mean_s v_s * (H_g v_s)| W^2, v_s random signs (reference 1.1).
+
+    mean_s v_s * (H v_s) estimates the Hessian's diagonal without bias; H_g is that of the group's mean loss over its
+    whole calibration set. The same v_s is used on every batch, so that batching does not matter. Costs `samples`
+    second backward passes over every image. The scores contain the weights' magnitude (relative=True).
+    """
+
+    samples: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples: must be at least 1, got {self.samples!r}")
+
+    def measure(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
+    ) -> GroupImportance:
+        diagonals = self.diagonals(model, batches, layers, len(group_names))
+        scores = {}
+        for layer, diagonal in zip(layers, diagonals, strict=True):
+            weighted = diagonal.abs() * layer.weight.detach().square()
+            scores[layer.name] = layer.per_unit(weighted.flatten(2).sum(2))
+        return GroupImportance(scores, group_names, relative=True)
+
+    def diagonals(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], groups: int
+    ) -> list[Tensor]:
+        """Estimated diagonal of each group's Hessian, per layer [G, *weight]."""
+        weights = [layer.weight for layer in layers]
+        sums = [weight.new_zeros((groups, *weight.shape)) for weight in weights]
+        seen = torch.zeros(groups)
+        with untouched(model), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+            for weight in weights:
+                weight.requires_grad_(True)
+            for part in regroup(batches, groups):
+                group = int(part.groups[0])
+                loss = F.cross_entropy(model(part.images), part.labels, reduction="sum")
+                slopes = torch.autograd.grad(loss, weights, create_graph=True)
+                for sample in range(self.samples):
+                    signs = self._signs(weights, sample)
+                    curved = torch.autograd.grad(
+                        slopes, weights, grad_outputs=signs, retain_graph=sample + 1 < self.samples, allow_unused=True
+                    )
+                    for total, sign, curve in zip(sums, signs, curved, strict=True):
+                        if curve is not None:
+                            total[group] += sign * curve
+                seen[group] += len(part.labels)
+        for total in sums:
+            total /= (self.samples * seen.clamp_min(1)).view(-1, *[1] * (total.dim() - 1)).to(total)
+        return sums
+
+    def _signs(self, weights: list[Tensor], sample: int) -> list[Tensor]:
+        """Random signs of one sample, the same for every batch; the global random state is not touched."""
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + sample)
+        return [
+            (torch.randint(0, 2, weight.shape, generator=draw) * 2 - 1).to(weight.device, weight.dtype)
+            for weight in weights
+        ]

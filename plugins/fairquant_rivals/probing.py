@@ -1,0 +1,166 @@
+"""Allocators that ask the network: FMPQ and IMPQ. Both decide per layer, on a few calibration images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fairquant.errors import Infeasible
+from fairquant.roles import Allocation, AllocationProblem
+from fairquant_rivals.ranked import check_widths, two_widths
+
+Floats = NDArray[np.float64]
+Loss = Literal["mean", "worst-group"]
+
+
+def one_loss(losses: Tensor, which: Loss) -> float:
+    """Group losses [G] -> their mean, or the worst; groups without images (NaN) are left out."""
+    known = losses[torch.isfinite(losses)]
+    return float(known.mean() if which == "mean" else known.max())
+
+
+@dataclass(frozen=True)
+class Fmpq:
+    """zeta_n(b) = (L_n(b) - L_fp) / L_fp with only layer n at b bits; each layer gets the fewest bits with zeta < beta,
+    and beta is the smallest that the budget allows (FMPQ, arXiv 2506.01221).
+
+    loss: "mean" over groups, or "worst-group", our group-aware variant. What is left of the budget stays unspent: the rule
+    gives steps of whole layers.
+    """
+
+    loss: Loss = "mean"
+
+    def allocate(self, problem: AllocationProblem) -> Allocation:
+        probe, layers = problem.ask("fmpq"), problem.by_layer()
+        full = torch.full((len(problem.sizes),), -1)
+        base = one_loss(probe(full), self.loss)
+        numbers = torch.unique(layers).tolist()
+        choices, zeta = [], []  # per layer: allowed bits ascending, and their zeta
+        for layer in numbers:
+            inside = layers == layer
+            allowed = [b for k, b in enumerate(problem.choices) if bool(problem.allowed[inside, k].all())]
+            choices.append(allowed)
+            zeta.append(
+                [0.0] if len(allowed) == 1 else
+                [(one_loss(probe(torch.where(inside, b, full)), self.loss) - base) / max(base, 1e-12) for b in allowed]
+            )  # fmt: skip
+
+        def plan(beta: float) -> Tensor:
+            bits = full.clone()
+            for layer, widths, costs in zip(numbers, choices, zeta, strict=True):
+                good = [b for b, z in zip(widths, costs, strict=True) if z < beta]
+                bits[layers == layer] = good[0] if good else widths[-1]
+            return bits
+
+        # plans change at the zetas only: try them all from the strictest on (bisection would need monotone sizes)
+        steps = sorted({z for costs in zeta for z in costs})
+        betas = [-math.inf, *(math.nextafter(z, math.inf) for z in steps), math.inf]
+        for beta in betas:
+            bits = plan(beta)
+            if float((bits * problem.sizes).sum()) <= problem.capacity * (1 + 1e-12):
+                return Allocation(bits)
+        raise Infeasible(f"fmpq: no threshold meets the budget of {problem.average_bits:g} bits. Allow fewer bits")
+
+
+@dataclass(frozen=True)
+class Impq:
+    """Interaction-aware: min a'q + q'Kq over layers, q = 1 meaning low, as a MILP (IMPQ, arXiv 2509.15455).
+
+    All layers start at `high`; along `permutations` random orders they go down to `low` one by one; phi = mean and
+    C = covariance of the loss changes; K = (1 - shrinkage) C + shrinkage diag(C); a_i = phi_i - sum_{j != i} K_ij.
+    low, high null: 2 and 4 bits for budgets up to 4, else 4 and 8. loss: "worst-group" is our group-aware variant.
+    """
+
+    permutations: int = 20
+    shrinkage: float = 0.5
+    low: int | None = None
+    high: int | None = None
+    loss: Loss = "mean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.permutations < 2:
+            raise ValueError(f"permutations: must be at least 2, got {self.permutations!r}")
+        if not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"shrinkage: must be in [0, 1], got {self.shrinkage!r}")
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low, high: give both or neither")
+        if self.low is not None:
+            check_widths(self.low, self.high)
+
+    def allocate(self, problem: AllocationProblem) -> Allocation:
+        small = problem.average_bits <= 4
+        low = self.low if self.low is not None else (2 if small else 4)
+        high = self.high if self.high is not None else (4 if small else 8)
+        down, up = two_widths(problem, low, high)
+        layers = problem.by_layer()
+        free = [n for n in torch.unique(layers).tolist() if bool((down != up)[layers == n].any())]
+        changes = self._changes(problem, down, up, layers, free)
+        cost = np.array([float(((up - down) * problem.sizes)[layers == n].sum()) for n in free])
+        spare = problem.capacity * (1 + 1e-12) - float((down * problem.sizes).sum())
+        lowered = solve_quadratic(*quadratic(changes, self.shrinkage), cost, spare)
+        bits = up.clone()
+        for number, is_low in zip(free, lowered, strict=True):
+            if is_low:
+                bits[layers == number] = down[layers == number]
+        return Allocation(bits)
+
+    def _changes(self, problem: AllocationProblem, down: Tensor, up: Tensor, layers: Tensor, free: list[int]) -> Floats:
+        """Loss change when each layer is lowered [permutations, layers], in random orders."""
+        probe, draw = problem.ask("impq"), np.random.default_rng([self.seed, 0x1397])
+        start = one_loss(probe(up), self.loss)
+        changes = np.zeros((self.permutations, len(free)))
+        for row in range(self.permutations):
+            bits, before = up.clone(), start
+            for place in draw.permutation(len(free)):
+                inside = layers == free[place]
+                bits[inside] = down[inside]
+                now = one_loss(probe(bits), self.loss)
+                changes[row, place], before = now - before, now
+        return changes
+
+
+def quadratic(changes: Floats, shrinkage: float) -> tuple[Floats, Floats]:
+    """changes [M, L] -> (a [L], K [L, L])."""
+    phi, covariance = changes.mean(0), np.atleast_2d(np.cov(changes, rowvar=False))
+    k = (1 - shrinkage) * covariance + shrinkage * np.diag(np.diag(covariance))
+    return phi - (k.sum(1) - np.diag(k)), k
+
+
+def solve_quadratic(a: Floats, k: Floats, cost: Floats, spare: float) -> NDArray[np.bool_]:
+    """min a'q + q'Kq, q binary, sum cost (1 - q) <= spare: products linearised, solved by HiGHS. Returns q [L]."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
+    size = len(a)
+    first, second = np.triu_indices(size, 1)
+    pairs = len(first)
+    scale = max(float(np.abs(a).max(initial=0)), float(np.abs(k).max(initial=0)), 1e-300)
+    goal = np.concatenate([a + np.diag(k), 2 * k[first, second]]) / scale
+    place, y = np.arange(pairs), size + np.arange(pairs)
+    ones = np.ones(pairs)
+
+    def rows(*parts: tuple[NDArray[np.int64], float]) -> coo_array:
+        values = np.concatenate([ones * sign for _, sign in parts])
+        columns = np.concatenate([column for column, _ in parts])
+        return coo_array((values, (np.tile(place, len(parts)), columns)), shape=(pairs, size + pairs))
+
+    limits = [LinearConstraint(np.append(cost, np.zeros(pairs))[None], lb=cost.sum() - spare)]
+    if pairs:
+        limits += [
+            LinearConstraint(rows((y, 1.0), (first, -1.0)).tocsr(), ub=0),
+            LinearConstraint(rows((y, 1.0), (second, -1.0)).tocsr(), ub=0),
+            LinearConstraint(rows((y, 1.0), (first, -1.0), (second, -1.0)).tocsr(), lb=-1),
+        ]
+    integral = np.append(np.ones(size, np.int64), np.zeros(pairs, np.int64))
+    found = milp(goal, constraints=limits, bounds=Bounds(0, 1), integrality=integral, options={"node_limit": 2_000})
+    if found.x is None:
+        raise Infeasible("impq: the quadratic programme has no solution within its node limit")
+    lowered: NDArray[np.bool_] = found.x[:size] > 0.5
+    return lowered

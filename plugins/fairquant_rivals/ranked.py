@@ -1,0 +1,176 @@
+"""Allocators that rank units and give the lowest ranks few bits: FairQuantize, FairPrune, FairGRAPE.
+
+They know two widths, `low` and `high`; the widths are our reading, since the originals prune or quantize at one width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fairquant.errors import Infeasible
+from fairquant.roles import Allocation, AllocationProblem
+
+
+def check_widths(low: int, high: int | None) -> None:
+    for name, bits in (("low", low), ("high", high)):
+        if bits is not None and not 0 <= bits <= 8:
+            raise ValueError(f"{name}: must be within 0..8, got {bits!r}")
+    if high is not None and high <= low:
+        raise ValueError(f"high: must be more than low, {low}, got {high!r}")
+
+
+def column(problem: AllocationProblem, bits: int, key: str) -> int:
+    if bits not in problem.choices:
+        raise Infeasible(f"allocator.{key}: {bits} is not among quantize.choices {list(problem.choices)}")
+    return problem.choices.index(bits)
+
+
+def two_widths(problem: AllocationProblem, low: int, high: int) -> tuple[Tensor, Tensor]:
+    """Bits [U] with every unit low and with every unit high; pinned units keep theirs in both."""
+    choices = torch.tensor(problem.choices)
+    only = choices[problem.allowed.int().argmax(1)]
+    plans = []
+    for bits, key in ((low, "low"), (high, "high")):
+        place = column(problem, bits, key)
+        plans.append(torch.where(problem.allowed[:, place], bits, only))
+    if float((plans[0] * problem.sizes).sum()) > problem.capacity * (1 + 1e-12):
+        raise Infeasible(
+            f"{low} bits everywhere exceed the budget of {problem.average_bits:g} bits. "
+            "Raise budget.average_bits or lower allocator.low"
+        )
+    return plans[0], plans[1]
+
+
+def lowest_first(problem: AllocationProblem, scores: Tensor, low: int, high: int) -> Allocation:
+    """All units start high; the lowest scores go down to low, in order, until the budget holds."""
+    down, up = two_widths(problem, low, high)
+    order = torch.argsort(scores, stable=True)  # positions by rank: the ranks themselves would be argsort of this
+    freed = ((up - down) * problem.sizes)[order].double().cumsum(0)
+    excess = float((up * problem.sizes).sum()) - problem.capacity * (1 + 1e-12)
+    count = 0 if excess <= 0 else int(torch.searchsorted(freed, excess)) + 1
+    bits = up.clone()
+    bits[order[:count]] = down[order[:count]]
+    # the last steps may have freed more than was needed: the best of the lowered units that still fit come back
+    left = problem.capacity * (1 + 1e-12) - float((bits * problem.sizes).sum())
+    for unit in reversed(order[max(count - 200, 0) : count].tolist()):
+        cost = float((up[unit] - down[unit]) * problem.sizes[unit])
+        if 0 < cost <= left:
+            bits[unit], left = up[unit], left - cost
+    return Allocation(bits)
+
+
+def unfair_score(problem: AllocationProblem, unprivileged: str | None, beta: float) -> Tensor:
+    """H_unprivileged - beta * H_privileged per weight [U]; with more than two groups, the mean of all others.
+
+    unprivileged null: the group with the largest full-precision loss on calibration images (not group 0, whatever it is).
+    """
+    if unprivileged is None:
+        losses = problem.ask("fairquantize")(torch.full((len(problem.sizes),), -1))
+        own = int(torch.nan_to_num(losses, nan=-1.0).argmax())
+    else:
+        own = problem.group("allocator.unprivileged", unprivileged)
+    others = [group for group in range(len(problem.group_names)) if group != own]
+    privileged = problem.group_scores[others].mean(0) if others else torch.zeros_like(problem.group_scores[own])
+    return problem.group_scores[own] - beta * privileged
+
+
+@dataclass(frozen=True)
+class FairQuantize:
+    """Score (H_unpriv - beta H_priv) * ||Q_low(w) - w||^2, lowest first down to `low` bits (FairQuantize, MICCAI 2024).
+
+    Use it with importance `fisher` (their H is the Gauss-Newton diagonal) and train.rounds for retraining in between.
+    unprivileged: the group's name; null: the one with the largest full-precision loss on calibration images.
+    Their code ranks by argsort where argsort of argsort is needed; here units are taken in the order of their scores.
+    """
+
+    unprivileged: str | None = None
+    beta: float = 0.5
+    low: int = 2
+    high: int = 8
+
+    def __post_init__(self) -> None:
+        check_widths(self.low, self.high)
+
+    def allocate(self, problem: AllocationProblem) -> Allocation:
+        error = problem.errors[:, column(problem, self.low, "low")]
+        return lowest_first(problem, unfair_score(problem, self.unprivileged, self.beta) * error, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class FairPrune:
+    """Saliency 1/2 ||w||^2 (H_unpriv - beta H_priv), lowest first pruned, to 0 bits (FairPrune, arXiv 2203.02110).
+
+    high: bits of what stays; null: the smallest choice with which about a quarter has to go.
+    """
+
+    unprivileged: str | None = None
+    beta: float = 0.5
+    high: int | None = None
+
+    def __post_init__(self) -> None:
+        check_widths(0, self.high)
+
+    def allocate(self, problem: AllocationProblem) -> Allocation:
+        wide = [bits for bits in problem.choices if bits >= problem.average_bits * 4 / 3]
+        high = self.high or (wide[0] if wide else max(problem.choices))
+        energy = problem.errors[:, column(problem, 0, "low")]  # the error of 0 bits is the weight itself
+        return lowest_first(problem, 0.5 * energy * unfair_score(problem, self.unprivileged, self.beta), 0, high)
+
+
+@dataclass(frozen=True)
+class FairGrape:
+    """Per layer, the group with the largest deficit against its target share picks its most important unit next.
+
+    p_g = sum I_g / sum_g' sum I_g' is group g's target share of the importance that is kept (FairGRAPE, arXiv
+    2207.10888; units in place of weights). Units picked while the layer's budget lasts get `high` bits, the others
+    `low`. Use it with importance `grape`.
+    """
+
+    low: int = 2
+    high: int = 8
+
+    def __post_init__(self) -> None:
+        check_widths(self.low, self.high)
+
+    def allocate(self, problem: AllocationProblem) -> Allocation:
+        down, up = two_widths(problem, self.low, self.high)
+        importance = (problem.group_scores * problem.sizes).double().numpy()
+        cost = ((up - down) * problem.sizes).double().numpy()
+        bits, layers = down.clone(), problem.by_layer()
+        spare = problem.capacity * (1 + 1e-12) - float((down * problem.sizes).sum())
+        share = spare / max(float(cost.sum()), 1e-300)  # the same share of each layer goes up
+        left_over = 0.0
+        for layer in torch.unique(layers).tolist():
+            units = np.flatnonzero((layers == layer).numpy())
+            left = share * float(cost[units].sum()) + left_over
+            for unit in pick_order(importance[:, units]):
+                if cost[units[unit]] > left:
+                    break
+                bits[units[unit]] = up[units[unit]]
+                left -= cost[units[unit]]
+            left_over = left  # what a layer cannot spend goes to the next
+        return Allocation(bits)
+
+
+def pick_order(importance: NDArray[np.float64]) -> list[int]:
+    """importance [G, U] -> units in the order in which the groups pick them."""
+    groups, units = importance.shape
+    total = importance.sum()
+    target = importance.sum(1) / total if total > 0 else np.full(groups, 1 / groups)
+    ranked = np.argsort(-importance, axis=1, kind="stable")
+    place, kept, taken, order = np.zeros(groups, int), np.zeros(groups), np.zeros(units, bool), []
+    for _ in range(units):
+        share = kept / kept.sum() if kept.sum() > 0 else np.zeros(groups)
+        group = int(np.argmax(target - share))
+        while taken[ranked[group, place[group]]]:
+            place[group] += 1
+        unit = int(ranked[group, place[group]])
+        taken[unit] = True
+        kept += importance[:, unit]
+        order.append(unit)
+    return order
