@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "quantize", "run"]
+__all__ = ["__version__", "compare", "load", "quantize", "run"]
 
 if TYPE_CHECKING:
     from fairquant.api import quantize, run
     from fairquant.artifact import load
+    from fairquant.study import compare
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from fairquant import api
 
         return getattr(api, name)
+    if name == "compare":
+        from fairquant.study import compare
+
+        return compare
     if name == "load":
         from fairquant.artifact import load
 

@@ -40,7 +40,8 @@ def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> n
         )
     options = dict(settings.options)
     configured = timm.get_pretrained_cfg(settings.name)
-    transformer = any(family in settings.name for family in ("vit", "deit", "swin"))
+    sized = any(family in settings.name for family in ("vit", "deit", "swin"))
+    transformer = sized and not settings.name.startswith("tiny_vit")  # whose windows are padded to any size
     if transformer and (configured is None or configured.input_size[-1] != settings.image_size):
         options.setdefault("img_size", settings.image_size)  # position embeddings are for one size
     try:

@@ -12,7 +12,7 @@ BEFORE, AFTER, HARM, FLIP = "#9aa5b1", "#1f6feb", "#c2410c", "#f0b27a"
 Interval = tuple[float, float, float]
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def figure_and_axes(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -22,7 +22,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     import matplotlib
 
     stream = io.StringIO()
@@ -36,7 +36,7 @@ def _svg(figure: Any) -> str:
 
 def accuracy_by_group(before: Mapping[str, Interval], after: Mapping[str, Interval], images: Mapping[str, int]) -> str:
     """Points with intervals, full precision above quantized, one row a group."""
-    figure, axes = _figure(7.2, 0.9 + 0.62 * len(after))
+    figure, axes = figure_and_axes(7.2, 0.9 + 0.62 * len(after))
     for row, name in enumerate(after):
         for offset, values, colour, label in (
             (-0.14, before, BEFORE, "full precision"),
@@ -50,12 +50,12 @@ def accuracy_by_group(before: Mapping[str, Interval], after: Mapping[str, Interv
     axes.set_xlabel("accuracy on test [%], 95 % interval")
     axes.grid(axis="x", alpha=0.25)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22 if len(after) < 3 else 1.14), ncols=2, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def flips_by_group(flips: Mapping[str, Any], harmful: Mapping[str, Any]) -> str:
     """Share of answers that changed, and of those that became wrong, with intervals."""
-    figure, axes = _figure(7.2, 0.9 + 0.62 * len(flips))
+    figure, axes = figure_and_axes(7.2, 0.9 + 0.62 * len(flips))
     for row, name in enumerate(flips):
         for offset, part, colour, label in (
             (-0.16, flips, FLIP, "answer changed"), (0.16, harmful, HARM, "right before, wrong now"),
@@ -67,14 +67,14 @@ def flips_by_group(flips: Mapping[str, Any], harmful: Mapping[str, Any]) -> str:
     axes.set_ylim(len(flips) - 0.5, -0.5)
     axes.set_xlabel("share of the group's test images [%], 95 % interval")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22 if len(flips) < 3 else 1.14), ncols=2, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def bits_per_layer(names: Sequence[str], shares: Sequence[Mapping[int, float]], averages: Sequence[float]) -> str:
     """One stacked bar a layer: the share of its weights at each width, darker is more bits."""
     from matplotlib import colormaps
 
-    figure, axes = _figure(7.2, 1.1 + 0.2 * len(names))
+    figure, axes = figure_and_axes(7.2, 1.1 + 0.2 * len(names))
     colours = colormaps["viridis_r"]
     left = np.zeros(len(names))
     for width in range(9):
@@ -89,4 +89,4 @@ def bits_per_layer(names: Sequence[str], shares: Sequence[Mapping[int, float]], 
     axes.set_xlim(0, 108)
     axes.set_xlabel("share of the layer's weights [%]; its average bits at the right")
     axes.legend(title="bits", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=9, frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)

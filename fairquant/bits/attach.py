@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.problem import plan_of
-from fairquant.roles.allocator import BitPlan
+from fairquant.roles.allocator import BitPlan, whole_bits
 from fairquant.roles.importance import Layer
 from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
 from fairquant.roles.regularizer import BitState
@@ -96,7 +96,7 @@ class Attachment:
             learnt = _raise_to_budget(learnt, free, sizes, max(self.choices), self.average_bits)
         errors = (sizes[:, None] * (learnt[:, None] - torch.from_numpy(width)).square()).numpy()
         costs = sizes[:, None].numpy() * width
-        capacity = self.average_bits * float(sizes.sum())
+        capacity = float(whole_bits(self.average_bits, int(sizes.sum())))
         choice = solve_knapsack(errors, costs, allowed, capacity).choice
         plan = plan_of(self.layers, torch.tensor(columns)[torch.from_numpy(choice)])
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):

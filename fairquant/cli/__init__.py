@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fairquant.cli import data, plugins, recipes, run, show, ui, validate
+from fairquant.cli import compare, data, plugins, recipes, run, show, ui, validate
 from fairquant.errors import UserError
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Fair mixed-precision quantization: a small model, and an audit of what happened to each subgroup.",
 )  # fmt: skip
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("show")(show.show)
 app.add_typer(recipes.app, name="recipes")

@@ -29,6 +29,10 @@ class Bars:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
+    def named(self, name: str) -> OneLine:
+        """The display of one job among several: a single line, whatever it is at."""
+        return OneLine(self, name)
+
     def __enter__(self) -> Bars:
         self.progress.start()
         return self
@@ -37,3 +41,26 @@ class Bars:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.progress.stop()
+
+
+class OneLine:
+    """One progress line for a whole run: what it is at, and how far. Its other words go unsaid (they are in its log)."""
+
+    def __init__(self, bars: Bars, name: str) -> None:
+        self.bars, self.name = bars, name
+        self.task = bars.progress.add_task(name, total=None)
+
+    def bar(self, what: str, total: int) -> Callable[[int], None]:
+        progress, name = self.bars.progress, self.name
+        progress.reset(self.task, description=f"{name}: {what}", total=total)
+
+        def advance(steps: int) -> None:
+            progress.update(self.task, advance=steps)
+            if progress.tasks[progress.task_ids.index(self.task)].finished:
+                progress.update(self.task, description=f"{name}: {what}, done")
+
+        return advance
+
+    def say(self, text: str) -> None:
+        if text.startswith("warning:"):
+            self.bars.say(f"{self.name}: {text}")

@@ -1,4 +1,4 @@
-"""The hooks of FairQuant: one to register components, six to listen to a run. pluggy carries them.
+"""The hooks of FairQuant: one to register components, eight to listen to runs and comparisons. pluggy carries them.
 
 A plugin is a module named by an entry point of the group `fairquant`:
 
@@ -14,7 +14,8 @@ warning and the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -22,6 +23,7 @@ import pluggy
 if TYPE_CHECKING:
     from fairquant.registry.registry import Registry
     from fairquant.runs import RunInfo
+    from fairquant.study.compare import ComparisonInfo
 
 hookspec = pluggy.HookspecMarker("fairquant")
 hookimpl = pluggy.HookimplMarker("fairquant")
@@ -60,3 +62,13 @@ def fairquant_run_finished(run: RunInfo, report: Mapping[str, Any]) -> None:
 @hookspec
 def fairquant_run_failed(run: RunInfo, error: BaseException) -> None:
     """The run stopped with an error or was interrupted; its checkpoints stay and it can be resumed."""
+
+
+@hookspec
+def fairquant_comparison_started(comparison: ComparisonInfo) -> None:
+    """`fairquant compare` begins: its recipe, its folder and its name."""
+
+
+@hookspec
+def fairquant_comparison_finished(comparison: ComparisonInfo, folders: Sequence[Path]) -> None:
+    """All runs are over: `folders` are those of the finished ones; compare.json and the rest lie in comparison.folder."""

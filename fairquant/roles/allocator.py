@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,6 +11,14 @@ import torch
 from torch import Tensor
 
 from fairquant.errors import UserError, suggestion
+
+
+def whole_bits(average: float, weights: int) -> int:
+    """The most bits that `weights` may have with an average that does not exceed `average`, not by a rounding either."""
+    bits = math.floor(average * weights) + 1
+    while bits / weights > average:
+        bits -= 1
+    return bits
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,8 @@ class AllocationProblem:
 
     @property
     def capacity(self) -> float:
-        """The budget in bits."""
-        return self.average_bits * float(self.sizes.sum())
+        """The budget in bits, a whole number."""
+        return float(whole_bits(self.average_bits, int(self.sizes.sum())))
 
     def costs(self) -> Tensor:
         """Bits of each unit at each choice [U, K]."""

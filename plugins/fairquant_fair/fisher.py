@@ -71,12 +71,13 @@ def _row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> lis
     roots: list[Tensor] = []
 
     def finish(place: int) -> None:
-        seen = [
-            (call.module, *_batch_first(call.module, call.inputs, call.derivative, size))
-            for call in calls[place]
-            if call.derivative is not None
-        ]
-        norms[place] = _by_stretches(seen, size)
+        if place not in odd:
+            seen = [
+                (call.module, *_image_first(call.inputs, call.derivative, size))
+                for call in calls[place]
+                if call.derivative is not None
+            ]
+            norms[place] = _by_stretches(seen, size)
         calls[place].clear()
 
     def arrived(place: int, call: _Call, derivative: Tensor) -> None:
@@ -103,6 +104,7 @@ def _row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> lis
     finally:
         for hook in hooks:
             hook.remove()
+    odd = _not_by_image(model, batch, calls)
     torch.autograd.grad(loss, roots, allow_unused=True)
     for place, layer in enumerate(layers):
         if any(call.derivative is not None for call in calls[place]):
@@ -125,11 +127,57 @@ def _image_by_image(model: nn.Module, batch: Batch, layer: Layer) -> Tensor:
     return torch.stack(rows)
 
 
-def _batch_first(module: nn.Module, inputs: Tensor, slopes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """A Linear sees [B, ..., n]; where the sequence comes first, its two first axes are exchanged."""
-    if isinstance(module, nn.Linear) and inputs.dim() > 2 and inputs.shape[0] != size and inputs.shape[1] == size:
-        return inputs.transpose(0, 1), slopes.transpose(0, 1)
-    return inputs, slopes
+def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Inputs and derivatives with one entry an image: a sequence that comes first is moved behind, windows that were
+    made images of their own (as in Swin and TinyViT) are put side by side again."""
+    if len(inputs) == size:
+        return inputs, derivative
+    if inputs.dim() > 2 and inputs.shape[1] == size:
+        return inputs.transpose(0, 1), derivative.transpose(0, 1)
+    return inputs.reshape(size, -1, inputs.shape[-1]), derivative.reshape(size, -1, derivative.shape[-1])
+
+
+def _not_by_image(model: nn.Module, batch: Batch, calls: list[list[_Call]]) -> set[int]:
+    """Layers whose inputs cannot be told apart by image. Where the first axis is not the batch's, the first image
+    is sent through alone, and what the layer then sees must be its share of what it saw."""
+    size = len(batch.labels)
+    asked = [place for place, found in enumerate(calls) if any(len(call.inputs) != size for call in found)]
+    if not asked:
+        return set()
+    alone: dict[int, list[Tensor]] = {place: [] for place in asked}
+    modules = {call.module for place in asked for call in calls[place]}
+    places = {id(call.module): place for place in asked for call in calls[place]}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, inputs: alone[places[id(module)]].append(inputs[0]))
+        for module in modules
+    ]
+    try:
+        with torch.no_grad():
+            model(batch.images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {place for place in asked if not _same_first_image(calls[place], alone[place], size)}
+
+
+def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> bool:
+    if len(calls) != len(alone):
+        return False
+    for call, single in zip(calls, alone, strict=True):
+        inputs = call.inputs
+        if len(inputs) == size:
+            continue
+        if not isinstance(call.module, nn.Linear):
+            return False
+        if inputs.dim() > 2 and inputs.shape[1] == size:
+            own = inputs[:, :1]
+        elif len(inputs) % size == 0:
+            own = inputs[: len(inputs) // size]
+        else:
+            return False
+        if own.shape != single.shape or not torch.allclose(own, single, rtol=1e-3, atol=1e-4):
+            return False
+    return True
 
 
 def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int) -> Tensor:

@@ -18,6 +18,7 @@ class _Scored:
 
     needs: ClassVar[Needs] = "predictions"
     gap: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = True
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
         """weights [R, N] -> values [R]; NaN where there is no weight."""

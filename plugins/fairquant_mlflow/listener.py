@@ -14,7 +14,11 @@ from typing import Any
 LONGEST = 6_000  # characters of a parameter that MLflow takes
 
 
-def _client(run: Any) -> Any:
+ID_FILE = Path("checkpoints") / "mlflow-run"
+
+
+def client_of(recipe: Any) -> Any:
+    """A client of the store that the recipe names."""
     # a server that is down must cost seconds, not minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -25,12 +29,12 @@ def _client(run: Any) -> Any:
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing it sets its loggers to talk
         logging.getLogger(name).setLevel(logging.ERROR)
 
-    return MlflowClient(tracking_uri=run.recipe.tracking.mlflow)
+    return MlflowClient(tracking_uri=recipe.tracking.mlflow)
 
 
 def _id_file(run: Any) -> Path:
     folder: Path = run.folder
-    return folder / "checkpoints" / "mlflow-run"
+    return folder / ID_FILE
 
 
 def _run_id(run: Any) -> str | None:
@@ -45,7 +49,7 @@ def start(run: Any) -> None:
     recipe = run.recipe
     previous = _run_id(run)
     _id_file(run).unlink(missing_ok=True)
-    client = _client(run)
+    client = client_of(run.recipe)
     try:
         if previous is not None:
             client.set_terminated(previous, "RUNNING")
@@ -54,9 +58,7 @@ def start(run: Any) -> None:
     except Exception:
         previous = None  # another store than last time: a new run
     try:
-        name = recipe.tracking.experiment or recipe.name + ("-demo" if recipe.demo else "")
-        experiment = client.get_experiment_by_name(name)
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+        experiment_id = experiment_of(client, recipe)
         tags = {
             "mlflow.runName": f"{recipe.method}-seed{recipe.seed}", "method": recipe.method, "seed": str(recipe.seed),
             "recipe": recipe.name, "demo": str(recipe.demo).lower(), "folder": str(run.folder),
@@ -68,6 +70,20 @@ def start(run: Any) -> None:
         raise ConnectionError(
             f"MLflow at {recipe.tracking.mlflow!r} cannot be reached, this run is not tracked: {str(error).splitlines()[0]}"
         ) from None
+
+
+def experiment_of(client: Any, recipe: Any) -> Any:
+    """The id of the recipe's experiment, made where it is missing; another job may make it at the same time."""
+    name = recipe.tracking.experiment or recipe.name + ("-demo" if recipe.demo else "")
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name)
+        except Exception:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    return experiment.experiment_id
 
 
 def _remember(run: Any, run_id: str) -> None:
@@ -126,14 +142,14 @@ def _log(client: Any, run_id: str, values: Mapping[str, float | None], step: int
 def epoch(run: Any, stage: str, epoch: int, values: Mapping[str, float]) -> None:
     run_id = _run_id(run)
     if run_id is not None:
-        _log(_client(run), run_id, {f"{stage}/{name}": value for name, value in values.items()}, step=epoch)
+        _log(client_of(run.recipe), run_id, {f"{stage}/{name}": value for name, value in values.items()}, step=epoch)
 
 
 def finish(run: Any, report: Mapping[str, Any]) -> None:
     run_id = _run_id(run)
     if run_id is None:
         return
-    client = _client(run)
+    client = client_of(run.recipe)
     _log(client, run_id, final_values(report))
     client.set_tag(run_id, "dataset.fingerprint", report["dataset"]["fingerprint"])
     client.set_tag(run_id, "dataset.name", report["dataset"]["name"])
@@ -163,6 +179,6 @@ def final_values(report: Mapping[str, Any]) -> dict[str, float | None]:
 def fail(run: Any, error: BaseException) -> None:
     run_id = _run_id(run)
     if run_id is not None:
-        client = _client(run)
+        client = client_of(run.recipe)
         client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:LONGEST])
         client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

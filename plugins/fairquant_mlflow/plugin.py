@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fairquant.registry import hookimpl
@@ -42,3 +43,19 @@ def fairquant_run_failed(run: Any, error: BaseException) -> None:
         from fairquant_mlflow import listener
 
         listener.fail(run, error)
+
+
+@hookimpl
+def fairquant_comparison_started(comparison: Any) -> None:
+    if _tracks(comparison):
+        from fairquant_mlflow import parents
+
+        parents.start(comparison)
+
+
+@hookimpl
+def fairquant_comparison_finished(comparison: Any, folders: Sequence[Path]) -> None:
+    if _tracks(comparison):
+        from fairquant_mlflow import parents
+
+        parents.finish(comparison, folders)

@@ -75,6 +75,35 @@ def test_fisher_of_convolutions_of_every_shape_equals_brute_force():
         torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
+class Windows(nn.Module):
+    """Windows as images of their own, image by image or window by window, and a sequence that comes first."""
+
+    def __init__(self, image_major: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.image_major = image_major
+        self.inside, self.along, self.head = nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, images):
+        parts = images.reshape(len(images), 2, 16, 6)  # two windows of 16 positions
+        if not self.image_major:
+            parts = parts.transpose(0, 1)
+        seen = torch.tanh(self.inside(parts.reshape(-1, 16, 6))).reshape(*parts.shape[:2], 16, 5)
+        if not self.image_major:
+            seen = seen.transpose(0, 1)
+        sequence = seen.flatten(1, 2).transpose(0, 1)  # [positions, images, 5]
+        return self.head(torch.tanh(self.along(sequence)).mean(0))
+
+
+@pytest.mark.parametrize("image_major", [True, False])
+def test_fisher_tells_images_apart_whatever_axis_they_are_on(image_major):
+    model, batch = Windows(image_major).double(), data()
+    layers = find_layers(model, "channel")
+    found = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    for name, expected in brute_force(model, batch, layers, "fisher").items():
+        torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
 @pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape()])
 def test_importance_does_not_depend_on_batching(strange, importance):
     model, batch = strange.double(), data(20)

@@ -8,12 +8,15 @@ from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
 
 GOOD = "dataset: {name: synthetic-lesions}\n"
-METHODS = "fp32, fq-baq, fq-qat, fq-qat-ptq, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
+METHODS = (
+    "fairgrape, fairprune, fairquantize, fmpq, fmpq-fair, fp32, fq-baq, fq-distill, fq-qat, fq-qat-ptq, hawq, impq, impq-fair, "
+    "nir, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
+)
 
 #: recipe text, overrides, the exact lines of the message
 BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "alocator: {name: knapsack}\n", [], ["bad.yaml:2: alocator: unknown key. Did you mean 'allocator'?"]),
-    (GOOD + "allocator: {name: knapsak}\n", [], ["bad.yaml:2: allocator.name: no allocator is called 'knapsak'. Did you mean 'knapsack'? Known: knapsack, minimax, quantile, uniform"]),
+    (GOOD + "allocator: {name: knapsak}\n", [], ["bad.yaml:2: allocator.name: no allocator is called 'knapsak'. Did you mean 'knapsack'? Known: fairgrape, fairprune, fairquantize, fmpq, impq, knapsack, minimax, quantile, uniform"]),
     (GOOD + "allocator:\n  name: uniform\n  avg_bits: 4\n", [], ["bad.yaml:4: allocator.avg_bits: allocator 'uniform' has no option 'avg_bits'. Did you mean 'bits'? Options: bits"]),
     (GOOD + "allocator: {name: knapsack, bits: 4}\n", [], ["bad.yaml:2: allocator.bits: allocator 'knapsack' has no option 'bits'. It has no options"]),
     (GOOD + "allocator: {name: quantile, levels: [2, 4], shares: [0.5, 0.6]}\n", [], ["bad.yaml:2: allocator.shares: must be positive and sum to 1, got [0.5, 0.6]"]),
@@ -29,14 +32,14 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "quantize: {units: weight}\n", [], ["bad.yaml:2: quantize.units: 'weight' is not one of channel, tensor."]),
     (GOOD + "quantize:\n  pin: {conv1: 12}\n", [], ["bad.yaml:3: quantize.pin: 'conv1': bits must be within 0..8, got 12"]),
     (GOOD + "train:\n  epochs: 2.5\n", [], ["bad.yaml:3: train.epochs: expected a whole number, got 2.5"]),
-    (GOOD + "train:\n  epoch: 2\n", [], ["bad.yaml:3: train.epoch: train has no option 'epoch'. Did you mean 'epochs'? Options: epochs, batch_size, optimizer, learning_rate, weight_decay, momentum, schedule, warmup_epochs, step_epochs, step_factor, clip_norm, label_smoothing, class_balanced, augment, early_stopping, precision, device, channels_last, workers, checkpoint_minutes, bit_learning_rate_scale, settle_after, post_training"]),
+    (GOOD + "train:\n  epoch: 2\n", [], ["bad.yaml:3: train.epoch: train has no option 'epoch'. Did you mean 'epochs'? Options: epochs, batch_size, optimizer, learning_rate, weight_decay, momentum, schedule, warmup_epochs, step_epochs, step_factor, clip_norm, label_smoothing, class_balanced, augment, early_stopping, precision, device, channels_last, workers, checkpoint_minutes, bit_learning_rate_scale, settle_after, post_training, sampler, running_group_losses, batch_norm"]),
     (GOOD + "train: {learning_rate: -1}\n", [], ["bad.yaml:2: train.learning_rate: must be positive, got -1.0"]),
     (GOOD + "train: {epochs: 0}\n", [], ["bad.yaml:2: train.epochs: 0 epochs: set train.post_training: true to quantize without training"]),
     (GOOD + "train: {precision: fp16}\n", [], ["bad.yaml:2: train.precision: 'fp16' is not one of fp32, bf16, auto. Did you mean 'bf16'?"]),
     (GOOD + "train: {early_stopping: {metric: f1, patience: 3}}\n", [], ["bad.yaml:2: train.early_stopping.metric: 'f1' is not one of accuracy, balanced-accuracy, worst-group-accuracy, group-mean-accuracy."]),
     (GOOD + "regularizers:\n  - {name: loss-gap, weight: -1}\n", [], ["bad.yaml:3: regularizers[0].weight: must not be negative, got -1.0"]),
     (GOOD + "regularizers: loss-gap\n", [], ["bad.yaml:2: regularizers: expected a list, got 'loss-gap'"]),
-    (GOOD + "regularizers: [{name: los-gap}]\n", [], ["bad.yaml:2: regularizers[0].name: no regularizer is called 'los-gap'. Did you mean 'loss-gap'? Known: bit-anchor, bit-budget, bit-l2, group-variance, loss-gap"]),
+    (GOOD + "regularizers: [{name: los-gap}]\n", [], ["bad.yaml:2: regularizers[0].name: no regularizer is called 'los-gap'. Did you mean 'loss-gap'? Known: bit-anchor, bit-budget, bit-l2, cvar-groups, cvar-samples, distillation, feature-mmd, group-dro, group-variance, loss-gap, nir, soft-demographic-parity, soft-equalized-odds"]),
     (GOOD + "metrics: [accuracy, accuracy]\n", [], ["bad.yaml:2: metrics: 'accuracy' is listed twice"]),
     (GOOD + "metrics: [{name: eopp1, min_support: 0}]\n", [], ["bad.yaml:2: metrics[0].min_support: must be at least 1, got 0"]),
     (GOOD + "metrics: [{name: eopp1, convention: fair}]\n", [], ["bad.yaml:2: metrics[0].convention: 'fair' is not one of valid, fairprune, fairquant. Did you mean 'fairquant'?"]),

@@ -1,0 +1,112 @@
+"""fairquant compare: methods on one budget, the paper's table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
+from fairquant.errors import UserError
+
+if TYPE_CHECKING:
+    from fairquant.cli.display import Bars
+    from fairquant.study.compare import Comparison
+    from fairquant.study.grid import Outcome
+
+
+def compare(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    methods: Annotated[str, typer.Option(help="Names with commas, or all.")] = "fp32,uniform-4,fq-qat,fq-baq",
+    seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0",
+    budgets: Annotated[
+        str,
+        typer.Option(help="Average bits with commas, for methods without bits of their own. Default: the recipe's."),
+    ] = "",
+    against: Annotated[str | None, typer.Option(help="The method that differences are taken from.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = 1,
+    demo: Demo = False,
+    runs: Runs = None,
+) -> None:
+    """Compare methods on the same budget, seeds, epochs and baselines. Finished runs are not run again."""
+    from fairquant.cli.display import Bars
+    from fairquant.study.grid import chosen_methods
+
+    names, numbers = chosen_methods(methods), _numbers("--seeds", seeds, int)
+    widths = _numbers("--budgets", budgets, float)
+    bars = Bars()
+    try:
+        with bars:
+            from fairquant.study import compare as run_comparison
+
+            found = run_comparison(
+                recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
+                against=against, jobs=jobs, demo=demo, runs=runs,
+                displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        bars.say("fairquant: stopped. The same command goes on from here.")
+        raise typer.Exit(130) from None
+    show(found)
+    if any(row.problems for row in found.rows):
+        raise typer.Exit(1)
+
+
+def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[float]:
+    try:
+        return [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"{option} {text}: must be numbers with commas, such as 2,42") from None
+
+
+def _say(bars: Bars, outcome: Outcome) -> None:
+    name = f"{outcome.cell.row}, seed {outcome.cell.seed}"
+    if outcome.report is None:
+        bars.say(f"{name}: {outcome.problem}")
+        return
+    accuracy = outcome.report["metrics"].get("accuracy", {}).get("value")
+    shown = f", accuracy {accuracy:.3f}" if accuracy is not None else ""
+    bars.say(f"{name}: {outcome.report['bits']['average']:.2f} bits{shown}")
+
+
+def show(found: Comparison) -> None:
+    """The table on the terminal; in several blocks where the terminal is too narrow for one."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from fairquant.study.tables import entries, header, notes
+
+    console = Console(highlight=False)
+    names = header(found)
+    rows = [
+        [Text(row.name), *(Text(e.text + ("*" if e.clear else ""), style="bold" if e.best else "") for e in cells)]
+        for row, cells in ((row, entries(found, row)) for row in found.rows)
+    ]
+    for columns in _blocks(
+        [max(len(names[c]), *(len(row[c]) for row in rows)) for c in range(len(names))], console.width
+    ):
+        table = Table(box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(names[column], justify="left" if column == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row[column] for column in columns))
+        console.print(table)
+        console.print()
+    for note in notes(found):
+        console.print(note, markup=False)
+    for name in ("compare.html", "compare.json", "compare.md", "compare.tex"):
+        console.print(f"{name.split('.')[1]:5}", found.folder / name, soft_wrap=True)
+
+
+def _blocks(widths: list[int], room: int) -> list[list[int]]:
+    """Columns by block, each block starting with the first column and no wider than the room where that can be."""
+    blocks, current, used = [], [0], widths[0]
+    for column in range(1, len(widths)):
+        if len(current) > 1 and used + 2 + widths[column] > room:
+            blocks.append(current)
+            current, used = [0], widths[0]
+        current.append(column)
+        used += 2 + widths[column]
+    return [*blocks, current]

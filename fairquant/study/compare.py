@@ -1,0 +1,229 @@
+"""fairquant compare: every method on one budget, the same seeds, epochs and baselines, and what may be said of it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fairquant.errors import UserError
+from fairquant.files import write_atomically
+from fairquant.pipeline import default_runs
+from fairquant.recipe import Recipe, read_recipe
+from fairquant.registry import Plugins, discover
+from fairquant.report import plain
+from fairquant.results import read_predictions
+from fairquant.roles import Predictions
+from fairquant.runs import Display, Quiet
+from fairquant.study.grid import Cell, Outcome, make_cells, run_cells
+from fairquant.study.statistics import Difference, Spread, lower_is_better, paired_differences, spread
+
+#: The table's columns, where the recipe measures them.
+COLUMNS = (
+    "accuracy", "balanced-accuracy", "worst-group-accuracy", "accuracy-gap", "eopp1", "eodd", "demographic-parity",
+    "predictive-parity", "worst-group-auc", "ece",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one budget. metrics: label -> spread over seeds; worst: ends of the interval of worst-group
+    accuracy, mean over seeds; change: group -> accuracy against full precision; layers: average bits of each layer, first
+    seed; against: label -> difference from the reference."""
+
+    name: str
+    method: str
+    budget: float | None
+    seeds: tuple[int, ...]
+    bits: Spread
+    megabytes: Spread
+    metrics: dict[str, Spread]
+    worst: tuple[float, float]
+    change: dict[str, Spread]
+    layers: dict[str, float]
+    against: dict[str, Difference]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison: rows in the order asked for, the files written, every run's outcome."""
+
+    recipe: Recipe
+    reference: str
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    lower: frozenset[str]
+    outcomes: tuple[Outcome, ...]
+    folder: Path
+
+    def best(self, column: str) -> float:
+        """The best mean of a column among quantized methods that have one."""
+        means = [row.metrics[column].mean for row in self.rows if row.metrics and row.method != "fp32"]
+        means = [mean for mean in means if mean == mean]
+        if not means:
+            return float("nan")
+        return min(means) if column in self.lower else max(means)
+
+
+@dataclass(frozen=True)
+class ComparisonInfo:
+    """What listeners are told of a comparison."""
+
+    recipe: Recipe
+    folder: Path
+    name: str
+
+
+def compare(
+    recipe: str | os.PathLike[str], *overrides: str, methods: Sequence[str], seeds: Sequence[int],
+    budgets: Sequence[float] = (), against: str | None = None, jobs: int = 1, demo: bool = False,
+    runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
+    displays: Callable[[Cell], Display] = lambda cell: Quiet(), on_done: Callable[[Outcome], None] = lambda outcome: None,
+) -> Comparison:  # fmt: skip
+    """Run methods x budgets x seeds of a recipe and compare them. Finished runs are not run again.
+
+    against: the method that differences are taken from (default: fq-baq where it takes part, else the first method).
+    Raises UserError where the recipe is not in order; a run that fails is a row's problem.
+    """
+    if not methods or not seeds:
+        raise UserError("a comparison needs at least one method and one seed")
+    plugins = discover() if plugins is None else plugins
+    base = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
+    if missing := base.dataset.value.check():
+        raise UserError(missing)
+    cells = make_cells(methods, budgets, seeds)
+    names = list(dict.fromkeys(cell.row for cell in cells))
+    reference = _reference(against, names)
+    place = Path(runs) if runs is not None else default_runs()
+    folder = comparison_folder(base, cells, overrides, place)
+    info = ComparisonInfo(base, folder, folder.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    warn = displays(cells[0]).say
+    for warning in plugins.notify("fairquant_comparison_started", comparison=info):
+        warn(f"warning: {warning}")
+    outcomes = run_cells(cells, str(recipe), overrides, demo, place, jobs, displays, on_done)
+    found = summarise(base, outcomes, names, reference, folder)
+    write_comparison(found)
+    finished = [outcome.folder for outcome in outcomes if outcome.folder is not None]
+    for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
+        warn(f"warning: {warning}")
+    return found
+
+
+def _reference(against: str | None, names: Sequence[str]) -> str:
+    if against is None:
+        return next((name for name in names if name.split(" @ ")[0] == "fq-baq"), names[0])
+    for name in names:
+        if against in (name, name.split(" @ ")[0]):
+            return name
+    raise UserError(f"--against {against}: takes no part in this comparison. Methods: {', '.join(names)}")
+
+
+def comparison_folder(recipe: Recipe, cells: Sequence[Cell], overrides: Sequence[str], runs: Path) -> Path:
+    """runs/<recipe>/compare-<hash>: the same question has the same folder."""
+    content = json.dumps([recipe.digest(), [asdict(cell) for cell in cells], list(overrides)], sort_keys=True)
+    demo = "-demo" if recipe.demo else ""
+    return runs / f"{recipe.name}{demo}" / f"compare-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def summarise(
+    recipe: Recipe, outcomes: Sequence[Outcome], names: Sequence[str], reference: str, folder: Path
+) -> Comparison:
+    """From reports and predictions to the table."""
+    labels = [component.label for component in recipe.metrics]
+    columns = tuple(name for name in COLUMNS if name in labels) or tuple(labels[:8])
+    by_row = {name: [outcome for outcome in outcomes if outcome.cell.row == name] for name in names}
+    stored = {name: _predictions(found) for name, found in by_row.items()}
+    rows = []
+    for name, found in by_row.items():
+        good = [outcome for outcome in found if outcome.report is not None]
+        reports = [outcome.report for outcome in good if outcome.report is not None]
+        common = [seed for seed in stored[name] if seed in stored[reference]] if name != reference else []
+        pairs = [(stored[reference][seed], stored[name][seed]) for seed in common]
+        problems = [f"seed {o.cell.seed}: {o.problem}" for o in found if o.problem is not None]
+        rows.append(
+            Row(
+                name, found[0].cell.method, found[0].cell.budget, tuple(o.cell.seed for o in good),
+                spread([report["bits"]["average"] for report in reports]),
+                spread([report["artifact"]["bytes"] / 1e6 for report in reports]),
+                {label: spread([report["metrics"][label]["value"] for report in reports]) for label in labels}
+                if reports else {},
+                _worst(reports), _changes(reports), _layers(good),
+                paired_differences(pairs, recipe.metrics, seed=recipe.seed) if pairs else {},
+                tuple(problems),
+            )
+        )  # fmt: skip
+    lower = frozenset(component.label for component in recipe.metrics if lower_is_better(component.value))
+    return Comparison(recipe, reference, tuple(rows), columns, lower, tuple(outcomes), folder)
+
+
+def _predictions(outcomes: Sequence[Outcome]) -> dict[int, Predictions]:
+    return {
+        outcome.cell.seed: read_predictions(outcome.folder / "predictions.npz")[1]
+        for outcome in outcomes
+        if outcome.folder is not None
+    }
+
+
+def _worst(reports: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    found = [report["metrics"].get("worst-group-accuracy") for report in reports]
+    ends = [(metric["low"], metric["high"]) for metric in found if metric and metric["low"] is not None]
+    if not ends:
+        return float("nan"), float("nan")
+    return sum(low for low, _ in ends) / len(ends), sum(high for _, high in ends) / len(ends)
+
+
+def _layers(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Average bits of each layer, out of the first seed's bit_plan.csv; {} in full precision."""
+    folder = next((outcome.folder for outcome in outcomes if outcome.folder is not None), None)
+    if folder is None:
+        return {}
+    with open(folder / "bit_plan.csv", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    weights, bits = (
+        dict.fromkeys((line["layer"] for line in lines), 0),
+        dict.fromkeys((line["layer"] for line in lines), 0),
+    )
+    for line in lines:
+        weights[line["layer"]] += int(line["weights"])
+        bits[line["layer"]] += int(line["weights"]) * int(line["bits"])
+    return {layer: bits[layer] / weights[layer] for layer in weights}
+
+
+def _changes(reports: Sequence[dict[str, Any]]) -> dict[str, Spread]:
+    """Accuracy against full precision by group, over seeds."""
+    if not reports:
+        return {}
+    groups = reports[0]["change"]["accuracy"]["by_group"]
+    return {
+        group: spread([report["change"]["accuracy"]["by_group"][group]["value"] for report in reports])
+        for group in groups
+    }
+
+
+def write_comparison(found: Comparison) -> None:
+    """compare.json, compare.md, compare.tex and compare.html, all whole or not at all; the json comes last."""
+    from fairquant.study.page import comparison_page
+    from fairquant.study.tables import latex, markdown
+
+    write_atomically(found.folder / "compare.md", markdown(found).encode())
+    write_atomically(found.folder / "compare.tex", latex(found).encode())
+    write_atomically(found.folder / "compare.html", comparison_page(found).encode())
+    content = plain({
+        "recipe": found.recipe.name + (" (DEMO: synthetic data, a few epochs)" if found.recipe.demo else ""),
+        "reference": found.reference,
+        "lower_is_better": sorted(found.lower),
+        "rows": [asdict(row) for row in found.rows],
+        "runs": [
+            {"method": o.cell.method, "budget": o.cell.budget, "seed": o.cell.seed,
+             "folder": str(o.folder) if o.folder else None, "problem": o.problem}
+            for o in found.outcomes
+        ],
+    })  # fmt: skip
+    write_atomically(found.folder / "compare.json", (json.dumps(content, indent=1) + "\n").encode())

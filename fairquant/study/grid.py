@@ -1,0 +1,178 @@
+"""The cells of a comparison, method x budget x seed, and running them, several at once, resumably."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairquant.errors import Infeasible, UserError
+from fairquant.recipe.presets import load_method, method_names
+from fairquant.runs import Display
+
+#: Shown first in tables, in this order; other methods follow by name.
+ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to make. budget None: the method brings its own (uniform-4), or has none (fp32)."""
+
+    method: str
+    budget: float | None
+    seed: int
+
+    @property
+    def row(self) -> str:
+        """What the table calls the method at this budget."""
+        return self.method if self.budget is None else f"{self.method} @ {self.budget:g}"
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        budget = () if self.budget is None else (f"budget.average_bits={self.budget:g}",)
+        return (f"method={self.method}", f"seed={self.seed}", *budget)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: its folder and report, or why there is none."""
+
+    cell: Cell
+    folder: Path | None
+    report: dict[str, Any] | None
+    problem: str | None = None
+
+
+def chosen_methods(text: str) -> tuple[str, ...]:
+    """ "all", or names with commas; UserError on unknown ones."""
+    known = method_names()
+    if text == "all":
+        return tuple(sorted(known, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)))
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        load_method(name)
+    if not names:
+        raise UserError("no methods: name some, with commas, or all")
+    return tuple(dict.fromkeys(names))
+
+
+def make_cells(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
+    """Seed by seed, so that the first results compare all methods. A method with bits of its own appears once a seed."""
+    cells = []
+    for seed in seeds:
+        for method in methods:
+            preset = load_method(method)
+            own = "budget" in preset or preset.get("quantizer", "?") is None or not budgets
+            cells += [Cell(method, None if own else budget, seed) for budget in ([0.0] if own else budgets)]
+    return cells
+
+
+def run_cells(
+    cells: Sequence[Cell], recipe: str, overrides: Sequence[str], demo: bool, runs: Path, jobs: int,
+    displays: Callable[[Cell], Display], on_done: Callable[[Outcome], None],
+) -> list[Outcome]:  # fmt: skip
+    """Run every cell that is not finished yet; one that fails is recorded and the others go on. In the cells' order."""
+    if jobs <= 1:
+        found = []
+        for cell in cells:
+            found.append(run_cell(cell, recipe, tuple(overrides), demo, runs, displays(cell)))
+            on_done(found[-1])
+        return found
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        messages = manager.Queue()
+        threads = max((os.cpu_count() or 1) // jobs, 1)
+        with ProcessPoolExecutor(jobs, context, _limit_threads, (threads,)) as pool:
+            waiting = {
+                pool.submit(_in_worker, number, cell, recipe, tuple(overrides), demo, runs, messages): number
+                for number, cell in enumerate(cells)
+            }
+            relay = _Relay(messages, [None] * len(cells), cells, displays)
+            done: dict[int, Outcome] = {}
+            try:
+                while len(done) < len(cells):
+                    relay.pass_on()
+                    for future in [f for f in waiting if f.done()]:
+                        number = waiting.pop(future)
+                        done[number] = future.result()
+                        on_done(done[number])
+            except KeyboardInterrupt:
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return [done[number] for number in range(len(cells))]
+
+
+def run_cell(cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, runs: Path, display: Display) -> Outcome:
+    """One run; what goes wrong with it is its outcome. A wrong recipe (not a method that cannot meet the budget) raises."""
+    from fairquant.api import run
+
+    try:
+        result = run(recipe, *overrides, *cell.overrides, demo=demo, runs=runs, display=display)
+    except Infeasible as error:
+        return Outcome(cell, None, None, f"cannot meet the budget: {error}")
+    except UserError as error:
+        return Outcome(cell, None, None, error.render())
+    except Exception as error:
+        return Outcome(cell, None, None, f"{type(error).__name__}: {error}")
+    return Outcome(cell, result.folder, result.report)
+
+
+def _limit_threads(threads: int) -> None:
+    os.environ.update(OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="passive")
+
+
+class _Sender:
+    """A worker's display: everything goes to the queue."""
+
+    def __init__(self, number: int, messages: Any) -> None:
+        self.number, self.messages = number, messages
+
+    def bar(self, what: str, total: int) -> Callable[[int], None]:
+        self.messages.put((self.number, "bar", what, total))
+        return lambda steps: self.messages.put((self.number, "advance", what, steps))
+
+    def say(self, text: str) -> None:
+        self.messages.put((self.number, "say", text, 0))
+
+
+def _in_worker(
+    number: int, cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, runs: Path, messages: Any
+) -> Outcome:
+    return run_cell(cell, recipe, overrides, demo, runs, _Sender(number, messages))
+
+
+@dataclass
+class _Relay:
+    """Passes the workers' messages on to displays here."""
+
+    messages: Any
+    displays: list[Display | None]
+    cells: Sequence[Cell]
+    make: Callable[[Cell], Display]
+
+    def pass_on(self, seconds: float = 0.2) -> None:
+        import queue
+
+        bars: dict[tuple[int, str], Callable[[int], None]] = self.__dict__.setdefault("bars", {})
+        try:
+            message = self.messages.get(timeout=seconds)
+            while True:
+                number, kind, text, count = message
+                display = self.displays[number]
+                if display is None:
+                    display = self.displays[number] = self.make(self.cells[number])
+                if kind == "say":
+                    display.say(text)
+                elif kind == "bar":
+                    bars[number, text] = display.bar(text, count)
+                else:
+                    bars[number, text](count)
+                message = self.messages.get_nowait()
+        except queue.Empty:
+            return
