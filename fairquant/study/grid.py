@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def run_cells(
     with context.Manager() as manager:
         messages = manager.Queue()
         threads = max((os.cpu_count() or 1) // jobs, 1)
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the workers, which read it when they start
         with ProcessPoolExecutor(jobs, context, _limit_threads, (threads,)) as pool:
             waiting = {
                 pool.submit(_in_worker, number, cell, recipe, tuple(overrides), demo, runs, messages): number
@@ -98,7 +100,11 @@ def run_cells(
                     relay.pass_on()
                     for future in [f for f in waiting if f.done()]:
                         number = waiting.pop(future)
-                        done[number] = future.result()
+                        died = future.exception()  # the process itself: killed, or out of memory
+                        done[number] = (
+                            future.result() if died is None else
+                            Outcome(cells[number], None, None, f"its process ended: {type(died).__name__}: {died}")
+                        )  # fmt: skip
                         on_done(done[number])
             except KeyboardInterrupt:
                 for process in list((pool._processes or {}).values()):
@@ -109,7 +115,7 @@ def run_cells(
 
 
 def run_cell(cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, runs: Path, display: Display) -> Outcome:
-    """One run; what goes wrong with it is its outcome. A wrong recipe (not a method that cannot meet the budget) raises."""
+    """One run; what goes wrong with it is its outcome, and the other cells go on."""
     from fairquant.api import run
 
     try:
@@ -124,7 +130,10 @@ def run_cell(cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, ru
 
 
 def _limit_threads(threads: int) -> None:
-    os.environ.update(OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="passive")
+    """Workers side by side with all cores each would wait for one another."""
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 class _Sender:
@@ -155,11 +164,10 @@ class _Relay:
     displays: list[Display | None]
     cells: Sequence[Cell]
     make: Callable[[Cell], Display]
+    bars: dict[tuple[int, str], Callable[[int], None]] = field(default_factory=dict)
 
     def pass_on(self, seconds: float = 0.2) -> None:
-        import queue
-
-        bars: dict[tuple[int, str], Callable[[int], None]] = self.__dict__.setdefault("bars", {})
+        """Everything that has come in; waits a little where nothing has."""
         try:
             message = self.messages.get(timeout=seconds)
             while True:
@@ -170,9 +178,9 @@ class _Relay:
                 if kind == "say":
                     display.say(text)
                 elif kind == "bar":
-                    bars[number, text] = display.bar(text, count)
+                    self.bars[number, text] = display.bar(text, count)
                 else:
-                    bars[number, text](count)
+                    self.bars[number, text](count)
                 message = self.messages.get_nowait()
         except queue.Empty:
             return

@@ -44,7 +44,8 @@ def notes(found: Comparison) -> list[str]:
     """What the marks mean, and what went wrong."""
     seeds = sorted({seed for row in found.rows for seed in row.seeds})
     lines = [
-        f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}; bold: the best mean among quantized methods.",
+        f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}. "
+        "Bold: the best mean among quantized methods, whatever their bits.",
         f"*: differs from {found.reference} on the same test images (paired bootstrap, 95 % interval without 0). "
         "Many cells are compared: one in twenty would be marked by chance alone.",
         "All methods start from the same full-precision model of each seed; rows that train have the same epochs.",
