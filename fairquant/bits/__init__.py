@@ -1,7 +1,7 @@
 """Layers and units, the budget, plans and packing: where bits live."""
 
 from fairquant.bits.attach import Attachment, attach
-from fairquant.bits.layers import find_layers, untouched
+from fairquant.bits.layers import differentiable_weights, find_layers, untouched
 from fairquant.bits.problem import make_problem, plan_of
 
-__all__ = ["Attachment", "attach", "find_layers", "make_problem", "plan_of", "untouched"]
+__all__ = ["Attachment", "attach", "differentiable_weights", "find_layers", "make_problem", "plan_of", "untouched"]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fairquant.errors import UserError, suggestion
 from fairquant.roles.importance import Layer, UnitKind
@@ -89,3 +89,12 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 for buffer, before in buffers:
                     if not torch.equal(buffer, before):
                         buffer.copy_(before)
+
+
+@contextmanager
+def differentiable_weights(model: nn.Module, layers: tuple[Layer, ...]) -> Iterator[list[Tensor]]:
+    """The layers' weights, the only parameters that gradients are taken of; the model is left as it was."""
+    with untouched(model):
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        yield [layer.weight.requires_grad_(True) for layer in layers]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fairquant.bits import untouched
+from fairquant.bits import differentiable_weights
 from fairquant.data.batching import regroup
 from fairquant.roles import Batch, GroupImportance, Layer
 
@@ -25,14 +25,10 @@ class Runner:
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
     ) -> GroupImportance:
-        groups, weights = len(group_names), [layer.weight for layer in layers]
-        sums = [weight.new_zeros((groups, *weight.shape)) for weight in weights]
+        groups = len(group_names)
+        sums = [layer.weight.new_zeros((groups, *layer.weight.shape)) for layer in layers]
         losses, seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups)
-        with untouched(model):
-            for parameter in model.parameters():
-                parameter.requires_grad_(False)
-            for weight in weights:
-                weight.requires_grad_(True)
+        with differentiable_weights(model, layers) as weights:
             for part in regroup(batches, groups):
                 group = int(part.groups[0])
                 loss = F.cross_entropy(model(part.images), part.labels, reduction="sum")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairquant.bits import untouched
+from fairquant.bits import differentiable_weights
 from fairquant.data.batching import regroup, split_by_group
 from fairquant.roles import Batch, GroupImportance, Layer
 
@@ -29,15 +29,10 @@ def group_gradients(
     whatever the number of groups. power is then ignored: the gradient itself is returned.
     over="batch" (the paper): |dL_g/dW|^power of each batch's group loss, summed over batches.
     """
-    weights = [layer.weight for layer in layers]
-    sums: list[list[Tensor | None]] = [[None] * groups for _ in weights]
+    sums: list[list[Tensor | None]] = [[None] * groups for _ in layers]
     seen = [0] * groups
     parts = regroup(batches, groups) if over == "set" else (part for batch in batches for part in split_by_group(batch))
-    with untouched(model):
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        for weight in weights:
-            weight.requires_grad_(True)
+    with differentiable_weights(model, layers) as weights:
         for part in parts:
             group, images = int(part.groups[0]), len(part.labels)
             loss = F.cross_entropy(model(part.images), part.labels, reduction="sum" if over == "set" else "mean")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fairquant.bits import untouched
+from fairquant.bits import differentiable_weights
 from fairquant.data.batching import regroup
 from fairquant.roles import Batch, GroupImportance, Layer
 
@@ -45,14 +45,10 @@ class Hawq:
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], groups: int
     ) -> list[Tensor]:
         """Estimated diagonal of each group's Hessian, per layer [G, *weight]."""
-        weights = [layer.weight for layer in layers]
-        sums = [weight.new_zeros((groups, *weight.shape)) for weight in weights]
+        sums = [layer.weight.new_zeros((groups, *layer.weight.shape)) for layer in layers]
         seen = torch.zeros(groups)
-        with untouched(model), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-            for parameter in model.parameters():
-                parameter.requires_grad_(False)
-            for weight in weights:
-                weight.requires_grad_(True)
+        # fused attention has no second derivative
+        with differentiable_weights(model, layers) as weights, sdpa_kernel(SDPBackend.MATH):
             for part in regroup(batches, groups):
                 group = int(part.groups[0])
                 loss = F.cross_entropy(model(part.images), part.labels, reduction="sum")
