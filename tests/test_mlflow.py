@@ -33,7 +33,7 @@ def test_a_run_is_in_the_store():
     client = MlflowClient("sqlite:///mlflow.db")
     experiment = client.get_experiment_by_name("tiny")
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.run_name == "fq-baq-seed1"
+    assert run.info.run_name == "fq-baq-2.5bit-seed1"
     assert run.info.status == "FINISHED"
     assert run.data.params["budget.average_bits"] == "2.5"
     assert run.data.params["allocator.name"] == "minimax"

@@ -64,8 +64,8 @@ def pareto(rows: list[Row]) -> str:
     spread = max((row.bits.mean for row in quantized), default=1) - min((row.bits.mean for row in quantized), default=0)
     for row in sorted(quantized, key=lambda row: (row.bits.mean, row.name)):
         x, y = row.bits.mean, 100 * row.metrics["worst-group-accuracy"].mean
-        while any(abs(x - other) < 0.012 * max(spread, 1) for other, _ in taken):  # side by side where bits are alike
-            x += 0.014 * max(spread, 1)
+        while any(abs(x - other) < 0.03 * max(spread, 1) for other, _ in taken):  # side by side where bits are alike
+            x += 0.035 * max(spread, 1)
         taken.append((x, y))
         low, high = (100 * end for end in row.worst)
         colour = AFTER if row.method.startswith("fq-") else "#57606a"

@@ -60,7 +60,7 @@ def start(run: Any) -> None:
     try:
         experiment_id = experiment_of(client, recipe)
         tags = {
-            "mlflow.runName": f"{recipe.method}-seed{recipe.seed}", "method": recipe.method, "seed": str(recipe.seed),
+            "mlflow.runName": run_name(recipe), "method": recipe.method, "seed": str(recipe.seed),
             "recipe": recipe.name, "demo": str(recipe.demo).lower(), "folder": str(run.folder),
         }  # fmt: skip
         opened = client.create_run(experiment_id, tags=tags)
@@ -84,6 +84,12 @@ def experiment_of(client: Any, recipe: Any) -> Any:
             if experiment is None:
                 raise
     return experiment.experiment_id
+
+
+def run_name(recipe: Any) -> str:
+    """Readable, and different for the runs of a comparison: fq-baq-3bit-seed0, fp32-seed0."""
+    bits = "" if recipe.quantizer is None else f"-{recipe.budget.average_bits:g}bit"
+    return f"{recipe.method}{bits}-seed{recipe.seed}"
 
 
 def _remember(run: Any, run_id: str) -> None:
