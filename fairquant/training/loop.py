@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,12 @@ from torch.nn import functional as F
 from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
 from fairquant.data.transforms import Normalization
-from fairquant.errors import TrainingDiverged, UserError
+from fairquant.errors import TrainingDiverged
 from fairquant.recipe.schema import Component, TrainSettings
 from fairquant.roles import Split, Step
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
+from fairquant.training.observe import RunningLosses, seen_by_classifier
 from fairquant.training.predict import predict
 
 Values = dict[str, float]
@@ -224,43 +224,6 @@ class _Training:
         if saved["settled"] and not self.settled and self.of.attachment is not None:
             self.of.attachment.settle()  # restored bits are whole already: settling again only freezes them
         self.settled = saved["settled"]
-
-
-class RunningLosses(nn.Module):
-    """Exponential moving averages of the group losses [G], NaN until a group has been seen."""
-
-    losses: Tensor
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.register_buffer("losses", torch.full((groups,), math.nan))
-
-    @torch.no_grad()
-    def update(self, step: Step, momentum: float) -> Tensor:
-        means, present = step.losses_by_group()
-        mixed = torch.where(torch.isnan(self.losses), means, momentum * self.losses + (1 - momentum) * means)
-        self.losses.copy_(torch.where(present, mixed, self.losses))
-        return self.losses.clone()
-
-
-@contextmanager
-def seen_by_classifier(model: nn.Module | None) -> Iterator[list[Tensor]]:
-    """What the network's classifier (timm's, else its last Linear) is given, one entry per call."""
-    seen: list[Tensor] = []
-    if model is None:
-        yield seen
-        return
-    get: Any = getattr(model, "get_classifier", None)
-    named = get() if callable(get) else None
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    classifier = named if isinstance(named, nn.Linear) else linear[-1] if linear else None
-    if classifier is None:
-        raise UserError("a regularizer needs the features before the classifier, but the model ends in no Linear layer")
-    hook = classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    try:
-        yield seen
-    finally:
-        hook.remove()
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from fairquant.data.loading import TrainingBatches, sampling_chances
 from fairquant.errors import UserError
 from fairquant.roles import Batch, Split, Step
 from fairquant.training.batch_norm import like_train, reestimate_batch_norm
-from fairquant.training.loop import RunningLosses, seen_by_classifier
+from fairquant.training.observe import RunningLosses, seen_by_classifier
 
 
 class Ramp:

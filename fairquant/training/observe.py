@@ -1,0 +1,51 @@
+"""What regularizers may ask for besides the step itself: group losses with a memory, and the classifier's inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairquant.errors import UserError
+from fairquant.roles import Step
+
+
+class RunningLosses(nn.Module):
+    """Exponential moving averages of the group losses [G], NaN until a group has been seen."""
+
+    losses: Tensor
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.register_buffer("losses", torch.full((groups,), math.nan))
+
+    @torch.no_grad()
+    def update(self, step: Step, momentum: float) -> Tensor:
+        means, present = step.losses_by_group()
+        mixed = torch.where(torch.isnan(self.losses), means, momentum * self.losses + (1 - momentum) * means)
+        self.losses.copy_(torch.where(present, mixed, self.losses))
+        return self.losses.clone()
+
+
+@contextmanager
+def seen_by_classifier(model: nn.Module | None) -> Iterator[list[Tensor]]:
+    """What the network's classifier (timm's, else its last Linear) is given, one entry per call."""
+    seen: list[Tensor] = []
+    if model is None:
+        yield seen
+        return
+    get: Any = getattr(model, "get_classifier", None)
+    named = get() if callable(get) else None
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    classifier = named if isinstance(named, nn.Linear) else linear[-1] if linear else None
+    if classifier is None:
+        raise UserError("a regularizer needs the features before the classifier, but the model ends in no Linear layer")
+    hook = classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
