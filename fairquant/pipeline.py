@@ -154,7 +154,7 @@ def allocate_and_attach(
     )
     allocation: Allocation = recipe.allocator.value.allocate(problem)
     plan = plan_of(layers, allocation.bits)
-    return attach(layers, recipe.quantizer.value, plan, quantize.choices, budget, pinned), allocation
+    return attach(layers, recipe.quantizer.value, plan, quantize.choices, budget, pinned, problem.scores), allocation
 
 
 def train_quantized(

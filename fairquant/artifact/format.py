@@ -4,6 +4,7 @@ One safetensors file. Tensors:
   <layer>.weight              uint8, the packed codes of a quantized layer (fairquant.bits.packing)
   fairquant.bits              uint8, bits of every output channel of every layer, two to a byte
   fairquant.scales            float32, scales of all layers side by side, then shifts of those layers that have them
+  fairquant.codebooks         float32, of each layer that has a codebook the words of the widths it uses, 2^b each
   anything else               the unquantized state under its own name
 Metadata (text): format, checksum, architecture, classes, preprocessing, layers, plan, recipe, audit.
 The checksum is sha256 of the whole file with the checksum's own digits replaced by zeros.
@@ -16,11 +17,13 @@ import json
 import struct
 from pathlib import Path
 
+from torch import Tensor
+
 from fairquant.errors import UserError
 
 FORMAT = "fairquant-1"
 BLANK = "0" * 64
-BITS, SCALES = "fairquant.bits", "fairquant.scales"
+BITS, SCALES, CODEBOOKS = "fairquant.bits", "fairquant.scales", "fairquant.codebooks"
 
 
 def canonical(content: bytes) -> bytes:
@@ -49,3 +52,8 @@ def check_seal(content: bytes, checksum: str, path: Path) -> None:
     blanked = content[:at] + BLANK.encode() + content[at + 64 :]
     if len(checksum) != 64 or hashlib.sha256(blanked).hexdigest() != checksum:
         raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")
+
+
+def widths_of(bits: Tensor) -> list[int]:
+    """The widths whose words a codebook layer stores, ascending."""
+    return [width for width in range(1, 9) if bool((bits == width).any())]

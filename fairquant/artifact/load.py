@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from fairquant.artifact.format import BITS, FORMAT, SCALES, check_seal
+from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_seal, widths_of
 from fairquant.bits.packing import unpack
 from fairquant.errors import UserError
 from fairquant.recipe.schema import ModelSettings
@@ -133,14 +133,28 @@ def _decode(tensors: dict[str, Tensor], metadata: dict[str, Any], file: Path) ->
         values = tensors.pop(SCALES)
         scales = torch.split(values[: sum(rows)], rows)
         shifted = [count for count, entry in zip(rows, described, strict=True) if entry["shift"]]
+        words = tensors.pop(CODEBOOKS, torch.zeros(0))
         shifts = iter(torch.split(values[sum(rows) :], shifted))
         for entry, widths, scale in zip(described, torch.split(bits, rows), scales, strict=True):
             name, shape = entry["names"][0], tuple(entry["shape"])
             columns = int(torch.Size(shape[1:]).numel())
+            coded = bool(entry.get("codebook", False))
             try:
-                codes = unpack(tensors.pop(f"{name}.weight").numpy(), widths, columns)
+                codes = unpack(tensors.pop(f"{name}.weight").numpy(), widths, columns, coded)
             except (KeyError, ValueError) as error:
                 raise UserError(f"{file}: layer {name!r}: {error}") from error
-            weights[name] = QuantizedWeight(codes, widths, scale, shape, next(shifts) if entry["shift"] else None)
+            codebook = None
+            if coded:
+                codebook, words = _codebook(widths, words)
+            shift = next(shifts) if entry["shift"] else None
+            weights[name] = QuantizedWeight(codes, widths, scale, shape, shift, codebook)
             shared[name] = tuple(entry["names"])
     return Artifact(weights, shared, tensors, metadata)
+
+
+def _codebook(bits: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    """The next layer's codebook [9, 256] and the words left for those after it."""
+    codebook = torch.zeros(9, 256)
+    for width in widths_of(bits):
+        codebook[width, : 2**width], words = words[: 2**width], words[2**width :]
+    return codebook, words

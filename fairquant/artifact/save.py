@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fairquant.artifact.format import BITS, BLANK, FORMAT, SCALES, seal
+from fairquant.artifact.format import BITS, BLANK, CODEBOOKS, FORMAT, SCALES, seal, widths_of
 from fairquant.bits.packing import pack
 from fairquant.files import write_atomically
 from fairquant.roles import Layer, QuantizedWeight
@@ -29,7 +29,7 @@ def save_artifact(
     """
     tensors: dict[str, Tensor] = {}
     described = []
-    bits, scales, shifts = [], [], []
+    bits, scales, shifts, words = [], [], [], []
     for layer in layers:
         stored = weights[layer.name]
         tensors[f"{layer.name}.weight"] = torch.from_numpy(pack(stored))
@@ -37,10 +37,17 @@ def save_artifact(
         scales.append(stored.scale.float().cpu())
         if stored.shift is not None:
             shifts.append(stored.shift.float().cpu())
-        described.append({"names": list(layer.names), "shape": list(stored.shape), "shift": stored.shift is not None})
+        if stored.codebook is not None:
+            words += [stored.codebook[width, : 2**width].float().cpu() for width in widths_of(stored.bits)]
+        described.append({
+            "names": list(layer.names), "shape": list(stored.shape), "shift": stored.shift is not None,
+            "codebook": stored.codebook is not None,
+        })  # fmt: skip
     if layers:
         tensors[BITS] = nibbles(torch.cat(bits))
         tensors[SCALES] = torch.cat([*scales, *shifts])
+    if words:
+        tensors[CODEBOOKS] = torch.cat(words)
     tensors |= unquantized_state(model, layers)
     text = {key: json.dumps(value, sort_keys=True, separators=(",", ":")) for key, value in metadata.items()}
     text |= {"format": FORMAT, "checksum": BLANK, "layers": json.dumps(described, separators=(",", ":"))}

@@ -65,10 +65,7 @@ def evaluate(
     parts = in_parts(replicates, counts.size)
     draw = np.random.default_rng([seed, 0xB007])
     spreads = _over_parts(metrics, (resample(counts, part, draw) for part in parts))
-    shuffle = np.random.default_rng([seed, 0x9011])
-    gaps = [component for component in metrics if component.value.gap]
-    shuffled = (permute_groups(predictions, part, shuffle) for part in in_parts(PERMUTATIONS, counts.size))
-    nulls = _over_parts(gaps, shuffled if gaps else iter(()))
+    nulls = null_floors(predictions, metrics, seed=seed)
     samples = any(component.value.needs == "predictions" for component in metrics)
     weights = _image_weights(len(predictions.labels), min(replicates, SAMPLE_REPLICATES) if samples else 0, seed)
     found = {}
@@ -78,9 +75,19 @@ def evaluate(
             rates, spread = metric.evaluate(Confusion(counts)), spreads[label]
         else:
             rates, spread = metric.evaluate(predictions), _resampled(metric, predictions, weights)
-        null = _mean(nulls[label]) if label in nulls else None
-        found[label] = _metric_value(rates, spread, predictions.group_names, null, metric.gap)
+        found[label] = _metric_value(rates, spread, predictions.group_names, nulls.get(label), metric.gap)
     return found
+
+
+def null_floors(predictions: Predictions, metrics: Sequence[Any], *, seed: int = 0) -> dict[str, float]:
+    """label -> mean value of each gap when groups are permuted: what it would be if groups meant nothing."""
+    gaps = [component for component in metrics if component.value.gap]
+    if not gaps:
+        return {}
+    size = len(predictions.group_names) * len(predictions.class_names) ** 2
+    draw = np.random.default_rng([seed, 0x9011])
+    shuffled = (permute_groups(predictions, part, draw) for part in in_parts(PERMUTATIONS, size))
+    return {label: _mean(values) for label, values in _over_parts(gaps, shuffled).items()}
 
 
 def _over_parts(metrics: Sequence[Any], tables: Iterator[Floats]) -> dict[str, Floats]:

@@ -28,6 +28,7 @@ class Attachment:
     pinned: dict[str, int]
     average_bits: float
     _start_logits: tuple[Tensor, ...] = ()
+    scores: Tensor | None = None  # importance per weight of every unit, where it is known
 
     @property
     def learns_bits(self) -> bool:
@@ -147,8 +148,11 @@ def attach(
     choices: tuple[int, ...],
     average_bits: float,
     pinned: dict[str, int],
+    scores: Tensor | None = None,
 ) -> Attachment:
-    """Register one weight quantizer per layer, started at the plan's bits. Pinned layers are frozen at once."""
+    """Register one weight quantizer per layer, started at the plan's bits. Pinned layers are frozen at once.
+
+    scores [U]: importance per weight, for training in rounds."""
     built = []
     for layer in layers:
         weight = layer.weight.detach()
@@ -161,4 +165,4 @@ def attach(
     starts = tuple(
         module.bit_logits.detach().clone() if module.bit_logits is not None else torch.zeros(0) for module in built
     )
-    return Attachment(layers, tuple(built), plan, choices, dict(pinned), average_bits, starts)
+    return Attachment(layers, tuple(built), plan, choices, dict(pinned), average_bits, starts, scores)

@@ -21,11 +21,11 @@ def pack(weight: QuantizedWeight) -> Bytes:
     for width in range(1, 9):
         rows = codes[bits == width]
         if len(rows):
-            parts.append(_pack_width(_unsigned(rows, width).ravel(), width))
+            parts.append(_pack_width(_unsigned(rows, width, weight.codebook is not None).ravel(), width))
     return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
 
-def unpack(packed: Bytes, bits: Tensor, columns: int) -> Tensor:
+def unpack(packed: Bytes, bits: Tensor, columns: int, codebook: bool = False) -> Tensor:
     """The inverse of `pack`: int8 codes [rows, columns]. Raises ValueError where the length does not fit."""
     widths = bits.cpu().numpy()
     codes = np.zeros((len(widths), columns), np.int8)
@@ -39,7 +39,7 @@ def unpack(packed: Bytes, bits: Tensor, columns: int) -> Tensor:
         part = packed[at : at + length]
         if len(part) != length:
             raise ValueError(f"{len(packed)} bytes of codes, more expected")
-        codes[rows] = _signed(_unpack_width(part, width, count), width).reshape(len(rows), columns)
+        codes[rows] = _signed(_unpack_width(part, width, count), width, codebook).reshape(len(rows), columns)
         at += length
     if at != len(packed):
         raise ValueError(f"{len(packed)} bytes of codes, {at} expected")
@@ -52,17 +52,22 @@ def packed_bytes(bits: Tensor, columns: int) -> int:
     return sum((int(counts[width]) * columns * width + 7) // 8 for width in range(1, 9))
 
 
-def _unsigned(codes: NDArray[Any], width: int) -> Any:
-    """Signs (-1, +1) become 0, 1; other codes are shifted by 2^(b-1)-1 to start at 0."""
+def _offset(width: int, codebook: bool) -> int:
+    """What is added to a code so that it starts at 0: symmetric codes start at -(2^(b-1)-1), words at -2^(b-1)."""
+    return (1 << (width - 1)) - (not codebook)
+
+
+def _unsigned(codes: NDArray[Any], width: int, codebook: bool) -> Any:
+    """Signs (-1, +1) become 0, 1; other codes are shifted to start at 0."""
     if width == 1:
         return (codes > 0).astype(np.uint8)
-    return (codes.astype(np.int16) + (2 ** (width - 1) - 1)).astype(np.uint8)
+    return (codes.astype(np.int16) + _offset(width, codebook)).astype(np.uint8)
 
 
-def _signed(values: Bytes, width: int) -> Any:
+def _signed(values: Bytes, width: int, codebook: bool) -> Any:
     if width == 1:
         return (values.astype(np.int8) * 2 - 1).astype(np.int8)
-    return (values.astype(np.int16) - (2 ** (width - 1) - 1)).astype(np.int8)
+    return (values.astype(np.int16) - _offset(width, codebook)).astype(np.int8)
 
 
 def _pack_width(values: Bytes, width: int) -> Bytes:

@@ -76,7 +76,7 @@ def show(found: Comparison) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from fairquant.study.tables import entries, header, notes
+    from fairquant.study.tables import FLOOR, entries, floor_entries, header, notes
 
     console = Console(highlight=False)
     names = header(found)
@@ -84,6 +84,7 @@ def show(found: Comparison) -> None:
         [Text(row.name), *(Text(e.text + ("*" if e.clear else ""), style="bold" if e.best else "") for e in cells)]
         for row, cells in ((row, entries(found, row)) for row in found.rows)
     ]
+    rows.append([Text(FLOOR, style="dim"), *(Text(e.text, style="dim") for e in floor_entries(found))])
     for columns in _blocks(
         [max(len(names[c]), *(len(row[c]) for row in rows)) for c in range(len(names))], console.width
     ):

@@ -15,14 +15,16 @@ def recipes(context: typer.Context) -> None:
     """List the recipes and the method presets that ship."""
     if context.invoked_subcommand is not None:
         return
-    from fairquant.recipe.presets import method_names, recipe_names, recipes_folder
+    from fairquant.recipe.presets import UNTRAINED, method_names, recipe_names, recipes_folder
 
     folder = recipes_folder()
     for name in recipe_names():
         print(f"recipes/{name:28} {_headline(folder / name)}")
     print("methods:")
     for name in method_names():
-        print(f"  {name:34} {_headline(folder / 'methods' / f'{name}.yaml')}")
+        if not name.endswith(UNTRAINED):
+            print(f"  {name:34} {_headline(folder / 'methods' / f'{name}.yaml')}")
+    print("  NAME-ptq                           the same without training, for every method but fp32")
 
 
 @app.command()

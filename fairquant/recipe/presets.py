@@ -22,15 +22,22 @@ def recipe_names() -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.glob("*.yaml"))
 
 
+UNTRAINED = "-ptq"
+
+
 def method_names() -> list[str]:
-    return sorted(file.stem for file in (recipes_folder() / "methods").glob("*.yaml"))
+    """Every preset, and of each that quantizes the same without training, `NAME-ptq`."""
+    names = {file.stem for file in (recipes_folder() / "methods").glob("*.yaml")}
+    return sorted(names | {f"{name}{UNTRAINED}" for name in names if name != "fp32"})
 
 
 def load_method(name: str) -> dict[str, Any]:
-    """The sections that a method preset fills."""
-    file = recipes_folder() / "methods" / f"{name}.yaml"
-    if name not in method_names():
-        names = method_names()
-        raise UserError(f"no method is called {name!r}.{suggestion(name, names)} Known: {', '.join(names)}")
+    """The sections that a method preset fills. `NAME-ptq` is NAME as post-training quantization: nothing is trained."""
+    if name not in (names := method_names()):
+        known = ", ".join(known for known in names if not known.endswith(UNTRAINED))
+        raise UserError(f"no method is called {name!r}.{suggestion(name, names)} Known: {known}; NAME-ptq: untrained")
+    file = recipes_folder() / "methods" / f"{name.removesuffix(UNTRAINED)}.yaml"
     content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
-    return content
+    if not name.endswith(UNTRAINED):
+        return content
+    return {key: value for key, value in content.items() if key != "regularizers"} | {"train": {"post_training": True}}

@@ -99,6 +99,8 @@ class TrainSettings:
     weights adapt to what ships. post_training: quantize without any training.
     sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
     losses that fairness regularizers see (0: each batch by itself); helps where small groups are missing from batches.
+    rounds: in each, a further 1/rounds of the quantized units, least important first, keeps its weights while the others
+    train on.
     batch_norm: re-estimate the running statistics on calibration images once the model is quantized.
     """
 
@@ -125,13 +127,14 @@ class TrainSettings:
     bit_learning_rate_scale: float = 100.0
     settle_after: float = 0.6
     post_training: bool = False
+    rounds: int = 1
     sampler: Literal["uniform", "group-balanced", "group-class-balanced"] = "uniform"
     running_group_losses: float = 0.0
     batch_norm: Literal["as-trained", "re-estimate", "re-estimate-group-balanced"] = "as-trained"
 
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "learning_rate", "step_epochs", "step_factor", "checkpoint_minutes",
-                  "bit_learning_rate_scale")  # fmt: skip
+                  "bit_learning_rate_scale", "rounds")  # fmt: skip
         _not_negative(self, "epochs", "weight_decay", "momentum", "warmup_epochs")
         if self.clip_norm is not None:
             _positive(self, "clip_norm")

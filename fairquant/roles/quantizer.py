@@ -19,12 +19,21 @@ def dequantize(codes: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
     return weights if shift is None else weights + codes.sign() * shift[:, None]
 
 
+def look_up(codes: Tensor, bits: Tensor, scale: Tensor, codebook: Tensor) -> Tensor:
+    """Codes [rows, n] of rows with their bits [rows] -> weights: the word with that number times the row's scale."""
+    half = torch.where(bits >= 2, 2 ** (bits - 1).clamp_min(0), 0)[:, None]
+    number = torch.where((bits == 1)[:, None], (codes.long() + 1) // 2, codes.long() + half)
+    return codebook[bits[:, None], number] * scale[:, None]
+
+
 @dataclass(frozen=True)
 class QuantizedWeight:
     """What is stored of one weight [out, ...] flattened to rows [R, n].
 
     codes: int8 [R, n], |code| <= 2^(b-1)-1, or -1 and +1 where b = 1, 0 where b = 0; bits: int64 [R];
     scale, shift: float32 [R] (shift None: no dead zone offset).
+    codebook: float32 [9, 256] or None; row b holds the 2^b words of width b, ascending, in units of the row's scale.
+    With one, a code is the word's number less 2^(b-1) (b = 1: -1 and +1), so that all 2^b codes are used.
     """
 
     codes: Tensor
@@ -32,9 +41,12 @@ class QuantizedWeight:
     scale: Tensor
     shape: tuple[int, ...]
     shift: Tensor | None = None
+    codebook: Tensor | None = None
 
     def decode(self) -> Tensor:
         """The weights, exactly those of the quantizer's forward."""
+        if self.codebook is not None:
+            return look_up(self.codes, self.bits, self.scale, self.codebook).reshape(self.shape)
         return dequantize(self.codes, self.scale, self.shift).reshape(self.shape)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fairquant.audit.evaluate import null_floors
 from fairquant.errors import UserError
 from fairquant.files import write_atomically
 from fairquant.pipeline import default_runs
@@ -52,13 +53,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison: rows in the order asked for, the files written, every run's outcome."""
+    """A finished comparison: rows in the order asked for, the files written, every run's outcome. floors: label of each
+    gap -> its value with groups permuted in the reference's predictions, mean over seeds."""
 
     recipe: Recipe
     reference: str
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
     lower: frozenset[str]
+    floors: dict[str, float]
     outcomes: tuple[Outcome, ...]
     folder: Path
 
@@ -160,7 +163,9 @@ def summarise(
             )
         )  # fmt: skip
     lower = frozenset(component.label for component in recipe.metrics if lower_is_better(component.value))
-    return Comparison(recipe, reference, tuple(rows), columns, lower, tuple(outcomes), folder)
+    floors = [null_floors(p, recipe.metrics, seed=recipe.seed) for p in stored[reference].values()]
+    mean = {label: sum(floor[label] for floor in floors) / len(floors) for label in (floors[0] if floors else {})}
+    return Comparison(recipe, reference, tuple(rows), columns, lower, mean, tuple(outcomes), folder)
 
 
 def _predictions(outcomes: Sequence[Outcome]) -> dict[int, Predictions]:
@@ -219,6 +224,7 @@ def write_comparison(found: Comparison) -> None:
         "recipe": found.recipe.name + (" (DEMO: synthetic data, a few epochs)" if found.recipe.demo else ""),
         "reference": found.reference,
         "lower_is_better": sorted(found.lower),
+        "null_floors": found.floors,
         "rows": [asdict(row) for row in found.rows],
         "runs": [
             {"method": o.cell.method, "budget": o.cell.budget, "seed": o.cell.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import queue
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fairquant.errors import Infeasible, UserError
-from fairquant.recipe.presets import load_method, method_names
+from fairquant.recipe.presets import UNTRAINED, load_method, method_names
 from fairquant.runs import Display
 
 #: Shown first in tables, in this order; other methods follow by name.
-ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2")
+ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "fq-qat", "fq-baq")
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,27 @@ class Outcome:
 
 
 def chosen_methods(text: str) -> tuple[str, ...]:
-    """ "all", or names with commas; UserError on unknown ones."""
-    known = method_names()
+    """ "all", or names with commas; UserError on unknown ones. Of methods that differ only in how they train,
+    "all" takes one `-ptq`."""
     if text == "all":
-        return tuple(sorted(known, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)))
+        found: dict[str, str] = {}  # what an untrained method does -> the first that does it
+        chosen = []
+        for name in sorted(method_names(), key=_place):
+            content = json.dumps(load_method(name), sort_keys=True)
+            if not name.endswith(UNTRAINED) or found.setdefault(content, name) == name:
+                chosen.append(name)
+        return tuple(chosen)
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         load_method(name)
     if not names:
         raise UserError("no methods: name some, with commas, or all")
     return tuple(dict.fromkeys(names))
+
+
+def _place(name: str) -> tuple[int, str, bool]:
+    base = name.removesuffix(UNTRAINED)
+    return ORDER.index(base) if base in ORDER else len(ORDER), base, base != name
 
 
 def make_cells(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]) -> list[Cell]:

@@ -9,7 +9,7 @@ import numpy as np
 from fairquant.audit.page import STYLE
 from fairquant.audit.plots import AFTER, BEFORE, figure_and_axes, svg
 from fairquant.study.compare import Comparison, Row
-from fairquant.study.tables import entries, header, notes
+from fairquant.study.tables import FLOOR, entries, floor_entries, header, notes
 
 MORE = """main{max-width:1180px}td.best{font-weight:700}td.clear::after{content:"*";color:#c2410c}tr.reference{background:#eef4ff}"""
 
@@ -50,7 +50,8 @@ def _table(found: Comparison) -> str:
             for entry in entries(found, row)
         )
         lines.append(f"<tr{kind}><td>{escape(row.name)}</td>{cells}</tr>")
-    return "".join(lines) + "</table></div>"
+    floor = "".join(f"<td>{entry.text}</td>" for entry in floor_entries(found))
+    return "".join(lines) + f"<tr class='muted'><td>{FLOOR}</td>{floor}</tr></table></div>"
 
 
 def pareto(rows: list[Row]) -> str:

@@ -36,6 +36,18 @@ def entries(found: Comparison, row: Row) -> list[Entry]:
     return cells
 
 
+def floor_entries(found: Comparison) -> list[Entry]:
+    """The last row: what each gap would be if groups meant nothing."""
+    return [
+        Entry(""),
+        Entry(""),
+        *(Entry(number(found.floors[c], 3) if c in found.floors else "") for c in found.columns),
+    ]
+
+
+FLOOR = "null floor"
+
+
 def number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
@@ -48,6 +60,7 @@ def notes(found: Comparison) -> list[str]:
         "Bold: the best mean among quantized methods, whatever their bits.",
         f"*: differs from {found.reference} on the same test images (paired bootstrap, 95 % interval without 0). "
         "Many cells are compared: one in twenty would be marked by chance alone.",
+        f"Null floor: each gap with the groups of {found.reference}'s test images permuted. A gap at its floor shows nothing.",
         "All methods start from the same full-precision model of each seed; rows that train have the same epochs.",
     ]
     if found.recipe.demo:
@@ -62,6 +75,7 @@ def markdown(found: Comparison) -> str:
         cells = [f"**{e.text}**" if e.best else e.text for e in entries(found, row)]
         marks = ["\\*" if e.clear else "" for e in entries(found, row)]
         lines.append(f"| {row.name} | " + " | ".join(c + m for c, m in zip(cells, marks, strict=True)) + " |")
+    lines.append(f"| {FLOOR} | " + " | ".join(entry.text for entry in floor_entries(found)) + " |")
     return "\n".join([*lines, "", *[f"{note}  " for note in notes(found)], ""])
 
 
@@ -79,5 +93,6 @@ def latex(found: Comparison) -> str:
         cells = [(rf"\textbf{{{safe(e.text)}}}" if e.best else safe(e.text)) + ("$^*$" if e.clear else "")
                  for e in entries(found, row)]  # fmt: skip
         lines.append(" & ".join([safe(row.name), *cells]) + r" \\")
+    lines += [r"\midrule", " & ".join([FLOOR, *(entry.text for entry in floor_entries(found))]) + r" \\"]
     lines += [r"\bottomrule", r"\end{tabular}", *[f"% {note}" for note in notes(found)]]
     return "\n".join(lines) + "\n"

@@ -29,6 +29,7 @@ from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
 from fairquant.training.observe import RunningLosses, seen_by_classifier
 from fairquant.training.predict import predict
+from fairquant.training.rounds import Frozen, freeze_units, frozen_share
 
 Values = dict[str, float]
 
@@ -85,6 +86,7 @@ class _Training:
         self.best_state: dict[str, Tensor] | None = None
         self.epoch, self.step, self.sums = 0, 0, torch.zeros(3, dtype=torch.float64)
         self.settled = trainer.attachment is None or not trainer.attachment.learns_bits
+        self.frozen: list[Frozen] = []
         self.saved_at = time.monotonic()
 
     @property
@@ -102,6 +104,9 @@ class _Training:
 
     def _run_epoch(self) -> None:
         self.of.model.train()
+        share = frozen_share(self.settings, self.epoch)
+        if share > 0 and self.of.attachment is not None and not self.frozen:
+            self.frozen = freeze_units(self.of.attachment, share)
         for raw in self.batches.epoch(self.epoch, skip=self.step):
             torch.manual_seed(_mix(self.of.seed, self.epoch, self.step))
             images = self.of.normalize(raw.images.to(self.of.device, non_blocking=True))
@@ -116,6 +121,7 @@ class _Training:
         self.history.append(values)
         self._remember_best(values)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, torch.zeros(3, dtype=torch.float64)
+        self.frozen = []
         self._maybe_settle()
         self._save()
         self.of.on_epoch(self.epoch, values)
@@ -159,6 +165,8 @@ class _Training:
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(_clipped(self.of.model), settings.clip_norm)
         self.optimizer.step()
+        for rows in self.frozen:
+            rows.restore()
         right = (logits.detach().argmax(1) == labels).double().mean()
         self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
 

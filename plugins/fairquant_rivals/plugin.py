@@ -18,3 +18,6 @@ def fairquant_register(registry: Any) -> None:
     add("allocator", "impq", f"{here}.probing:Impq", "interactions between layers, as a quadratic programme")
     add("allocator", "fmpq", f"{here}.probing:Fmpq", "fewest bits per layer under a common rise of the loss")
     add("regularizer", "nir", f"{here}.nir:NeuronImportance", "even importance of neurons; needs no groups")
+    add(
+        "quantizer", "codebook-ema", f"{here}.codebook:CodebookEma", "words of a codebook that follow the weights (ADQ)"
+    )

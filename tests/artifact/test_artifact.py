@@ -10,6 +10,7 @@ import pytest
 import torch
 from fairquant_paper.baq import Baq
 from fairquant_paper.uniform import Uniform
+from fairquant_rivals.codebook import CodebookEma
 from safetensors.torch import save_file
 from torch import nn
 
@@ -41,7 +42,7 @@ def saved(tmp_path, model, quantizer, **options):
 
 
 @pytest.mark.parametrize(
-    "quantizer", [Uniform("absmax"), Uniform("mse"), Uniform("learned"), Baq(), Baq("step", "absmax")]
+    "quantizer", [Uniform("absmax"), Uniform("mse"), Uniform("learned"), Baq(), Baq("step", "absmax"), CodebookEma()]
 )
 def test_logits_after_loading_are_identical_for_a_strange_module(tmp_path, strange, quantizer):
     fresh = copy.deepcopy(strange)

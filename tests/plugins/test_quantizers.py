@@ -9,6 +9,7 @@ import torch
 from fairquant_paper.baq import Baq
 from fairquant_paper.grids import mse_clipping
 from fairquant_paper.uniform import Uniform
+from fairquant_rivals.codebook import CodebookEma
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -20,6 +21,7 @@ from fairquant.roles import BitPlan
 CHOICES = tuple(range(9))
 QUANTIZERS = [
     Uniform("absmax"), Uniform("mse"), Uniform("learned"),
+    CodebookEma(), CodebookEma(refine=0),
     *(Baq(gradient, scale) for gradient in ("fractional", "step") for scale in ("absmax", "quantile", "mse")),
 ]  # fmt: skip
 
@@ -48,8 +50,12 @@ def test_decoding_the_code_gives_the_forward_bit_for_bit(quantizer, widths, colu
         stored = built.encode(weight)
         assert torch.equal(stored.decode(), built(weight))
         assert torch.equal(stored.bits, bits.expand(len(widths)))
-        largest = torch.where(stored.bits >= 2, 2 ** (stored.bits - 1) - 1, (stored.bits == 1).long())
-        assert (stored.codes.abs() <= largest[:, None]).all()
+        half = 2 ** (stored.bits - 1).clamp_min(0)
+        largest = torch.where(stored.bits >= 2, half - 1, (stored.bits == 1).long())
+        lowest = -half if stored.codebook is not None else -largest  # a codebook uses all 2^b codes
+        lowest = torch.where(stored.bits >= 2, lowest, -largest)
+        assert (stored.codes <= largest[:, None]).all()
+        assert (stored.codes >= lowest[:, None]).all()
         assert (stored.codes[stored.bits == 1] != 0).all()
         assert torch.isfinite(built(weight)).all()
 

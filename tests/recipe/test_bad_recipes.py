@@ -9,8 +9,8 @@ from fairquant.recipe import read_recipe
 
 GOOD = "dataset: {name: synthetic-lesions}\n"
 METHODS = (
-    "fairgrape, fairprune, fairquantize, fmpq, fmpq-fair, fp32, fq-baq, fq-distill, fq-qat, fq-qat-ptq, hawq, impq, impq-fair, "
-    "nir, uniform-2, uniform-2-ptq, uniform-3, uniform-3-ptq, uniform-4, uniform-4-ptq, uniform-8, uniform-8-ptq"
+    "adq, fairgrape, fairprune, fairquantize, fmpq, fmpq-fair, fp32, fq-baq, fq-distill, fq-qat, hawq, impq, impq-fair, "
+    "iterative-qat, nir, uniform-2, uniform-3, uniform-4, uniform-8; NAME-ptq: untrained"
 )
 
 #: recipe text, overrides, the exact lines of the message
@@ -32,7 +32,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "quantize: {units: weight}\n", [], ["bad.yaml:2: quantize.units: 'weight' is not one of channel, tensor."]),
     (GOOD + "quantize:\n  pin: {conv1: 12}\n", [], ["bad.yaml:3: quantize.pin: 'conv1': bits must be within 0..8, got 12"]),
     (GOOD + "train:\n  epochs: 2.5\n", [], ["bad.yaml:3: train.epochs: expected a whole number, got 2.5"]),
-    (GOOD + "train:\n  epoch: 2\n", [], ["bad.yaml:3: train.epoch: train has no option 'epoch'. Did you mean 'epochs'? Options: epochs, batch_size, optimizer, learning_rate, weight_decay, momentum, schedule, warmup_epochs, step_epochs, step_factor, clip_norm, label_smoothing, class_balanced, augment, early_stopping, precision, device, channels_last, workers, checkpoint_minutes, bit_learning_rate_scale, settle_after, post_training, sampler, running_group_losses, batch_norm"]),
+    (GOOD + "train:\n  epoch: 2\n", [], ["bad.yaml:3: train.epoch: train has no option 'epoch'. Did you mean 'epochs'? Options: epochs, batch_size, optimizer, learning_rate, weight_decay, momentum, schedule, warmup_epochs, step_epochs, step_factor, clip_norm, label_smoothing, class_balanced, augment, early_stopping, precision, device, channels_last, workers, checkpoint_minutes, bit_learning_rate_scale, settle_after, post_training, rounds, sampler, running_group_losses, batch_norm"]),
     (GOOD + "train: {learning_rate: -1}\n", [], ["bad.yaml:2: train.learning_rate: must be positive, got -1.0"]),
     (GOOD + "train: {epochs: 0}\n", [], ["bad.yaml:2: train.epochs: 0 epochs: set train.post_training: true to quantize without training"]),
     (GOOD + "train: {precision: fp16}\n", [], ["bad.yaml:2: train.precision: 'fp16' is not one of fp32, bf16, auto. Did you mean 'bf16'?"]),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fairquant.cli import app
 from fairquant.errors import UserError
+from fairquant.recipe.presets import load_method
 from fairquant.recipe.schema import Component
 from fairquant.roles import Predictions
 from fairquant.study import compare
@@ -52,6 +53,27 @@ def test_methods_by_name_or_all():
     assert chosen_methods("fq-qat, fp32") == ("fq-qat", "fp32")
     with pytest.raises(UserError, match="no method is called 'fq-qt'. Did you mean 'fq-qat'"):
         chosen_methods("fq-qt")
+
+
+def test_all_takes_every_preset_and_each_untrained_plan_once():
+    everything = chosen_methods("all")
+    assert {
+        "adq",
+        "iterative-qat",
+        "uniform-2-ptq",
+        "fq-qat-ptq",
+        "fq-baq-ptq",
+        "fairgrape-ptq",
+        "hawq-ptq",
+        "impq-ptq",
+    } <= set(everything)
+    assert not {"iterative-qat-ptq", "fq-distill-ptq", "fp32-ptq"} & set(
+        everything
+    )  # fq-qat-ptq's plan again, and no plan
+    assert everything[:3] == ("fp32", "uniform-8", "uniform-8-ptq")
+    assert load_method("fairgrape-ptq")["allocator"] == load_method("fairgrape")["allocator"]
+    assert load_method("fq-qat-ptq")["train"] == {"post_training": True}
+    assert "regularizers" not in load_method("fq-qat-ptq")
 
 
 def test_a_difference_is_paired_and_its_interval_covers_what_it_should():
@@ -99,7 +121,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(place):
     return compare(
-        "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1",
+        "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1", "dataset.images=150",
         methods=["fp32", "uniform-2-ptq", "fq-qat", "fairquantize"], seeds=[0, 1], budgets=[1.5, 3], demo=True,
         against="fp32", runs=place,
     )  # fmt: skip
@@ -130,7 +152,7 @@ def test_the_files_hold_the_table(found):
     )
     assert "DEMO" in page
     assert "DEMO" in text
-    assert tex.count(r"\\") == 1 + len(found.rows)
+    assert tex.count(r"\\") == 2 + len(found.rows)  # with the header and the null floors
     assert all(len(entries(found, row)) == len(header(found)) - 1 for row in found.rows)
 
 
@@ -146,7 +168,7 @@ def test_all_methods_of_a_seed_share_one_baseline(found, place):
 def test_a_second_call_runs_nothing_again(found, place):
     before = {path: path.stat().st_mtime_ns for path in place.rglob("report.json")}
     again = compare(
-        "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1",
+        "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1", "dataset.images=150",
         methods=["fp32", "uniform-2-ptq", "fq-qat", "fairquantize"], seeds=[0, 1], budgets=[1.5, 3], demo=True,
         against="fp32", runs=place,
     )  # fmt: skip
@@ -172,7 +194,7 @@ def test_mlflow_shows_one_parent_and_a_child_per_method_and_seed(found, place):
 def test_the_command_runs_jobs_side_by_side_and_prints_the_table(place):
     result = CliRunner().invoke(
         app,
-        ["compare", "quickstart", "train.epochs=1", "tracking.mlflow=null", "--demo", "--methods", "uniform-4-ptq,uniform-2-ptq",
+        ["compare", "quickstart", "train.epochs=1", "dataset.images=120", "tracking.mlflow=null", "--demo", "--methods", "uniform-4-ptq,uniform-2-ptq",
          "--seeds", "0,1", "--jobs", "2", "--runs", str(place / "jobs")],
     )  # fmt: skip
     assert result.exit_code == 0, result.output

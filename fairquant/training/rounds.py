@@ -1,0 +1,47 @@
+"""Iterative training: round by round, a growing share of the units keeps its weights while the others make up for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fairquant.bits.attach import Attachment
+from fairquant.recipe.schema import TrainSettings
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Rows of one layer's weight that stay as they are."""
+
+    weight: Tensor
+    rows: Tensor
+    values: Tensor
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        self.weight[self.rows] = self.values
+
+
+def frozen_share(settings: TrainSettings, epoch: int) -> float:
+    """Share of units frozen in this epoch: 0 in the first round, 1 - 1/rounds in the last."""
+    return (epoch * settings.rounds // max(settings.epochs, 1)) / settings.rounds
+
+
+def freeze_units(attachment: Attachment, share: float) -> list[Frozen]:
+    """The share of units with the least importance per weight, at their weights of now."""
+    scores = attachment.scores
+    if scores is None:
+        scores = torch.zeros(sum(layer.units for layer in attachment.layers))
+    chosen = torch.zeros(len(scores), dtype=torch.bool)
+    chosen[torch.argsort(scores, stable=True)[: round(share * len(scores))]] = True
+    found = []
+    for layer, units in zip(
+        attachment.layers, torch.split(chosen, [layer.units for layer in attachment.layers]), strict=True
+    ):
+        rows = units.expand(layer.rows).nonzero().flatten() if len(units) == 1 else units.nonzero().flatten()
+        if len(rows):
+            weight = layer.weight
+            found.append(Frozen(weight, rows.to(weight.device), weight.detach()[rows.to(weight.device)].clone()))
+    return found
