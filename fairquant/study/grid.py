@@ -17,7 +17,7 @@ from fairquant.recipe.presets import UNTRAINED, load_method, method_names
 from fairquant.runs import Display
 
 #: Shown first in tables, in this order; other methods follow by name.
-ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "fq-qat", "fq-baq")
+ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-baq")
 
 
 @dataclass(frozen=True)

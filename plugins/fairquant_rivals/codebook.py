@@ -19,7 +19,8 @@ class CodebookEma:
     model trains they follow by exponential moving averages: N_k <- g N_k + (1-g) n_k, m_k <- g m_k + (1-g) sum of the
     scaled weights in k, word k = m_k / N_k, g = `decay`. The gradient passes straight through; b = 0 prunes the unit.
     From quantiles k-means finds good words for up to about 4 bits; with 6 and more a uniform grid is closer.
-    The EMA form, k-means at the start, the channel scale and sharing words within a layer are our reconstruction of ADQ's adaptive codebook.
+    The EMA form, k-means at the start, the channel scale and sharing words within a layer are our reconstruction of
+    ADQ's adaptive codebook.
     """
 
     decay: float = 0.99
