@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.artifact import load
+from fairquant.blame import plugin_failure
 from fairquant.data.images import default_cache
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError
@@ -84,11 +86,14 @@ def execute(
             report = run_pipeline(recipe, opened, splits, model)
         except BaseException as error:
             opened.log(f"stopped: {type(error).__name__}: {error}")
+            opened.log("".join(traceback.format_exception(error)))
             opened.notify("fairquant_run_failed", error=error)
             if isinstance(error, OSError) and not isinstance(error, UserError):
                 raise UserError(
                     f"{error.filename or folder}: {error.strerror or error}. The run can be resumed"
                 ) from error
+            if (failure := plugin_failure(error, recipe, plugins.registry)) is not None:
+                raise failure from error
             raise
         opened.notify("fairquant_run_finished", report=report)
         return RunResult(report, folder)

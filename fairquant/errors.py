@@ -37,6 +37,10 @@ class RunBusy(UserError):
     """Another process holds the run's folder."""
 
 
+class PluginFailed(UserError):
+    """A component from another distribution raised; the message names it."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no known name is close."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)

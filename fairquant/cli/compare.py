@@ -31,9 +31,12 @@ def compare(
 ) -> None:
     """Compare methods on the same budget, seeds, epochs and baselines. Finished runs are not run again."""
     from fairquant.cli.display import Bars
+    from fairquant.recipe.presets import library
+    from fairquant.registry import discover
     from fairquant.study.grid import chosen_methods
 
-    names, numbers = chosen_methods(methods), _numbers("--seeds", seeds, int)
+    plugins = discover()
+    names, numbers = chosen_methods(methods, library(plugins.registry)), _numbers("--seeds", seeds, int)
     widths = _numbers("--budgets", budgets, float)
     bars = Bars()
     try:
@@ -42,7 +45,7 @@ def compare(
 
             found = run_comparison(
                 recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
-                against=against, jobs=jobs, demo=demo, runs=runs,
+                against=against, jobs=jobs, demo=demo, runs=runs, plugins=plugins,
                 displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
             )  # fmt: skip
     except KeyboardInterrupt:

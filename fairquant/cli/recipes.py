@@ -12,18 +12,18 @@ app = typer.Typer(help="List the recipes that ship, or copy one to change.", inv
 
 @app.callback(invoke_without_command=True)
 def recipes(context: typer.Context) -> None:
-    """List the recipes and the method presets that ship."""
+    """List recipes and method presets, plugins' included."""
     if context.invoked_subcommand is not None:
         return
-    from fairquant.recipe.presets import UNTRAINED, method_names, recipe_names, recipes_folder
+    from fairquant.recipe.presets import library
+    from fairquant.registry import discover
 
-    folder = recipes_folder()
-    for name in recipe_names():
-        print(f"recipes/{name:28} {_headline(folder / name)}")
+    shelf = library(discover().registry)
+    for name, file in shelf.recipes().items():
+        print(f"recipes/{name:28} {_headline(file)}")
     print("methods:")
-    for name in method_names():
-        if not name.endswith(UNTRAINED):
-            print(f"  {name:34} {_headline(folder / 'methods' / f'{name}.yaml')}")
+    for name, file in shelf.methods().items():
+        print(f"  {name:34} {_headline(file)}")
     print("  NAME-ptq                           the same without training, for every method but fp32")
 
 
@@ -35,11 +35,10 @@ def copy(
     """Copy a recipe to a file of your own; never writes over one."""
     from fairquant.errors import UserError
     from fairquant.files import write_atomically
-    from fairquant.recipe.presets import recipes_folder
-    from fairquant.recipe.read import find_recipe
+    from fairquant.recipe.presets import library
+    from fairquant.registry import discover
 
-    stem = Path(name).name
-    file = find_recipe(recipes_folder() / (stem if stem.endswith(".yaml") else f"{stem}.yaml"))
+    file = library(discover().registry).find(name)
     target = to if to is not None else Path(file.name)
     if target.exists():
         raise UserError(f"{target}: exists already. Name another file: fairquant recipes copy {name} mine.yaml")

@@ -1,13 +1,18 @@
-"""Where recipes and method presets lie."""
+"""Where recipes and method presets lie: ours, and those that plugins bring."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fairquant.errors import UserError, suggestion
+from fairquant.registry.registry import Registry
+
+UNTRAINED = "-ptq"
 
 
 def recipes_folder() -> Path:
@@ -17,27 +22,61 @@ def recipes_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "recipes"
 
 
-def recipe_names() -> list[str]:
-    folder = recipes_folder()
-    return sorted(str(file.relative_to(folder)) for file in folder.glob("*.yaml"))
+def library(registry: Registry | None = None) -> Library:
+    """Our recipes, then those of the registry's plugins; of two with one name the first counts."""
+    return Library((recipes_folder(), *(registry.recipe_folders if registry is not None else ())))
 
 
-UNTRAINED = "-ptq"
+@dataclass(frozen=True)
+class Library:
+    """Folders of recipes (`*.yaml`), each with method presets (`methods/*.yaml`)."""
 
+    folders: tuple[Path, ...]
 
-def method_names() -> list[str]:
-    """Every preset, and of each that quantizes the same without training, `NAME-ptq`."""
-    names = {file.stem for file in (recipes_folder() / "methods").glob("*.yaml")}
-    return sorted(names | {f"{name}{UNTRAINED}" for name in names if name != "fp32"})
+    def recipes(self) -> dict[str, Path]:
+        """File name, such as quickstart.yaml, to file."""
+        return self._files("*.yaml")
 
+    def methods(self) -> dict[str, Path]:
+        """Preset name, such as fq-baq, to file."""
+        return {Path(name).stem: file for name, file in self._files("methods/*.yaml").items()}
 
-def load_method(name: str) -> dict[str, Any]:
-    """The sections that a method preset fills. `NAME-ptq` is NAME as post-training quantization: nothing is trained."""
-    if name not in (names := method_names()):
-        known = ", ".join(known for known in names if not known.endswith(UNTRAINED))
-        raise UserError(f"no method is called {name!r}.{suggestion(name, names)} Known: {known}; NAME-ptq: untrained")
-    file = recipes_folder() / "methods" / f"{name.removesuffix(UNTRAINED)}.yaml"
-    content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
-    if not name.endswith(UNTRAINED):
-        return content
-    return {key: value for key, value in content.items() if key != "regularizers"} | {"train": {"post_training": True}}
+    def method_names(self) -> list[str]:
+        """Every preset, and of each that quantizes the same without training, `NAME-ptq`."""
+        names = set(self.methods())
+        return sorted(names | {f"{name}{UNTRAINED}" for name in names if name != "fp32"})
+
+    def load_method(self, name: str) -> dict[str, Any]:
+        """The sections that a preset fills. `NAME-ptq` is NAME as post-training quantization: nothing is trained."""
+        files = self.methods()
+        names = self.method_names()
+        if name not in names:
+            known = f"{', '.join(files)}; NAME{UNTRAINED}: untrained"
+            raise UserError(f"no method is called {name!r}.{suggestion(name, names)} Known: {known}")
+        file = files.get(name, files.get(name.removesuffix(UNTRAINED)))
+        assert file is not None
+        content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
+        if name in files:
+            return content
+        kept = {key: value for key, value in content.items() if key != "regularizers"}
+        return kept | {"train": {"post_training": True}}
+
+    def find(self, recipe: str | os.PathLike[str]) -> Path:
+        """The file; a name such as `quickstart` or `recipes/quickstart.yaml` also finds the recipes of the library."""
+        file = Path(recipe)
+        if file.is_file():
+            return file
+        shipped = self.recipes()
+        if str(file.parent) in (".", "recipes"):
+            for name in (file.name, f"{file.stem}.yaml"):
+                if name in shipped:
+                    return shipped[name]
+        names = [f"recipes/{name}" for name in shipped]
+        raise UserError(f"no recipe {str(recipe)!r}.{suggestion(str(recipe), names)} Shipped: {', '.join(names)}")
+
+    def _files(self, pattern: str) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for folder in self.folders:
+            for file in sorted(folder.glob(pattern)):
+                found.setdefault(file.name, file)
+        return dict(sorted(found.items(), key=lambda item: Path(item[0]).stem))

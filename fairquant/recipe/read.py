@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -18,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.build import build
 from fairquant.recipe.lines import line_of, parse_yaml
-from fairquant.recipe.presets import load_method, recipe_names, recipes_folder
+from fairquant.recipe.presets import library
 from fairquant.recipe.schema import (
     ALL_KEYS,
     BASELINE_DEFAULTS,
@@ -53,25 +52,11 @@ DEMO: dict[str, Any] = {
 }
 
 
-def find_recipe(recipe: str | os.PathLike[str]) -> Path:
-    """The file; a name such as `quickstart` or `recipes/quickstart.yaml` also finds the recipes that ship with us."""
-    file = Path(recipe)
-    if file.is_file():
-        return file
-    shipped = recipes_folder() / file.name
-    if str(file.parent) in (".", "recipes"):
-        for candidate in (shipped, shipped.with_suffix(".yaml")):
-            if candidate.is_file():
-                return candidate
-    names = [f"recipes/{name}" for name in recipe_names()]
-    raise UserError(f"no recipe {str(recipe)!r}.{suggestion(str(recipe), names)} Shipped: {', '.join(names)}")
-
-
 def read_recipe(
     recipe: str | os.PathLike[str], overrides: Sequence[str] = (), *, registry: Registry, demo: bool = False
 ) -> Recipe:
     """Read a recipe file with `key=value` overrides. Raises UserError with every problem found."""
-    file = find_recipe(recipe)
+    file = library(registry).find(recipe)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -109,7 +94,7 @@ def recipe_from(
         for key in owner:
             if key not in ALL_KEYS:
                 found.append(report(str(key), f"unknown key.{suggestion(str(key), ALL_KEYS)}"))
-    merged, notes, method_problems = _merge(dict(content), given, demo)
+    merged, notes, method_problems = _merge(dict(content), given, demo, registry)
     found += [report(key, text) for key, text in method_problems]
     placed: list[tuple[str, str]] = []
     recipe = _assemble(merged, registry, name, demo, tuple(notes), placed)
@@ -155,14 +140,14 @@ def _overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _merge(
-    content: dict[str, Any], given: dict[str, Any], demo: bool
+    content: dict[str, Any], given: dict[str, Any], demo: bool, registry: Registry
 ) -> tuple[dict[str, Any], list[str], list[tuple[str, str]]]:
     """Defaults < preset < file < command line."""
     own = content.get("method", DEFAULTS["method"])
     method = given.get("method", own)
     notes: list[str] = []
     try:
-        preset = load_method(str(method))
+        preset = library(registry).load_method(str(method))
     except UserError as error:
         return _layers(DEFAULTS, content, given), notes, [("method", str(error))]
     file = dict(content)

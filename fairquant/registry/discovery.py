@@ -1,17 +1,22 @@
-"""Find plugins by the entry-point group `fairquant`; a broken one is named with its distribution and skipped."""
+"""Find plugins by the entry-point group `fairquant`; a broken one is named with its distribution and skipped whole."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
 import pluggy
 
+from fairquant.errors import UserError, suggestion
 from fairquant.registry import hookspecs
+from fairquant.registry.contract import objection
 from fairquant.registry.registry import Registry
 
 GROUP = "fairquant"
+OURS = "fairquant"
 
 
 @dataclass(frozen=True)
@@ -47,22 +52,71 @@ class _Scoped:
     def add(self, role: str, name: str, target: str, summary: str = "") -> None:
         self._registry.add(role, name, target, summary, self._origin, self._version)
 
+    def add_recipes(self, package: str, folder: str = "recipes") -> None:
+        self._registry.add_recipes(package, folder)
+
 
 def discover(points: list[EntryPoint] | None = None) -> Plugins:
-    """Load every entry point of the group (or those given) and let each register its components."""
+    """Load every entry point of the group (or those given) and let each register its components.
+
+    FAIRQUANT_DISABLE_PLUGINS=a,b leaves out plugins by their own or their distribution's name;
+    FAIRQUANT_STRICT_PLUGINS=1 raises UserError where one is broken, instead of skipping it.
+    """
     manager = pluggy.PluginManager("fairquant")
     manager.add_hookspecs(hookspecs)
     registry, problems = Registry(), []
     found = list(entry_points(group=GROUP)) if points is None else points
-    for point in sorted(found, key=lambda point: point.name):
-        origin = point.dist.name if point.dist else "?"
-        version = point.dist.version if point.dist else ""
+    disabled = {name.strip() for name in os.environ.get("FAIRQUANT_DISABLE_PLUGINS", "").split(",")}
+    for point in sorted(found, key=lambda point: (origin_of(point)[0] != OURS, point.name)):
+        origin, version = origin_of(point)
+        if point.name in disabled or (origin in disabled and origin != OURS):
+            continue
         try:
-            module = point.load()
-            manager.register(module, name=point.name)
-            register = getattr(module, "fairquant_register", None)
-            if register is not None:
-                register(_Scoped(registry, origin, version))
+            _take_in(point, origin, version, registry, manager)
         except Exception as error:
-            problems.append(f"plugin {point.name!r} of {origin} is skipped: {type(error).__name__}: {error}")
+            kind = "" if isinstance(error, _Refused) else f"{type(error).__name__}: "
+            problems.append(f"plugin {point.name!r} of {origin} is skipped: {kind}{error}")
+    if problems and os.environ.get("FAIRQUANT_STRICT_PLUGINS", "") not in ("", "0"):
+        raise UserError(problems, "the installed plugins (FAIRQUANT_STRICT_PLUGINS is set)")
     return Plugins(registry, manager, tuple(problems))
+
+
+def origin_of(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution that an entry point belongs to."""
+    return (point.dist.name, point.dist.version) if point.dist else ("?", "")
+
+
+class _Refused(Exception):
+    """A plugin that loads but does not keep the contract."""
+
+
+def _take_in(point: EntryPoint, origin: str, version: str, registry: Registry, manager: pluggy.PluginManager) -> None:
+    """One plugin: all of what it registers and listens to, or an exception and nothing of it."""
+    module = point.load()
+    if not isinstance(module, ModuleType):
+        raise _Refused(f"its entry point must name a module, not {point.value}")
+    if (why := objection(getattr(module, "FAIRQUANT_CONTRACT", 1))) is not None:
+        raise _Refused(why)
+    _refuse_misspelt_hooks(module)
+    own = Registry()
+    register = getattr(module, "fairquant_register", None)
+    if register is not None:
+        register(_Scoped(own, origin, version))
+    try:
+        manager.register(module, name=point.name)
+        registry.take(own)
+    except Exception:
+        if manager.has_plugin(point.name):
+            manager.unregister(name=point.name)
+        raise
+
+
+def _refuse_misspelt_hooks(module: ModuleType) -> None:
+    known = [name for name in dir(hookspecs) if name.startswith("fairquant_")]
+    for name in dir(module):
+        function = getattr(module, name)
+        marked = hasattr(function, "fairquant_impl")
+        if name not in known and (marked or (name.startswith("fairquant_") and callable(function))):
+            raise _Refused(f"there is no hook {name!r}.{suggestion(name, known)} Hooks: {', '.join(known)}")
+        if name in known and not marked:
+            raise _Refused(f"{name} needs the decorator @hookimpl of fairquant.registry")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, is_dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from fairquant.errors import UserError, suggestion
@@ -33,23 +35,51 @@ class Entry:
 
 
 class Registry:
-    """Components by role and name. Adding is cheap (a string); loading imports the plugin's module."""
+    """Components by role and name. Adding is cheap (a string); loading imports the plugin's module.
+
+    recipe_folders: folders of recipes and method presets that plugins bring.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
+        self.recipe_folders: list[Path] = []
 
     def add(self, role: str, name: str, target: str, summary: str = "", origin: str = "?", version: str = "") -> None:
         """Register `target` ("package.module:Class") under `name`. A name that is taken is refused, naming both."""
+        for what, value in (("role", role), ("name", name), ("target", target), ("summary", summary)):
+            if not isinstance(value, str):
+                raise TypeError(f"registry.add: {what} must be text, got {value!r}")
         if role not in ROLES:
             raise ValueError(f"unknown role {role!r}.{suggestion(role, ROLES)} Roles: {', '.join(ROLES)}")
         if ":" not in target:
             raise ValueError(f"{role} {name!r}: target {target!r} must read 'package.module:Class'")
-        taken = self._entries.get((role, name))
+        entry = Entry(role, name, target, summary, origin, version)
+        self._refuse_taken(entry)
+        self._entries[role, name] = entry
+
+    def add_recipes(self, package: str, folder: str = "recipes") -> None:
+        """Register the recipes (*.yaml) and method presets (methods/*.yaml) in `folder` of an importable package."""
+        spec = find_spec(package)
+        places = list(spec.submodule_search_locations or []) if spec is not None else []
+        if not places:
+            raise ValueError(f"recipes: {package!r} is not a package that can be found")
+        if not (found := Path(places[0]) / folder).is_dir():
+            raise ValueError(f"recipes: package {package!r} has no folder {folder!r}")
+        self.recipe_folders.append(found)
+
+    def take(self, other: Registry) -> None:
+        """Everything of `other`, or nothing: ValueError where a name is taken."""
+        for entry in other.entries():
+            self._refuse_taken(entry)
+        self._entries |= other._entries
+        self.recipe_folders += other.recipe_folders
+
+    def _refuse_taken(self, new: Entry) -> None:
+        taken = self._entries.get((new.role, new.name))
         if taken is not None:
             raise ValueError(
-                f"{role} {name!r} is registered twice: {taken.target} ({taken.origin}) and {target} ({origin})"
+                f"{new.role} {new.name!r} is registered twice: {taken.target} ({taken.origin}) and {new.target} ({new.origin})"
             )
-        self._entries[role, name] = Entry(role, name, target, summary, origin, version)
 
     def entries(self, role: str | None = None) -> list[Entry]:
         """All entries, or those of one role, sorted by role then name."""

@@ -16,6 +16,7 @@ from fairquant.errors import UserError
 from fairquant.files import write_atomically
 from fairquant.pipeline import default_runs
 from fairquant.recipe import Recipe, read_recipe
+from fairquant.recipe.presets import library
 from fairquant.registry import Plugins, discover
 from fairquant.report import plain
 from fairquant.results import read_predictions
@@ -100,7 +101,7 @@ def compare(
     base = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
     if missing := base.dataset.value.check():
         raise UserError(missing)
-    cells = make_cells(methods, budgets, seeds)
+    cells = make_cells(methods, budgets, seeds, library(plugins.registry))
     names = list(dict.fromkeys(cell.row for cell in cells))
     reference = _reference(against, names)
     place = Path(runs) if runs is not None else default_runs()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairquant.errors import Infeasible, UserError
-from fairquant.recipe.presets import UNTRAINED, load_method, method_names
+from fairquant.recipe.presets import UNTRAINED, Library, library
 from fairquant.runs import Display
 
 #: Shown first in tables, in this order; other methods follow by name.
@@ -49,20 +49,21 @@ class Outcome:
     problem: str | None = None
 
 
-def chosen_methods(text: str) -> tuple[str, ...]:
+def chosen_methods(text: str, shelf: Library | None = None) -> tuple[str, ...]:
     """ "all", or names with commas; UserError on unknown ones. Of methods that differ only in how they train,
     "all" takes one `-ptq`."""
+    shelf = library() if shelf is None else shelf
     if text == "all":
         found: dict[str, str] = {}  # what an untrained method does -> the first that does it
         chosen = []
-        for name in sorted(method_names(), key=_place):
-            content = json.dumps(load_method(name), sort_keys=True)
+        for name in sorted(shelf.method_names(), key=_place):
+            content = json.dumps(shelf.load_method(name), sort_keys=True)
             if not name.endswith(UNTRAINED) or found.setdefault(content, name) == name:
                 chosen.append(name)
         return tuple(chosen)
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        load_method(name)
+        shelf.load_method(name)
     if not names:
         raise UserError("no methods: name some, with commas, or all")
     return tuple(dict.fromkeys(names))
@@ -73,12 +74,14 @@ def _place(name: str) -> tuple[int, str, bool]:
     return ORDER.index(base) if base in ORDER else len(ORDER), base, base != name
 
 
-def make_cells(methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
+def make_cells(
+    methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int], shelf: Library | None = None
+) -> list[Cell]:
     """Seed by seed, so that the first results compare all methods. A method with bits of its own appears once a seed."""
-    cells = []
+    shelf, cells = library() if shelf is None else shelf, []
     for seed in seeds:
         for method in methods:
-            preset = load_method(method)
+            preset = shelf.load_method(method)
             own = "budget" in preset or preset.get("quantizer", "?") is None or not budgets
             cells += [Cell(method, None if own else budget, seed) for budget in ([0.0] if own else budgets)]
     return cells

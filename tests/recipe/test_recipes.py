@@ -7,10 +7,10 @@ import yaml
 
 from fairquant.api import recipe_yaml
 from fairquant.recipe import read_recipe
-from fairquant.recipe.presets import method_names, recipe_names, recipes_folder
+from fairquant.recipe.presets import library, recipes_folder
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", list(library().recipes()))
 @pytest.mark.parametrize("demo", [False, True])
 def test_every_shipped_recipe_is_in_order_and_survives_a_round_trip(tmp_path, registry, name, demo):
     recipe = read_recipe(recipes_folder() / name, registry=registry, demo=demo)
@@ -20,7 +20,7 @@ def test_every_shipped_recipe_is_in_order_and_survives_a_round_trip(tmp_path, re
     assert again.to_dict() == recipe.to_dict()
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", list(library().recipes()))
 def test_every_shipped_recipe_has_a_model_that_can_be_built(registry, name):
     from fairquant.models import build_model
 
@@ -30,9 +30,9 @@ def test_every_shipped_recipe_has_a_model_that_can_be_built(registry, name):
     assert len(normalize.mean) == 3
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", library().method_names())
 def test_every_method_can_be_put_on_every_recipe(registry, method):
-    for name in recipe_names():
+    for name in list(library().recipes()):
         recipe = read_recipe(recipes_folder() / name, [f"method={method}"], registry=registry)
         assert recipe.method == method
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fairquant.cli import app
 from fairquant.errors import UserError
-from fairquant.recipe.presets import load_method
+from fairquant.recipe.presets import library
 from fairquant.recipe.schema import Component
 from fairquant.roles import Predictions
 from fairquant.study import compare
@@ -71,9 +71,9 @@ def test_all_takes_every_preset_and_each_untrained_plan_once():
         everything
     )  # fq-qat-ptq's plan again, and no plan
     assert everything[:3] == ("fp32", "uniform-8", "uniform-8-ptq")
-    assert load_method("fairgrape-ptq")["allocator"] == load_method("fairgrape")["allocator"]
-    assert load_method("fq-qat-ptq")["train"] == {"post_training": True}
-    assert "regularizers" not in load_method("fq-qat-ptq")
+    assert library().load_method("fairgrape-ptq")["allocator"] == library().load_method("fairgrape")["allocator"]
+    assert library().load_method("fq-qat-ptq")["train"] == {"post_training": True}
+    assert "regularizers" not in library().load_method("fq-qat-ptq")
 
 
 def test_a_difference_is_paired_and_its_interval_covers_what_it_should():
