@@ -264,6 +264,15 @@ def _across(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
             problems.append(
                 ("budget.average_bits", f"{budget.average_bits:g} is below the smallest of quantize.choices, {least}")
             )
+        widths = getattr(values["quantizer"].value, "widths", range(9))  # a quantizer may name those it has
+        strange = [bits for bits in (*quantize.choices, *quantize.pin.values()) if bits not in widths]
+        if strange:
+            problems.append(
+                (
+                    "quantize.choices",
+                    f"quantizer {values['quantizer'].name!r} has no width {strange[0]}. Set [{', '.join(map(str, widths))}]",
+                )
+            )
         objections = getattr(values["allocator"].value if values["allocator"] else None, "objections", None)
         if objections is not None:  # what an allocator can say before anything is measured
             problems.extend(objections(budget.average_bits, tuple(quantize.choices)))

@@ -22,6 +22,7 @@ class Distillation:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it is about answers, not about gaps"}
     weight: float = 1.0
     temperature: float = 2.0
     balanced: bool = False

@@ -77,7 +77,7 @@ class FeatureMmd:
 
     def penalty(self, step: Step) -> Tensor:
         assert step.features is not None
-        features = step.features.flatten(1).float()
+        features = step.features.flatten(1)
         squared = (features[:, None] - features[None]).square().sum(2)
         width = squared.detach().mean().clamp_min(1e-12)
         kernel = torch.stack([torch.exp(-squared / (scale * width)) for scale in self.scales]).mean(0)

@@ -87,6 +87,11 @@ class CvarSamples:
         check_weight(self.weight)
         check_level(self.alpha)
 
+    @property
+    def exempt(self) -> dict[str, str]:
+        why = "it is about samples, whosever they are"
+        return {"one_group_costs_nothing": why} if self.alpha < 1 else {}
+
     def penalty(self, step: Step) -> Tensor:
         worst = step.losses.topk(math.ceil(self.alpha * len(step.losses))).values
         return self.weight * (worst.mean() - step.losses.mean())

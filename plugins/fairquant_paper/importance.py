@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,11 @@ class Gradient:
     """
 
     over: Over = "set"
-    exempt: ClassVar[dict[str, str]] = {"over=batch": "the paper sums absolute batch gradients, so batches matter"}
+
+    @property
+    def exempt(self) -> dict[str, str]:
+        why = "the paper sums absolute batch gradients, so batches matter"
+        return {"batches_do_not_matter": why} if self.over == "batch" else {}
 
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
@@ -86,7 +90,11 @@ class Grape:
     """
 
     over: Over = "set"
-    exempt: ClassVar[dict[str, str]] = {"over=batch": "the paper sums squared batch gradients, so batches matter"}
+
+    @property
+    def exempt(self) -> dict[str, str]:
+        why = "the paper sums squared batch gradients, so batches matter"
+        return {"batches_do_not_matter": why} if self.over == "batch" else {}
 
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]

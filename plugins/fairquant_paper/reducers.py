@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -69,6 +70,7 @@ class Subtractive:
 
     unprivileged: str
     beta: float = 0.5
+    example: ClassVar[dict[str, object]] = {"unprivileged": "a"}
 
     def reduce(self, importance: Tensor, group_names: tuple[str, ...]) -> Tensor:
         if self.unprivileged not in group_names:

@@ -20,6 +20,7 @@ class NeuronImportance:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it is about neurons and knows no groups"}
     weight: float = 0.1
 
     def __post_init__(self) -> None:
@@ -28,5 +29,5 @@ class NeuronImportance:
     def penalty(self, step: Step) -> Tensor:
         assert step.features is not None
         share = step.logits.softmax(1)
-        means = share.T @ step.features.flatten(1).float() / share.sum(0).clamp_min(1e-12)[:, None]  # [C, neurons]
+        means = share.T @ step.features.flatten(1) / share.sum(0).clamp_min(1e-12)[:, None]  # [C, neurons]
         return self.weight * means.var(dim=1, correction=0).sum()

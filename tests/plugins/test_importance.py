@@ -121,7 +121,8 @@ def test_the_papers_sum_over_batches_depends_on_batching_and_says_so(strange):
     one = Gradient(over="batch").measure(model, [batch], layers, GROUPS).table()
     two = Gradient(over="batch").measure(model, cut(batch, 10, 10), layers, GROUPS).table()
     assert not torch.allclose(one, two)
-    assert "batches matter" in Gradient.exempt["over=batch"]
+    assert "batches matter" in Gradient(over="batch").exempt["batches_do_not_matter"]
+    assert not Gradient().exempt
 
 
 @pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape(), Grape(over="batch")])

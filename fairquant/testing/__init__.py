@@ -1,0 +1,30 @@
+"""The conformance kit: one suite class per role, for pytest; `pip install "fairquant[testing]"`.
+
+    from fairquant.testing import MetricSuite
+
+    class TestJainIndex(MetricSuite):
+        @pytest.fixture
+        def component(self):
+            return JainIndex()
+
+Every rule of the role becomes a test. One that cannot hold is declared with its reason, and only then:
+`expected_failures = {"equal_groups_have_no_gap": "it compares with a fixed target"}`.
+"""
+
+from __future__ import annotations
+
+from fairquant.testing.run import CHECKS, conformance
+from fairquant.testing.suites import (
+    AllocatorSuite,
+    DatasetSuite,
+    ImportanceSuite,
+    MetricSuite,
+    QuantizerSuite,
+    ReducerSuite,
+    RegularizerSuite,
+)
+
+__all__ = [
+    "CHECKS", "AllocatorSuite", "DatasetSuite", "ImportanceSuite", "MetricSuite", "QuantizerSuite", "ReducerSuite",
+    "RegularizerSuite", "conformance",
+]  # fmt: skip

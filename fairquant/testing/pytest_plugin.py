@@ -1,0 +1,23 @@
+"""Registered with pytest: says at the end how many checks ran on each component."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line a component: so that a suite that checks nothing is seen."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "fairquant" and getattr(report, "when", "") == "call":
+                    component, _, outcome = str(value).partition("|")
+                    counts[component][outcome] += 1
+    if not counts:
+        return
+    terminalreporter.section("FairQuant contract")
+    for component, found in sorted(counts.items()):
+        shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items(), key=lambda item: item[0]))
+        terminalreporter.line(f"{component}: {sum(found.values())} checks: {shown}")
