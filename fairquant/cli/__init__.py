@@ -18,7 +18,7 @@ app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("show")(show.show)
 app.add_typer(recipes.app, name="recipes")
-app.command("plugins")(plugins.plugins)
+app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
 app.command("ui")(ui.ui)
 

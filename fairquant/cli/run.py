@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
+from fairquant.recipe.schema import DEFAULT_METRICS
 
 
 def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False, runs: Runs = None) -> None:
@@ -40,7 +41,9 @@ def summary(report: Mapping[str, Any]) -> str:
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
         f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",
     ]
-    for label in ("accuracy", "worst-group-accuracy", "accuracy-gap", "eodd"):
+    usual = {f"{m['name']}" for m in DEFAULT_METRICS}
+    own = [label for label in report["metrics"] if not any(label.startswith(name) for name in usual)]
+    for label in ("accuracy", "worst-group-accuracy", "accuracy-gap", "eodd", *own):
         after, before = report["metrics"].get(label), report["baseline"]["metrics"].get(label)
         if after is None or after["value"] is None or before["value"] is None:
             continue

@@ -54,30 +54,35 @@ class WeightQuantizer(nn.Module):
     """The module attached to a layer's weight with torch.nn.utils.parametrize.
 
     forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learnt; encode(w) -> what is
-    stored; freeze(bits [U]): from now on exactly these bits. `bit_logits` [U] is the parameter behind learnable bits,
+    stored; freeze(bits [U]): from now on exactly these bits. Given `bits`, they are kept in the buffer `width` [U] and
+    nothing more is needed for bits() and freeze(). `bit_logits` [U] is the parameter behind learnable bits,
     `learns_bits` whether they are still being learnt.
     """
 
     bit_logits: nn.Parameter | None
+    width: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, bits: Tensor | None = None) -> None:
         super().__init__()
         self.register_parameter("bit_logits", None)
+        if bits is not None:
+            self.register_buffer("width", bits.to(torch.int64).clone())
 
     @property
     def learns_bits(self) -> bool:
         return False
 
+    def bits(self) -> Tensor:
+        return self.width.float()
+
+    @torch.no_grad()
+    def freeze(self, bits: Tensor) -> None:
+        self.width.copy_(bits)
+
     def forward(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def bits(self) -> Tensor:
-        raise NotImplementedError
-
     def encode(self, weight: Tensor) -> QuantizedWeight:
-        raise NotImplementedError
-
-    def freeze(self, bits: Tensor) -> None:
         raise NotImplementedError
 
 
@@ -88,12 +93,8 @@ class Quantizer(Protocol):
     Law: encode(w).decode() equals forward(w) bit for bit, at every width it allows; |codes| fit the bits.
 
         class RoundRows(WeightQuantizer):
-            def __init__(self, bits):
-                super().__init__()
-                self.register_buffer("width", bits)
-            def bits(self): return self.width.float()
-            def freeze(self, bits): self.width.copy_(bits)
-            def forward(self, weight): return weight + (self.encode(weight.detach()).decode() - weight).detach()
+            def forward(self, weight):                                # the gradient goes straight through
+                return weight + (self.encode(weight.detach()).decode() - weight).detach()
             def encode(self, weight): ...
 
         @dataclass(frozen=True)

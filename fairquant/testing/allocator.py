@@ -13,7 +13,7 @@ from fairquant.testing.cases import problem
 from fairquant.testing.contract import everywhere
 
 ALL, FEW = tuple(range(9)), (0, 2, 4, 8)
-CASES = {
+CASES: dict[str, Any] = {
     "seed": st.integers(0, 999), "units": st.integers(1, 40), "average": st.floats(2.0, 8.0),
     "choices": st.sampled_from([ALL, FEW]), "groups": st.integers(1, 3),
 }  # fmt: skip

@@ -93,7 +93,7 @@ def images(seed: int, count: int = 12) -> Batch:
 
 
 def cut(batch: Batch, size: int) -> list[Batch]:
-    parts = zip(batch.images.split(size), batch.labels.split(size), batch.groups.split(size), strict=True)
+    parts = zip(*(torch.split(part, size) for part in (batch.images, batch.labels, batch.groups)), strict=True)
     return [Batch(*part) for part in parts]
 
 

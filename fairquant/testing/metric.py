@@ -132,7 +132,7 @@ def weights_of_one_give_the_value(metric: Any) -> None:
 def leaves_its_input_alone(metric: Any) -> None:
     """Predictions and counts are not changed."""
     given = predictions(0)
-    before = [given.logits.copy(), given.labels.copy(), given.groups.copy()]
+    before: list[Any] = [given.logits.copy(), given.labels.copy(), given.groups.copy()]
     if metric.needs == "confusion":
         table = confusion_tensor(given)
         kept = table.copy()
@@ -140,7 +140,7 @@ def leaves_its_input_alone(metric: Any) -> None:
         assert np.array_equal(table, kept), "it changed the counts"
     else:
         metric.evaluate(given)
-    now = [given.logits, given.labels, given.groups]
+    now: list[Any] = [given.logits, given.labels, given.groups]
     assert all(np.array_equal(a, b) for a, b in zip(before, now, strict=True)), "it changed the predictions"
 
 

@@ -45,12 +45,11 @@ class BaqWeightQuantizer(WeightQuantizer):
 
     clip: Tensor
     settled: Tensor
-    width: Tensor
 
     def __init__(
         self, weight: Tensor, bits: Tensor, reach: tuple[int, int], gradient: BitGradient, scale: Scale
     ) -> None:
-        super().__init__()
+        super().__init__(bits)
         rows = rows_of(weight.detach())
         low, high = min(reach[0], int(bits.min())), max(reach[1], int(bits.max()))
         self.low, self.high, self.gradient, self.kind = low, high, gradient, scale
@@ -60,7 +59,6 @@ class BaqWeightQuantizer(WeightQuantizer):
         self.dead_logits = nn.Parameter(torch.full_like(self.bit_logits, start))
         self.register_buffer("clip", self._clipping(rows, scale))
         self.register_buffer("settled", torch.tensor(False))
-        self.register_buffer("width", bits.to(torch.int64).clone())
 
     def _clipping(self, rows: Tensor, scale: Scale) -> Tensor:
         table = rows.new_ones((len(rows), 9))

@@ -40,14 +40,12 @@ class UniformWeightQuantizer(WeightQuantizer):
     """width [U] int64; clip [R]: ratio of max|w|; log_scale [R]: the learnt scale's logarithm, so that one learning
     rate suits scales of any size."""
 
-    width: Tensor
     clip: Tensor
 
     def __init__(self, weight: Tensor, bits: Tensor, scale: Scale) -> None:
-        super().__init__()
+        super().__init__(bits)
         self.kind = scale
         rows = rows_of(weight.detach())
-        self.register_buffer("width", bits.to(torch.int64).clone())
         self.register_buffer("clip", rows.new_ones(len(rows)))
         self.log_scale = nn.Parameter(rows.new_zeros(len(rows))) if scale == "learned" else None
         self._start(rows, bits.to(rows.device))
@@ -80,19 +78,12 @@ class UniformWeightQuantizer(WeightQuantizer):
         )
         return quantized.view_as(weight)
 
-    def bits(self) -> Tensor:
-        return self.width.float()
-
     @torch.no_grad()
     def encode(self, weight: Tensor) -> QuantizedWeight:
         rows = rows_of(weight)
         grid = self.grid(rows)
         codes = torch.cat([grid.part(part).codes(rows[part]).to(torch.int8) for part in stretches(rows)])
         return QuantizedWeight(codes, row_bits(self.width, len(rows)).clone(), grid.scale, tuple(weight.shape))
-
-    @torch.no_grad()
-    def freeze(self, bits: Tensor) -> None:
-        self.width.copy_(bits)
 
 
 def quantize_rows(rows: Tensor, grid: Grid) -> Tensor:

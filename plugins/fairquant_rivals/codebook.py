@@ -39,16 +39,14 @@ class CodebookEma:
 class CodebookWeightQuantizer(WeightQuantizer):
     """width [U] int64; words, counts (N), sums (m) [9, 256]: row b belongs to width b, its first 2^b entries are in use."""
 
-    width: Tensor
     words: Tensor
     counts: Tensor
     sums: Tensor
 
     def __init__(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...], decay: float, refine: int) -> None:
-        super().__init__()
+        super().__init__(bits.to(weight.device))
         self.decay, self.refine = decay, refine
         rows = rows_of(weight.detach())
-        self.register_buffer("width", bits.to(weight.device, torch.int64).clone())
         for name in ("words", "counts", "sums"):
             self.register_buffer(name, rows.new_zeros(9, 256))
         self._start(rows, choices)
@@ -66,9 +64,6 @@ class CodebookWeightQuantizer(WeightQuantizer):
         passed: Tensor = _StraightThrough.apply(rows, quantized)
         return passed.view_as(weight)
 
-    def bits(self) -> Tensor:
-        return self.width.float()
-
     @torch.no_grad()
     def encode(self, weight: Tensor) -> QuantizedWeight:
         rows = rows_of(weight)
@@ -77,10 +72,6 @@ class CodebookWeightQuantizer(WeightQuantizer):
         used = torch.zeros(9, 1, dtype=torch.bool, device=bits.device)
         used[_widths(bits)] = True
         return QuantizedWeight(codes, bits, scale, tuple(weight.shape), codebook=torch.where(used, self.words, 0.0))
-
-    @torch.no_grad()
-    def freeze(self, bits: Tensor) -> None:
-        self.width.copy_(bits)
 
     def _bits(self, rows: Tensor) -> Tensor:
         return row_bits(self.width, len(rows))
