@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+GENERATED = sorted((REPOSITORY / "docs" / "reference").glob("*.md"))
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), *GENERATED]
 NOT_OURS = "not run by tests"  # a page's own mark for commands that need hours or real data
 
 #: What the README's `from mine import ...` stands for.
@@ -78,8 +80,16 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_reference_is_what_the_code_says():
+    spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    written = {page.name: page.read_text() for page in GENERATED}
+    assert generate.pages() == written, "run: python docs/generate.py"
+
+
 def test_every_component_has_its_line_in_the_docs(registry):
-    text = "".join(page.read_text() for page in PAGES)
+    text = "".join(page.read_text() for page in PAGES if page not in GENERATED)
     missing = [f"{entry.role} {entry.name}" for entry in registry.entries() if f"`{entry.name}`" not in text]
     assert not missing
 

@@ -30,7 +30,9 @@ def _type(annotation: Any, cls: type[Any]) -> str:
     value = vars(sys.modules[cls.__module__]).get(text)
     if get_origin(value) is Literal:
         return " or ".join(str(choice) for choice in get_args(value))
-    text = re.sub(r"Literal\[(.*)\]", lambda match: match[1].replace('"', "").replace(", ", " or "), text)
+    text = re.sub(
+        r"Literal\[(.*)\]", lambda match: match[1].replace('"', "").replace("'", "").replace(", ", " or "), text
+    )
     plain = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
     text = plain.get(text, text)
     text = re.sub(r"tuple\[(\w+), \.\.\.\]", lambda m: f"list of {plain.get(m[1], m[1])}s", text)

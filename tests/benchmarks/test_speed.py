@@ -6,6 +6,8 @@ Each benchmark prints its ratio. Machines are noisy: pairs are measured in turn,
 from __future__ import annotations
 
 import copy
+import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -187,3 +189,33 @@ def test_audit_beside_fairlearn():
         f"\naudit of two metrics: {1e3 * ours:.2f} ms a replicate; fairlearn's MetricFrame {1e3 * theirs:.1f} ms: {theirs / ours:.0f} times"
     )
     assert ours < theirs
+
+
+def test_two_hundred_plugins(tmp_path):
+    """`fairquant --help` and `fairquant plugins` with 200 more distributions, side by side with none more."""
+    import subprocess
+    import sys
+
+    for number in range(200):
+        (tmp_path / f"plugin_{number}.py").write_text(
+            "from fairquant.registry import hookimpl\n@hookimpl\ndef fairquant_register(registry):\n"
+            f"    registry.add('metric', 'metric-{number}', 'nowhere:Metric', 'one of many')\n"
+        )
+        facts = tmp_path / f"plugin_{number}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: plugin-{number}\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text(f"[fairquant]\nplugin-{number} = plugin_{number}\n")
+
+    def seconds(path: str, *arguments: str) -> float:
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "fairquant", *arguments]
+            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": path})
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+    for arguments in (["--help"], ["plugins"]):
+        without, with_all = seconds("", *arguments), seconds(str(tmp_path), *arguments)
+        print(f"\nfairquant {arguments[0]}: {without:.2f} s, with 200 plugins {with_all:.2f} s (reach +0.2 for --help)")
+        assert arguments != ["--help"] or with_all - without < 0.2

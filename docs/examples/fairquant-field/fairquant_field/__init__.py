@@ -1,0 +1,1 @@
+"""Examples that are not toys: one component for each role."""

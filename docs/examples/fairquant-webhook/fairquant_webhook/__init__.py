@@ -1,0 +1,1 @@
+"""A listener that posts to a webhook."""

@@ -1,0 +1,100 @@
+"""Every lifecycle event fires, with what its documentation says, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import fairquant
+from fairquant.errors import Infeasible
+from fairquant.registry import discover, hookimpl, hookspecs
+
+SMALL = ("baseline.epochs=1", "train.epochs=1", "tracking.mlflow=null", "dataset.images=80")
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict]] = []
+
+
+def listening(plugins) -> Heard:
+    heard = Heard()
+
+    class Listener:
+        @hookimpl
+        def fairquant_run_started(self, run):
+            assert run.folder.is_dir()
+            assert (run.folder / "recipe.yaml").is_file()
+            heard.events.append(("run_started", {"run": run}))
+
+        @hookimpl
+        def fairquant_importance_done(self, run, importance):
+            heard.events.append(("importance_done", {"groups": importance.table().shape[0]}))
+
+        @hookimpl
+        def fairquant_plan_made(self, run, plan):
+            heard.events.append(("plan_made", {"average": plan.average}))
+
+        @hookimpl
+        def fairquant_epoch_finished(self, run, stage, epoch, values):
+            heard.events.append(("epoch_finished", {"stage": stage, "epoch": epoch, "loss": values["loss"]}))
+
+        @hookimpl
+        def fairquant_run_finished(self, run, report):
+            assert (run.folder / "report.json").is_file()
+            heard.events.append(("run_finished", {"bits": report["bits"]["average"]}))
+
+        @hookimpl
+        def fairquant_run_failed(self, run, error):
+            heard.events.append(("run_failed", {"error": type(error).__name__}))
+
+        @hookimpl
+        def fairquant_comparison_started(self, comparison):
+            heard.events.append(("comparison_started", {"name": comparison.name}))
+
+        @hookimpl
+        def fairquant_comparison_finished(self, comparison, folders):
+            assert (comparison.folder / "compare.json").is_file()
+            heard.events.append(("comparison_finished", {"folders": len(folders)}))
+
+    plugins.manager.register(Listener(), name="listening")
+    return heard
+
+
+def test_a_run_in_order():
+    plugins = discover()
+    heard = listening(plugins)
+    fairquant.run("quickstart", "method=fq-qat", *SMALL, demo=True, plugins=plugins)
+    assert [name for name, _ in heard.events] == [
+        "run_started", "epoch_finished", "importance_done", "plan_made", "epoch_finished", "run_finished",
+    ]  # fmt: skip
+    stages = [(v["stage"], v["epoch"]) for name, v in heard.events if name == "epoch_finished"]
+    assert stages == [("baseline", 1), ("quantized", 1)]
+    fairquant.run("quickstart", "method=fq-qat", *SMALL, demo=True, plugins=plugins)
+    assert len(heard.events) == 6  # a finished run is shown, not run
+
+
+def test_a_run_that_fails():
+    plugins = discover()
+    heard = listening(plugins)
+    with pytest.raises(Infeasible):
+        fairquant.run(
+            "quickstart", "method=fairquantize-ptq", "budget.average_bits=1", *SMALL, demo=True, plugins=plugins
+        )
+    assert heard.events[-1] == ("run_failed", {"error": "Infeasible"})
+
+
+def test_a_comparison():
+    plugins = discover()
+    heard = listening(plugins)
+    fairquant.compare("quickstart", *SMALL, methods=["uniform-4-ptq"], seeds=[0], demo=True, plugins=plugins)
+    names = [name for name, _ in heard.events]
+    assert (names[0], names[-1]) == ("comparison_started", "comparison_finished")
+    assert heard.events[-1][1] == {"folders": 1}
+
+
+def test_every_hook_is_heard_here():
+    hooks = {name.removeprefix("fairquant_") for name in dir(hookspecs) if name.startswith("fairquant_")} - {"register"}
+    source = Path(__file__).read_text()
+    assert all(f'"{name}"' in source for name in hooks), hooks
