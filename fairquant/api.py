@@ -6,7 +6,8 @@ import hashlib
 import os
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from fairquant.recipe.schema import Component, ModelSettings
 from fairquant.registry import Plugins, discover
 from fairquant.roles import DataContext, Split, Splits
 from fairquant.runs import Display, Quiet, Run, finished_report, log_file, run_folder
+from fairquant.training.distributed import is_leader, join, leader_first, wait
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,33 @@ def run(
 
 def execute(
     recipe: Recipe, plugins: Plugins, runs: Path, display: Display, splits: Splits | None = None,
-    model: Model | None = None,
+    model: Model | None = None, hold_test: bool = False,
+    watch: Callable[[str, Mapping[str, float]], None] = lambda stage, values: None,
 ) -> RunResult:  # fmt: skip
-    """Open the recipe's folder and go all the way; splits and model are loaded where they are not given."""
+    """Open the recipe's folder and go all the way; splits and model are loaded where they are not given.
+
+    hold_test: stop once validation is predicted; the report is then that of held.json (bits, bytes). watch(stage,
+    values) is called after each epoch and may stop the run by raising.
+    """
+    join()
     folder = run_folder(recipe, runs)
-    done = finished_report(folder)
+    done = finished_report(folder) or (finished_report(folder, "held.json") if hold_test else None)
+    wait()
     if done is not None:
         return RunResult(done, folder, was_finished=True)
-    with folder_lock(folder, wait=False), log_file(folder):
-        opened = Run(recipe, folder, runs, plugins, display)
-        write_atomically(folder / "recipe.yaml", recipe_yaml(recipe).encode())
+    if not is_leader():
+        plugins, display = plugins.silent(), Quiet()
+    with _owned(folder) if is_leader() else nullcontext():
+        wait()
+        opened = Run(recipe, folder, runs, plugins, display, hold_test=hold_test, watch=watch)
+        if is_leader():
+            write_atomically(folder / "recipe.yaml", recipe_yaml(recipe).encode())
         opened.notify("fairquant_run_started")
         try:
             for note in (*plugins.problems, *recipe.notes):
                 opened.say(note)
             if splits is None:
-                with opened.stage("data"):
+                with opened.stage("data"), leader_first():
                     splits = load_data(recipe, display)
             for note in splits.notes:
                 opened.say(note)
@@ -85,18 +98,33 @@ def execute(
                 model = timm_model(recipe, opened, len(splits.class_names))
             report = run_pipeline(recipe, opened, splits, model)
         except BaseException as error:
-            opened.log(f"stopped: {type(error).__name__}: {error}")
-            opened.log("".join(traceback.format_exception(error)))
-            opened.notify("fairquant_run_failed", error=error)
-            if isinstance(error, OSError) and not isinstance(error, UserError):
-                raise UserError(
-                    f"{error.filename or folder}: {error.strerror or error}. The run can be resumed"
-                ) from error
-            if (failure := plugin_failure(error, recipe, plugins.registry)) is not None:
-                raise failure from error
-            raise
-        opened.notify("fairquant_run_finished", report=report)
+            shown = _told(error, opened)
+            if shown is error:
+                raise
+            raise shown from error
+        wait()
+        if not is_leader():
+            report = finished_report(folder) or {}
+        if not hold_test:
+            opened.notify("fairquant_run_finished", report=report)
         return RunResult(report, folder)
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """The folder's lock and its log."""
+    with folder_lock(folder, wait=False), log_file(folder):
+        yield
+
+
+def _told(error: BaseException, run: Run) -> BaseException:
+    """What stopped the run goes to its log and its listeners; returned is what the user is to see."""
+    run.log(f"stopped: {type(error).__name__}: {error}")
+    run.log("".join(traceback.format_exception(error)))
+    run.notify("fairquant_run_failed", error=error)
+    if isinstance(error, OSError) and not isinstance(error, UserError):
+        return UserError(f"{error.filename or run.folder}: {error.strerror or error}. The run can be resumed")
+    return plugin_failure(error, run.recipe, run.plugins.registry) or error
 
 
 def load_data(recipe: Recipe, display: Display) -> Splits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fairquant.files import folder_lock, write_atomically
 from fairquant.recipe.schema import Recipe
 from fairquant.roles import Splits
 from fairquant.runs import Run
+from fairquant.training.distributed import is_leader, wait
 from fairquant.training.loop import Trainer, train
 
 
@@ -24,7 +26,8 @@ def train_baseline(
 ) -> None:
     """Leave `network` trained in full precision, from the cache where it has been done before."""
     folder = run.runs / "baselines" / baseline_key(recipe, splits)
-    with folder_lock(folder, wait=True):
+    with folder_lock(folder, wait=True) if is_leader() else nullcontext():
+        wait()
         stored = folder / "model.safetensors"
         if stored.is_file():
             network.load_state_dict(load_file(stored, device=str(device)))
@@ -39,6 +42,8 @@ def train_baseline(
                 ),
                 recipe.baseline,
             )  # fmt: skip
+        if not is_leader():
+            return
         write_atomically(stored, save({name: value.contiguous().cpu() for name, value in network.state_dict().items()}))
         (folder / "train.pt").unlink(missing_ok=True)
 

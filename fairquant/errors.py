@@ -33,6 +33,10 @@ class TrainingDiverged(UserError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class Pruned(Exception):
+    """A search gave this trial up: the others are better at the same epoch."""
+
+
 class RunBusy(UserError):
     """Another process holds the run's folder."""
 

@@ -25,11 +25,12 @@ from fairquant.bits.probe import LossProbe
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
 from fairquant.recipe.schema import Recipe
-from fairquant.results import Results, write_results
+from fairquant.results import HELD, Results, write_held, write_results
 from fairquant.roles import Allocation, GroupImportance, Layer, Split, Splits
 from fairquant.runs import Run
 from fairquant.training.batch_norm import like_train, reestimate_batch_norm
 from fairquant.training.devices import choose_device, make_deterministic
+from fairquant.training.distributed import is_leader
 from fairquant.training.loop import Trainer, train
 from fairquant.training.predict import predict
 
@@ -80,14 +81,21 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
             images = like_train(splits.train, settings.images, len(splits.group_names), recipe.seed, balanced)
             reestimate_batch_norm(network, batches(images, settings.batch_size, model.normalize, device))
 
-    with run.stage("audit"):
+    with run.stage("validation"):
         validation = (
             predict(baseline, splits.validation, names, model.normalize, device),
             predict(network, splits.validation, names, model.normalize, device),
         )
+    if run.hold_test and is_leader():
+        empty = describe(recipe, splits, model, Audit({}, {}, {}, {}), 0.0)
+        return write_held(run, validation, plan, save_artifact(run.folder / HELD, network, layers, weights, empty))
+
+    with run.stage("audit"):
         # the one time that test images are read
         before = predict(baseline, splits.test, names, model.normalize, device)
         after = predict(network, splits.test, names, model.normalize, device)
+        if not is_leader():
+            return {}  # the leader writes; the others read its report
         audited: Audit = audit(after, before, recipe.metrics, seed=recipe.seed)
 
     with run.stage("artifact"):

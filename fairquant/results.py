@@ -53,6 +53,20 @@ class Results:
         return sum(value.numel() * value.element_size() for value in state.values())
 
 
+HELD = "checkpoints/held.safetensors"
+
+
+def write_held(
+    run: Run, validation: tuple[Predictions, Predictions], plan: BitPlan | None, artifact: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a run leaves that stops before the test images: validation.npz, and held.json with its bits and bytes."""
+    write_atomically(run.folder / "validation.npz", predictions_npz(*validation))
+    held = {"bits": {"average": plan.average if plan is not None else 32.0}, "artifact": {"bytes": artifact["bytes"]}}
+    write_atomically(run.folder / "held.json", json.dumps(held).encode())
+    (run.folder / HELD).unlink(missing_ok=True)
+    return held
+
+
 def write_results(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     """Write all files; report.json comes last, so that a folder with a report is a finished run."""
     report = make_report(recipe, run, results)

@@ -49,10 +49,10 @@ def run_folder(recipe: Recipe, runs: Path) -> Path:
     return runs / f"{recipe.name}{demo}" / f"{recipe.method}-seed{recipe.seed}-{recipe.digest()}"
 
 
-def finished_report(folder: Path) -> dict[str, Any] | None:
+def finished_report(folder: Path, name: str = "report.json") -> dict[str, Any] | None:
     """The report of a finished run, or None."""
     try:
-        report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        report: dict[str, Any] = json.loads((folder / name).read_text())
         return report
     except (OSError, ValueError):
         return None
@@ -69,6 +69,8 @@ class Run:
     display: Display = field(default_factory=Quiet)
     timings: dict[str, float] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    hold_test: bool = False  # stop before the test images are read: a search looks at validation only
+    watch: Callable[[str, Mapping[str, float]], None] = lambda stage, values: None  # may stop the run by raising
 
     @property
     def info(self) -> RunInfo:
@@ -109,6 +111,7 @@ class Run:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         self.log(f"{stage} epoch {epoch}: {shown}")
         self.notify("fairquant_epoch_finished", stage=stage, epoch=epoch, values=values)
+        self.watch(stage, values)
 
     def notify(self, event: str, **values: Any) -> None:
         """Tell the listeners; one that fails costs a warning."""

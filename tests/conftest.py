@@ -37,8 +37,11 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads() -> None:
-    """The tests' models are tiny: more threads cost more than they bring."""
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    """The tests' models are tiny: more threads cost more than they bring, and two workers share the cores."""
+    side_by_side = "PYTEST_XDIST_WORKER" in os.environ
+    torch.set_num_threads(1 if side_by_side else min(2, torch.get_num_threads()))
+    if side_by_side:
+        os.environ["OMP_NUM_THREADS"] = "1"  # for what the tests start
 
 
 @pytest.fixture(scope="session")

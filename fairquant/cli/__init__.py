@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fairquant.cli import compare, data, plugins, recipes, run, show, ui, validate
+from fairquant.cli import compare, data, plugins, recipes, run, show, study, ui, validate
 from fairquant.errors import UserError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.add_typer(study.app, name="study")
 app.command("validate")(validate.validate)
 app.command("show")(show.show)
 app.add_typer(recipes.app, name="recipes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
     except KeyboardInterrupt:
         bars.say("fairquant: stopped. The same command goes on from here.")
         raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun one process speaks
     if result.was_finished:
         bars.say("finished before; shown from its folder")
     print(summary(result.report))

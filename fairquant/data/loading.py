@@ -15,13 +15,15 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fairquant.data.transforms import Augmentation, augmentation
 from fairquant.roles import Split
+from fairquant.training.distributed import part
 
 Sampler = Literal["uniform", "group-balanced", "group-class-balanced"]
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Before normalisation, on the CPU. images [B, 3, H, W]; labels, groups [B]; rows: indices into the split."""
+    """Before normalisation, on the CPU. labels, groups [B]; rows: indices into the split; images [B, 3, H, W], of which a
+    rank under torchrun gets its part only."""
 
     images: Tensor
     labels: Tensor
@@ -84,7 +86,10 @@ class TrainingBatches:
         )
         seeds = draw.integers(0, 2**62, len(order))
         chunks = [slice(i * self.size, (i + 1) * self.size) for i in range(len(self))][skip:]
-        self._keys[:] = [list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True)) for chunk in chunks]
+        self._keys[:] = [
+            list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True))[part(len(order[chunk]))]
+            for chunk in chunks
+        ]
         for chunk, images in zip(chunks, self._loader, strict=True):
             rows = order[chunk]
             yield RawBatch(

@@ -34,8 +34,9 @@ class Library:
     folders: tuple[Path, ...]
 
     def recipes(self) -> dict[str, Path]:
-        """File name, such as quickstart.yaml, to file."""
-        return self._files("*.yaml")
+        """File name, such as quickstart.yaml or studies/sensitivity.yaml, to file."""
+        studies = {f"studies/{name}": file for name, file in self._files("studies/*.yaml").items()}
+        return self._files("*.yaml") | studies
 
     def methods(self) -> dict[str, Path]:
         """Preset name, such as fq-baq, to file."""
@@ -67,10 +68,9 @@ class Library:
         if file.is_file():
             return file
         shipped = self.recipes()
-        if str(file.parent) in (".", "recipes"):
-            for name in (file.name, f"{file.stem}.yaml"):
-                if name in shipped:
-                    return shipped[name]
+        name = file.with_suffix(".yaml").as_posix().removeprefix("recipes/")
+        if name in shipped:
+            return shipped[name]
         names = [f"recipes/{name}" for name in shipped]
         raise UserError(f"no recipe {str(recipe)!r}.{suggestion(str(recipe), names)} Shipped: {', '.join(names)}")
 

@@ -7,6 +7,7 @@ where the preset brings one (uniform-4 is 4 bits).
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from fairquant.recipe.schema import (
     Component,
     Recipe,
 )
+from fairquant.recipe.search import read_search, try_out
 from fairquant.registry import Registry
 
 METHOD_SECTIONS = ("importance", "reducer", "allocator", "quantizer", "regularizers")
@@ -98,10 +100,57 @@ def recipe_from(
     found += [report(key, text) for key, text in method_problems]
     placed: list[tuple[str, str]] = []
     recipe = _assemble(merged, registry, name, demo, tuple(notes), placed)
+    if recipe is not None and recipe.search:
+        _check_search(recipe, content, overrides, registry, demo, placed)
     found += [report(key, text) for key, text in placed]
     if found or recipe is None:
         raise UserError(list(dict.fromkeys(found)), source)
     return recipe
+
+
+def _check_search(
+    recipe: Recipe, content: Mapping[str, Any], overrides: Sequence[str], registry: Registry, demo: bool,
+    problems: list[tuple[str, str]],
+) -> None:  # fmt: skip
+    """The section itself, then every value that it may choose."""
+    search = read_search(recipe.search, tuple(component.label for component in recipe.metrics), problems)
+    if search is None:
+        return
+    plain = {key: value for key, value in content.items() if key != "search"}
+
+    def resolve(more: list[str]) -> list[tuple[str, str]]:
+        try:
+            given, _ = _overrides([*overrides, *with_lists(recipe, more)])
+            given.pop("search", None)
+            merged, _, wrong = _merge(dict(plain), given, demo, registry)
+            found = [*wrong, *((key, "unknown key") for key in given if key not in ALL_KEYS)]
+            _assemble(merged, registry, recipe.name, demo, (), found)
+        except UserError as error:
+            return [(error.where or "recipe", error.problems[0])]
+        return found
+
+    problems += try_out(search, resolve)
+
+
+def with_lists(recipe: Recipe, overrides: Sequence[str]) -> list[str]:
+    """Overrides in which `regularizers.NAME.key=value` and `metrics.NAME.key=value` are the whole list, changed."""
+    plain, lists = [], {section: recipe.to_dict()[section] for section in LIST_SECTIONS}
+    changed = set()
+    for override in overrides:
+        path, _, value = override.partition("=")
+        section, _, rest = path.partition(".")
+        name, _, key = rest.rpartition(".")
+        if section not in LIST_SECTIONS or not name:
+            plain.append(override)
+            continue
+        found = [each for each in lists[section] if each["name"] == name]
+        if not found:
+            known = ", ".join(each["name"] for each in lists[section]) or "none"
+            raise UserError(f"the recipe lists no {LIST_SECTIONS[section]} {name!r}. Listed: {known}", path)
+        for each in found:
+            each[key] = json.loads(value)
+        changed.add(section)
+    return [*plain, *(f"{section}={json.dumps(lists[section])}" for section in sorted(changed))]
 
 
 class _Reporter:

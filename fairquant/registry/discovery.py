@@ -38,6 +38,12 @@ class Plugins:
                 warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {type(error).__name__}: {error}")
         return warnings
 
+    def silent(self) -> Plugins:
+        """The same components, nobody listening."""
+        manager = pluggy.PluginManager("fairquant")
+        manager.add_hookspecs(hookspecs)
+        return Plugins(self.registry, manager, self.problems)
+
     def versions(self) -> dict[str, str]:
         """Distribution name to version, of all that registered something."""
         return {entry.origin: entry.version for entry in self.registry.entries()}

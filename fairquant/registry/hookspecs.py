@@ -1,4 +1,4 @@
-"""The hooks of FairQuant: one to register components, eight to listen to runs and comparisons. pluggy carries them.
+"""The hooks of FairQuant: one to register components, the others to listen to runs, comparisons and studies. pluggy carries them.
 
 A plugin is a module named by an entry point of the group `fairquant`:
 
@@ -72,3 +72,20 @@ def fairquant_comparison_started(comparison: ComparisonInfo) -> None:
 @hookspec
 def fairquant_comparison_finished(comparison: ComparisonInfo, folders: Sequence[Path]) -> None:
     """All runs are over: `folders` are those of the finished ones; compare.json and the rest lie in comparison.folder."""
+
+
+@hookspec
+def fairquant_study_started(study: ComparisonInfo) -> None:
+    """A worker of `fairquant study` begins: the recipe, the study's folder and its name. More workers, more calls."""
+
+
+@hookspec
+def fairquant_trial_finished(
+    study: ComparisonInfo, number: int, state: str, folder: Path | None, values: Mapping[str, float]
+) -> None:
+    """A trial is over: state "complete", "pruned" or "failed"; `values` are its quantities on validation."""
+
+
+@hookspec
+def fairquant_study_finished(study: ComparisonInfo, folders: Sequence[Path]) -> None:
+    """The search is over and its best trials are tested: `folders` are theirs; study.html lies in study.folder."""

@@ -27,6 +27,7 @@ from fairquant.recipe.schema import Component, TrainSettings
 from fairquant.roles import Split, Step
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
+from fairquant.training.distributed import backward, gather, is_leader, share_state, whole_batch_norm
 from fairquant.training.observe import RunningLosses, seen_by_classifier
 from fairquant.training.predict import predict
 from fairquant.training.rounds import Frozen, freeze_units, frozen_share
@@ -100,6 +101,7 @@ class _Training:
             self._run_epoch()
         if self.best_state is not None and self.settings.early_stopping is not None:
             self.of.model.load_state_dict(self.best_state)
+        share_state(self.of.model)
         return self.history
 
     def _run_epoch(self) -> None:
@@ -131,11 +133,13 @@ class _Training:
         with (
             autocast(self.of.device, settings.precision),
             seen_by_classifier(self.of.model if "features" in self.needs else None) as seen,
+            whole_batch_norm(),
         ):
             logits = self.of.model(images)
-        logits = logits.float()
+        count = len(labels)
+        logits = gather(logits.float(), count)
         with torch.no_grad(), autocast(self.of.device, settings.precision):
-            teacher = self.teacher(images).float() if self.teacher is not None else None
+            teacher = gather(self.teacher(images).float(), count) if self.teacher is not None else None
         losses = F.cross_entropy(
             logits, labels, weight=self.class_weights, label_smoothing=settings.label_smoothing, reduction="none"
         )
@@ -144,7 +148,7 @@ class _Training:
         penalty = task.new_zeros(())
         step = Step(
             losses, logits, labels, groups, len(self.of.names[0]), state,
-            features=seen[-1].float() if seen else None, teacher=teacher,
+            features=gather(seen[-1].float(), count) if seen else None, teacher=teacher,
         )  # fmt: skip
         if "running group losses" in self.memories:
             running = self.memories["running group losses"]
@@ -161,7 +165,7 @@ class _Training:
                 "Lower the learning_rate, set clip_norm, or use precision: fp32"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward(loss, self.of.model)
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(_clipped(self.of.model), settings.clip_norm)
         self.optimizer.step()
@@ -208,7 +212,7 @@ class _Training:
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
-        if self.of.checkpoint is None:
+        if self.of.checkpoint is None or not is_leader():
             return
         save_checkpoint(
             self.of.checkpoint,

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from fairquant.data.batching import batches
 from fairquant.data.transforms import Normalization
 from fairquant.roles import Predictions, Split
+from fairquant.training.distributed import gather_objects, part, world
 
 
 @torch.inference_mode()
@@ -22,8 +23,10 @@ def predict(
     model.eval()
     try:
         with parametrize.cached():
-            logits = [model(batch.images).float().cpu() for batch in batches(split, batch_size, normalize, device)]
+            own = split if world() == 1 else split.subset(np.arange(len(split))[part(len(split))])
+            logits = [model(batch.images).float().cpu() for batch in batches(own, batch_size, normalize, device)]
     finally:
         model.train(training)
+    logits = [each for parts in gather_objects(logits) for each in parts]
     stacked = torch.cat(logits).numpy() if logits else np.zeros((0, len(names[1])), np.float32)
     return Predictions(stacked, split.labels, split.groups, names[0], names[1], split.ids)

@@ -130,7 +130,7 @@ def metric_name(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-./ " else "_" for letter in text)
 
 
-def _log(client: Any, run_id: str, values: Mapping[str, float | None], step: int = 0) -> None:
+def log_values(client: Any, run_id: str, values: Mapping[str, float | None], step: int = 0) -> None:
     import time
 
     from mlflow.entities import Metric
@@ -148,7 +148,9 @@ def _log(client: Any, run_id: str, values: Mapping[str, float | None], step: int
 def epoch(run: Any, stage: str, epoch: int, values: Mapping[str, float]) -> None:
     run_id = _run_id(run)
     if run_id is not None:
-        _log(client_of(run.recipe), run_id, {f"{stage}/{name}": value for name, value in values.items()}, step=epoch)
+        log_values(
+            client_of(run.recipe), run_id, {f"{stage}/{name}": value for name, value in values.items()}, step=epoch
+        )
 
 
 def finish(run: Any, report: Mapping[str, Any]) -> None:
@@ -156,7 +158,7 @@ def finish(run: Any, report: Mapping[str, Any]) -> None:
     if run_id is None:
         return
     client = client_of(run.recipe)
-    _log(client, run_id, final_values(report))
+    log_values(client, run_id, final_values(report))
     client.set_tag(run_id, "dataset.fingerprint", report["dataset"]["fingerprint"])
     client.set_tag(run_id, "dataset.name", report["dataset"]["name"])
     for name, number in report["versions"].items():

@@ -50,7 +50,7 @@ def fairquant_comparison_started(comparison: Any) -> None:
     if _tracks(comparison):
         from fairquant_mlflow import parents
 
-        parents.start(comparison)
+        parents.start(comparison, "comparison")
 
 
 @hookimpl
@@ -58,4 +58,30 @@ def fairquant_comparison_finished(comparison: Any, folders: Sequence[Path]) -> N
     if _tracks(comparison):
         from fairquant_mlflow import parents
 
-        parents.finish(comparison, folders)
+        parents.finish(comparison, "comparison", folders)
+
+
+@hookimpl
+def fairquant_study_started(study: Any) -> None:
+    if _tracks(study):
+        from fairquant_mlflow import parents
+
+        parents.start(study, "study")
+
+
+@hookimpl
+def fairquant_trial_finished(
+    study: Any, number: int, state: str, folder: Path | None, values: Mapping[str, float]
+) -> None:
+    if _tracks(study):
+        from fairquant_mlflow import parents
+
+        parents.trial(study, number, state, folder, values)
+
+
+@hookimpl
+def fairquant_study_finished(study: Any, folders: Sequence[Path]) -> None:
+    if _tracks(study):
+        from fairquant_mlflow import parents
+
+        parents.finish(study, "study", folders)

@@ -1,0 +1,236 @@
+"""The recipe's `search` section: what to vary, what to seek, what must hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fairquant.errors import suggestion
+
+Problems = list[tuple[str, str]]
+Direction = Literal["maximize", "minimize"]
+
+SAMPLERS = ("tpe", "random", "nsga2", "gp", "qmc", "grid")
+PRUNERS = ("none", "median", "hyperband", "successive-halving")
+KEYS = ("parameters", "objectives", "constraints", "sampler", "pruner", "trials")
+#: Quantities of a run besides its metrics.
+FACTS = ("bits", "megabytes")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A recipe path and its values: `choices`, or a range low..high (whole numbers where both are), in steps or on a log
+    scale. when: other parameters' values without which this one is left out."""
+
+    path: str
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    when: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def ends(self) -> tuple[Any, ...]:
+        """Values to try a recipe with."""
+        return self.choices if self.choices else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric's label, or `bits` or `megabytes`, and which way is better."""
+
+    quantity: str
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """quantity >= value, or <= value; value counts from the full-precision model's where `from_baseline`."""
+
+    quantity: str
+    at_least: bool
+    value: float
+    from_baseline: bool
+
+    def text(self) -> str:
+        base = (
+            f"baseline {'-' if self.value < 0 else '+'} {abs(self.value):g}"
+            if self.from_baseline
+            else f"{self.value:g}"
+        )
+        return f"{self.quantity} {'at least' if self.at_least else 'at most'} {base}"
+
+    def violation(self, value: float, baseline: float | None) -> float:
+        """Above 0 where it is broken, by how much."""
+        bound = self.value + (baseline or 0.0) if self.from_baseline else self.value
+        return bound - value if self.at_least else value - bound
+
+
+@dataclass(frozen=True)
+class Search:
+    """A validated search section."""
+
+    parameters: tuple[Parameter, ...]
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    sampler: str = "tpe"
+    pruner: str = "none"
+    trials: int = 20
+
+
+def read_search(section: Mapping[str, Any], labels: tuple[str, ...], problems: Problems) -> Search | None:
+    """labels: the recipe's metrics. Problems are added as (dotted key, text); None where there are any."""
+    before = len(problems)
+    for key in section:
+        if key not in KEYS:
+            problems.append((f"search.{key}", f"unknown key.{suggestion(str(key), KEYS)} Keys: {', '.join(KEYS)}"))
+    parameters = tuple(
+        parameter
+        for path, values in _mapping(section, "parameters", True, problems).items()
+        if (parameter := _parameter(str(path), values, problems)) is not None
+    )
+    known = (*labels, *FACTS)
+    objectives = []
+    for quantity, direction in _mapping(section, "objectives", True, problems).items():
+        _quantity(f"search.objectives.{quantity}", quantity, known, problems)
+        if direction not in ("maximize", "minimize"):
+            problems.append((f"search.objectives.{quantity}", f"must be maximize or minimize, got {direction!r}"))
+        objectives.append(Objective(str(quantity), direction))
+    constraints = tuple(
+        constraint
+        for quantity, bounds in _mapping(section, "constraints", False, problems).items()
+        for constraint in _constraints(str(quantity), bounds, known, problems)
+    )
+    sampler, pruner = section.get("sampler", "tpe"), section.get("pruner", "none")
+    _one_of("search.sampler", sampler, SAMPLERS, problems)
+    _one_of("search.pruner", pruner, PRUNERS, problems)
+    if sampler == "grid" and any(not parameter.choices for parameter in parameters):
+        ranged = next(parameter.path for parameter in parameters if not parameter.choices)
+        problems.append(("search.sampler", f"a grid needs lists of values, and {ranged!r} has a range"))
+    if pruner != "none" and len(objectives) > 1:
+        problems.append(("search.pruner", "trials are pruned by one objective, and there are several"))
+    trials = section.get("trials", 20)
+    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
+        problems.append(("search.trials", f"must be a whole number of at least 1, got {trials!r}"))
+    paths = [parameter.path for parameter in parameters]
+    for parameter in parameters:
+        for other, _ in parameter.when:
+            if other not in paths[: paths.index(parameter.path)]:
+                problems.append(
+                    (f"search.parameters.{parameter.path}.when", f"{other!r} must be a parameter that comes before it")
+                )
+    if len(problems) > before:
+        return None
+    return Search(parameters, tuple(objectives), constraints, str(sampler), str(pruner), int(trials))
+
+
+def try_out(search: Search, resolve: Callable[[list[str]], Problems]) -> Problems:
+    """Hold every value against the recipe, the other parameters at their first: resolve(overrides) gives what is wrong."""
+    found: Problems = []
+    for parameter in search.parameters:
+        for value in parameter.ends():
+            forced = {**dict(parameter.when), parameter.path: value}
+            chosen: dict[str, Any] = {}
+            for each in search.parameters:
+                if all(chosen.get(path) == wanted for path, wanted in each.when):
+                    chosen[each.path] = forced.get(each.path, each.ends()[0])
+            wrong = resolve([override(path, v) for path, v in chosen.items()])
+            own = [(key, text) for key, text in wrong if parameter.path == key or parameter.path.startswith(f"{key}.")]
+            found += [(f"search.parameters.{parameter.path}", f"{value!r}: {key}: {text}") for key, text in own[:1]]
+    return found
+
+
+def override(path: str, value: Any) -> str:
+    """As on the command line."""
+    import json
+
+    return f"{path}={json.dumps(value)}"
+
+
+def _mapping(section: Mapping[str, Any], key: str, needed: bool, problems: Problems) -> Mapping[Any, Any]:
+    value = section.get(key) or {}
+    if not isinstance(value, Mapping) or (needed and not value):
+        example = {"parameters": "{train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}",
+                   "objectives": "{worst-group-accuracy: maximize}", "constraints": "{megabytes: {at_most: 2}}"}[key]  # fmt: skip
+        problems.append((f"search.{key}", f"expected a mapping, such as {example}, got {value!r}"))
+        return {}
+    return value
+
+
+def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
+    key = f"search.parameters.{path}"
+    if isinstance(values, list):
+        values = {"choices": values}
+    if not isinstance(values, Mapping):
+        problems.append((key, f"expected a list of values or {{low: ..., high: ...}}, got {values!r}"))
+        return None
+    known = ("low", "high", "step", "log", "choices", "when")
+    for name in values:
+        if name not in known:
+            problems.append((f"{key}.{name}", f"unknown key.{suggestion(str(name), known)} Keys: {', '.join(known)}"))
+            return None
+    when = tuple(dict(values.get("when") or {}).items())
+    if "choices" in values:
+        choices = values["choices"]
+        if not isinstance(choices, list) or not choices:
+            problems.append((f"{key}.choices", f"expected a list of values, got {choices!r}"))
+            return None
+        return Parameter(path, choices=tuple(choices), when=when)
+    low, high, step, log = values.get("low"), values.get("high"), values.get("step"), values.get("log", False)
+    for name, number in (("low", low), ("high", high), ("step", step)):
+        if not (number is None and name == "step") and (
+            isinstance(number, bool) or not isinstance(number, int | float)
+        ):
+            problems.append((f"{key}.{name}", f"expected a number, got {number!r}"))
+            return None
+    assert low is not None
+    assert high is not None
+    wrong = (
+        f"low must be below high, got {low!r} and {high!r}" if not low < high
+        else f"a log scale needs low above 0, got {low!r}" if log and low <= 0
+        else "step and log exclude each other" if log and step is not None
+        else None
+    )  # fmt: skip
+    if wrong is not None:
+        problems.append((key, wrong))
+        return None
+    return Parameter(path, low, high, step, bool(log), when=when)
+
+
+def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: Problems) -> list[Constraint]:
+    key = f"search.constraints.{quantity}"
+    _quantity(key, quantity, known, problems)
+    if not isinstance(bounds, Mapping) or not bounds or set(bounds) - {"at_least", "at_most"}:
+        problems.append((key, f"expected {{at_least: ...}} or {{at_most: ...}}, got {bounds!r}"))
+        return []
+    found = []
+    for side, bound in bounds.items():
+        if isinstance(bound, int | float) and not isinstance(bound, bool):
+            found.append(Constraint(quantity, side == "at_least", float(bound), False))
+            continue
+        match = re.fullmatch(r"baseline(?:\s*([+-])\s*([0-9.eE-]+))?", str(bound).strip())
+        if match is None:
+            problems.append((f"{key}.{side}", f"expected a number or 'baseline - 0.01', got {bound!r}"))
+        elif quantity in FACTS:
+            problems.append((f"{key}.{side}", f"the baseline has no {quantity}: give a number"))
+        else:
+            offset = float(match[2]) * (-1 if match[1] == "-" else 1) if match[2] else 0.0
+            found.append(Constraint(quantity, side == "at_least", offset, True))
+    return found
+
+
+def _quantity(key: str, quantity: Any, known: tuple[str, ...], problems: Problems) -> None:
+    if quantity not in known:
+        close = suggestion(str(quantity), known)
+        problems.append((key, f"the recipe measures no {str(quantity)!r}.{close} Known: {', '.join(known)}"))
+
+
+def _one_of(key: str, value: Any, known: tuple[str, ...], problems: Problems) -> None:
+    if value not in known:
+        problems.append((key, f"{value!r} is not one of {', '.join(known)}.{suggestion(str(value), known)}"))
