@@ -1,4 +1,4 @@
-"""What a run leaves: predictions.npz, bit_plan.csv, report.html and, last of all, report.json."""
+"""What a run leaves: predictions.npz, bit_plan.csv, report.html, the model card and, last of all, report.json."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from torch import nn
 
 from fairquant.audit import Audit
 from fairquant.audit.page import render_page
+from fairquant.audit.verdict import verdict
 from fairquant.bits import Attachment
 from fairquant.bits.packing import packed_bytes
+from fairquant.card import model_card
 from fairquant.files import write_atomically
 from fairquant.recipe.schema import Recipe
 from fairquant.report import audit_json, bits_json, plain, plan_csv
@@ -75,6 +77,8 @@ def write_results(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     write_atomically(run.folder / "bit_plan.csv", plan_csv(results.plan))
     page = render_page(recipe, report, results, run.messages)
     write_atomically(run.folder / "report.html", page.encode())
+    card = model_card(recipe, report, verdict(report, results.full_bytes), run.messages)
+    write_atomically(run.folder / "README.md", card.encode())
     write_atomically(run.folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
     return report
 

@@ -12,8 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
+from PIL import Image
 
 GENERATED = sorted((REPOSITORY / "docs" / "reference").glob("*.md"))
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), *GENERATED]
@@ -36,12 +38,21 @@ def blocks(page: Path, kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
+def some_images(folder: Path) -> None:
+    """What pages call IMAGES."""
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_console_blocks(page):
+    some_images(Path("IMAGES"))
     for block in blocks(page, "console"):
         if NOT_OURS in block:
             continue
@@ -103,8 +114,6 @@ def test_the_metric_of_the_plugins_page_works(tmp_path, monkeypatch):
     (package / "plugin.py").write_text(code[1])
     monkeypatch.syspath_prepend(str(tmp_path))
     from importlib.metadata import EntryPoint
-
-    import numpy as np
 
     from fairquant.registry import discover
     from fairquant.roles import Confusion

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fairquant.cli import compare, data, plugins, recipes, run, show, study, ui, validate
+from fairquant.cli import audit, bench, compare, data, export, plugins, predict, recipes, run, show, study, ui, validate
 from fairquant.errors import UserError
 
 app = typer.Typer(
@@ -16,6 +16,10 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.add_typer(study.app, name="study")
+app.command("export")(export.export)
+app.command("audit")(audit.audit)
+app.command("predict")(predict.predict)
+app.command("bench")(bench.bench)
 app.command("validate")(validate.validate)
 app.command("show")(show.show)
 app.add_typer(recipes.app, name="recipes")

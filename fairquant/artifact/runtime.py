@@ -1,0 +1,228 @@
+"""One way to ask either file for answers: the packed safetensors through torch, the ONNX through ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fairquant.artifact.format import BLANK
+from fairquant.errors import UserError
+
+#: More than any classifier of images needs; what claims more is refused before anything is set aside for it.
+MOST_BYTES, MOST_VALUES = 4 << 30, 1 << 28
+
+
+class Runtime(Protocol):
+    """A loaded file. metadata: classes, groups, preprocessing, plan, recipe."""
+
+    metadata: dict[str, Any]
+    name: str
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised images [B, 3, H, W] -> [B, C]."""
+        ...
+
+
+@dataclass
+class TorchRuntime:
+    """A packed artifact in PyTorch."""
+
+    model: torch.nn.Module
+    metadata: dict[str, Any]
+    name: str = "PyTorch"
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
+        return found
+
+
+@dataclass
+class OnnxRuntime:
+    """An exported file in ONNX Runtime, on the CPU."""
+
+    session: Any
+    metadata: dict[str, Any]
+    name: str = "ONNX Runtime"
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        return found
+
+
+def open_runtime(path: Path, threads: int = 0) -> Runtime:
+    """By its ending: .safetensors or .onnx. UserError where it cannot be read, was damaged, or is neither."""
+    if path.suffix == ".onnx":
+        return OnnxRuntime(*_open_onnx(path, threads))
+    if path.suffix == ".safetensors":
+        from fairquant.artifact.load import load
+
+        model = load(path)
+        return TorchRuntime(model, model.fairquant_metadata)  # type: ignore[arg-type]
+    raise UserError(f"{path}: a .safetensors artifact or an exported .onnx file is wanted")
+
+
+def _open_onnx(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f'{path}: needs onnxruntime: pip install "fairquant[deploy]"') from error
+    content = check_onnx(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        properties = session.get_modelmeta().custom_metadata_map
+        metadata = {key: _plain(value) for key, value in properties.items()}
+        if not str(metadata.get("fairquant", "")).startswith("fairquant-onnx-"):
+            raise UserError(f"{path}: an ONNX file, but not exported by fairquant (no format in its metadata)")
+        _check_seal(content, str(properties.get("checksum", "")), path)
+        for key in ("classes", "preprocessing"):
+            if not isinstance(metadata.get(key), list | dict):
+                raise UserError(f"{path}: its metadata has no {key}")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: ONNX Runtime refuses it: {str(error).strip().splitlines()[0]}") from error
+    return session, metadata
+
+
+def _check_seal(content: bytes, checksum: str, path: Path) -> None:
+    at = content.rfind(checksum.encode())
+    blanked = content[:at] + BLANK.encode() + content[at + 64 :]
+    if len(checksum) != 64 or hashlib.sha256(blanked).hexdigest() != checksum:
+        raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")
+
+
+def check_onnx(path: Path) -> bytes:
+    """The content, once its header is sound: nothing outside the file, no shape beyond reason, every tensor whole."""
+    import onnx
+
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UserError(f"{path}: {size / 1e9:.1f} GB is more than a model of this kind can be")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:
+        raise UserError(f"{path}: not an ONNX file, or cut off") from error
+    if not model.graph.node or not model.graph.input:
+        raise UserError(f"{path}: not an ONNX file, or an empty one")
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise UserError(f"{path}: tensor {tensor.name!r} points outside the file, which is refused")
+        if any(dim < 0 for dim in tensor.dims):
+            raise UserError(f"{path}: tensor {tensor.name!r} has a negative size")
+        count = 1
+        for dim in tensor.dims:
+            count *= dim
+        if count > 8 * len(content):
+            raise UserError(f"{path}: tensor {tensor.name!r} claims {count} values, more than the file can hold")
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx", "com.microsoft"):
+            raise UserError(f"{path}: node {node.name!r} is of the foreign domain {node.domain!r}")
+        if node.op_type in _GROWING:
+            raise UserError(f"{path}: node {node.name!r} is {node.op_type}, which can ask for any amount of memory")
+    _bound_memory(model, path)
+    for value in [*model.graph.input, *model.graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0 or dim.dim_value > 1 << 20:
+                raise UserError(f"{path}: {value.name!r} has an impossible size, {dim.dim_value}")
+    return content
+
+
+def _bound_memory(model: Any, path: Path) -> None:
+    """Refuse a graph in which some tensor of one image would be larger than any classifier's."""
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise UserError(f"{path}: its shapes do not fit together: {str(error).strip().splitlines()[0]}") from error
+    for value in inferred.graph.value_info:
+        count = 1
+        for dim in value.type.tensor_type.shape.dim:
+            count *= max(dim.dim_value, 1)
+        if count > MOST_VALUES:
+            raise UserError(f"{path}: {value.name!r} would have {count} values, which is refused")
+
+
+#: Operations that make large tensors out of small numbers, and that no exported classifier has.
+_GROWING = frozenset({"Loop", "Scan", "If", "ConstantOfShape", "Range", "Tile", "Resize", "Upsample", "RandomNormal",
+                      "RandomUniform", "OneHot", "SequenceInsert"})  # fmt: skip
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _plain(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the file wants its images: squashed to a square, antialiased, normalised; as in training."""
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, metadata: dict[str, Any], path: Path) -> Preprocessing:
+        given = metadata["preprocessing"]
+        try:
+            size, mean, std = (
+                int(given["image_size"]),
+                tuple(map(float, given["mean"])),
+                tuple(map(float, given["std"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: its preprocessing is damaged: {given!r}") from error
+        if not 8 <= size <= 4096 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(f"{path}: its preprocessing makes no sense: {given!r}")
+        return cls(size, mean, std)
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], exactly as training does it."""
+        from fairquant.data.transforms import Normalization
+
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+        found: NDArray[np.float32] = Normalization(self.mean, self.std)(images).numpy()
+        return found
+
+    def read(self, file: Path) -> NDArray[np.uint8]:
+        """One image file. Raises OSError or ValueError where it does not decode."""
+        from fairquant.data.images import decode
+
+        return decode(file, self.image_size)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    share: NDArray[np.float64] = shifted / shifted.sum(1, keepdims=True)
+    return share
+
+
+def in_batches(count: int, size: int) -> Sequence[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,106 @@
+"""fairquant audit: what ships, in the runtime that ships it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairquant.cli.options import Overrides
+
+SHOWN = (
+    "accuracy",
+    "balanced-accuracy",
+    "worst-group-accuracy",
+    "accuracy-gap",
+    "eopp1",
+    "eodd",
+    "worst-group-auc",
+    "ece",
+)
+
+
+def audit(
+    file: Annotated[Path, typer.Argument(help="A model.safetensors or an exported .onnx.")],
+    overrides: Overrides = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 where the export costs a group accuracy beyond chance.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the audit as JSON.")] = None,
+) -> None:
+    """Audit a file on its recipe's test images: full precision, trained artifact and exported file side by side."""
+    from fairquant.api import load_data
+    from fairquant.artifact.deploy import audit_file, predictions_of, recipe_of
+    from fairquant.artifact.runtime import Preprocessing, open_runtime
+    from fairquant.cli.display import Bars
+    from fairquant.registry import discover
+    from fairquant.results import read_predictions
+
+    bars = Bars()
+    with bars:
+        bars.say("loading ...")
+        runtime = open_runtime(file)
+        recipe = recipe_of(runtime.metadata, file, overrides or [], discover())
+        splits = load_data(recipe, bars)
+        advance = bars.bar("predicting", len(splits.test))
+        found = predictions_of(runtime, splits.test, splits, Preprocessing.of(runtime.metadata, file), advance)
+    stored = file.with_name("predictions.npz")
+    others: dict[str, Any] = {}
+    if stored.is_file():
+        before, after = read_predictions(stored)
+        others = (
+            {"full precision": before, "trained artifact": after}
+            if file.suffix == ".onnx"
+            else {"full precision": before}
+        )
+    result = audit_file(found, f"{file.name} in {runtime.name}", others, recipe)
+    print(table(result, recipe))
+    if out is not None:
+        _write(out, result)
+    if file.suffix == ".onnx" and not others:
+        print(f"note: no predictions.npz beside {file}, so nothing to compare with. Export into the run's folder")
+    if file.suffix == ".onnx" and result.harmed:
+        print(f"the export costs accuracy beyond chance: {', '.join(result.harmed)}")
+        if strict:
+            raise typer.Exit(3)
+
+
+def table(result: Any, recipe: Any) -> str:
+    """Metrics by column, then accuracy by group, then what the last step changed."""
+    names = list(result.columns)
+    width = max(len(name) for name in names) + 2
+    lines = [" " * 26 + "".join(f"{name:>{max(width, 26)}}" for name in names)]
+    labels = [label for label in SHOWN if label in result.columns[names[-1]]]
+    labels += [c.label for c in recipe.metrics if c.label not in SHOWN and len(recipe.metrics) <= 8]
+    for label in labels:
+        cells = "".join(f"{_value(result.columns[name][label]):>{max(width, 26)}}" for name in names)
+        lines.append(f"{label:26}{cells}")
+    groups = result.columns[names[-1]].get("accuracy")
+    for group in groups.by_group if groups is not None else ():
+        cells = "".join(f"{result.columns[name]['accuracy'].by_group[group]:>{max(width, 26)}.3f}" for name in names)
+        lines.append(f"  {'accuracy, ' + group:24}{cells}")
+    if result.change:
+        lines.append(f"against {result.against}:")
+        for group, value in result.change["accuracy"].by_group.items():
+            flips = result.change["flips"].by_group[group]["value"]
+            lines.append(
+                f"  {group:24}accuracy {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], answers changed {flips:.4f}"
+            )
+    return "\n".join(lines)
+
+
+def _value(metric: Any) -> str:
+    if metric.value != metric.value:
+        return "-"
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+
+
+def _write(out: Path, result: Any) -> None:
+    import json
+    from dataclasses import asdict
+
+    from fairquant.files import write_atomically
+    from fairquant.report import plain
+
+    write_atomically(out, (json.dumps(plain(asdict(result)), indent=1) + "\n").encode())

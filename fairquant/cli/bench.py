@@ -1,0 +1,123 @@
+"""fairquant bench: how fast, how large, against the full-precision model in the same call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairquant.errors import UserError
+
+
+def bench(
+    files: Annotated[
+        list[Path], typer.Argument(help="Any number of .safetensors and .onnx files of one architecture.")
+    ],
+    batches: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = "1,16",
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure at each batch size.")] = 5.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of both runtimes.")] = 1,
+) -> None:
+    """Latency, throughput, memory and size, in turn with the full-precision model in PyTorch and in ONNX Runtime."""
+    try:
+        sizes = [int(part) for part in batches.split(",")]
+        if not sizes or min(sizes) < 1:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--batches {batches}: must be whole numbers with commas, such as 1,16") from None
+    import resource
+
+    import torch
+
+    from fairquant.artifact.deploy import measure, speed
+    from fairquant.artifact.runtime import Preprocessing, open_runtime
+
+    torch.set_num_threads(threads)
+    runs: dict[str, Any] = {}
+    facts: dict[str, tuple[int, int]] = {}
+    size = 0
+    for file in files:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        runtime = open_runtime(file, threads)
+        size = Preprocessing.of(runtime.metadata, file).image_size
+        name = f"{_short(file, files)} ({runtime.name})"
+        runs[name] = runtime.logits
+        import numpy as np
+
+        runtime.logits(np.zeros((max(sizes), 3, size, size), np.float32))
+        facts[name] = file.stat().st_size, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    reference = next((file for file in files if file.suffix == ".safetensors"), None)
+    if reference is None and (beside := files[0].with_name("model.safetensors")).is_file():
+        reference = beside
+    if reference is not None:
+        _full_precision(reference, threads, runs, facts)
+    found = measure(runs, size, sizes, seconds)
+    print(_machine(threads))
+    base = next((name for name in runs if name.startswith("full precision (PyTorch")), None)
+    head = "".join(f"{f'batch {b}: median ms':>22}{'95 %':>9}" for b in sizes)
+    print(f"{'':44}{head}{'images/s':>10}{'MB':>8}{'peak MB':>9}{'speed-up':>10}")
+    for name in runs:
+        it = speed(name, found[name], *facts[name])
+        cells = "".join(f"{it.milliseconds[b][0]:>22.2f}{it.milliseconds[b][1]:>9.2f}" for b in sizes)
+        ratio = ""
+        if base is not None:
+            pairs = zip(found[base][sizes[0]], found[name][sizes[0]], strict=True)
+            ratio = f"{np.median([one / other for one, other in pairs]):.1f}x"
+        print(f"{name[-43:]:44}{cells}{it.throughput:>10.0f}{it.bytes / 1e6:>8.2f}{it.peak / 1e6:>9.0f}{ratio:>10}")
+    if base is not None:
+        print(f"speed-up: over full precision in PyTorch at batch {sizes[0]}, median of pairs measured in turn")
+
+
+def _full_precision(file: Path, threads: int, runs: dict[str, Any], facts: dict[str, tuple[int, int]]) -> None:
+    """The same network with float32 weights, in PyTorch and exported as it is."""
+    import tempfile
+
+    from fairquant.artifact.load import load, read_artifact
+    from fairquant.artifact.runtime import TorchRuntime
+
+    model = load(file)
+    size = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+    runs["full precision (PyTorch fp32)"] = TorchRuntime(model, {}).logits
+    facts["full precision (PyTorch fp32)"] = size, 0
+    try:
+        import onnxruntime
+
+        from fairquant.artifact.onnx import _trace, need_onnx
+
+        need_onnx()
+    except (UserError, ImportError):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        _trace(load(file), read_artifact(file), plain)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])
+        facts["full precision (ONNX Runtime fp32)"] = plain.stat().st_size, 0
+    runs["full precision (ONNX Runtime fp32)"] = lambda images: session.run(None, {"images": images})
+
+
+def _short(file: Path, files: list[Path]) -> str:
+    """Its name, with its folder where two are called alike."""
+    alike = sum(each.name == file.name for each in files) > 1
+    return f"{file.parent.name[-12:]}/{file.name}" if alike else file.name
+
+
+def _machine(threads: int) -> str:
+    """What it was measured on: the int8 kernels want VNNI."""
+    import platform
+
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    model = next(
+        (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")),
+        platform.processor(),
+    )
+    has = ", ".join(
+        name
+        for name, flag in (("AVX512-VNNI", "avx512_vnni"), ("AVX-VNNI", "avx_vnni"), ("AMX", "amx_int8"))
+        if flag in text
+    )
+    return f"{model or platform.machine()}, {threads} thread(s), {has or 'no VNNI: int8 brings less'}"

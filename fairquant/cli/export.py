@@ -1,0 +1,77 @@
+"""fairquant export: the packed file to ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairquant.cli.options import Overrides
+from fairquant.errors import UserError
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="A run's model.safetensors.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The new file; by default beside the old one.")] = None,
+    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    activations: Annotated[str, typer.Option(help="int8 (fast on CPUs) or fp32.")] = "int8",
+    method: Annotated[
+        str, typer.Option(help="How activations are calibrated: percentile, minmax or entropy.")
+    ] = "percentile",
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of images to calibrate with, in place of the recipe's data.")
+    ] = None,
+) -> None:
+    """Write ONNX with the same integer codes, for ONNX Runtime's int8 kernels. Data: dataset.root=FOLDER or --images."""
+    for option, value, known in (
+        ("--format", format, ("onnx",)), ("--activations", activations, ("int8", "fp32")),
+        ("--method", method, ("percentile", "minmax", "entropy")),
+    ):  # fmt: skip
+        if value not in known:
+            raise UserError(f"{option} {value}: must be one of {', '.join(known)}")
+    from fairquant.artifact.load import read_artifact
+    from fairquant.artifact.onnx import export_onnx, need_onnx
+    from fairquant.cli.display import Bars
+
+    need_onnx()
+    bars = Bars()
+    with bars:
+        metadata = read_artifact(file).metadata
+        calibration: list[Any] = []
+        if activations == "int8":
+            bars.say("reading calibration images ...")
+            calibration = _calibration(file, metadata, images, overrides or [], bars)
+        bars.say("exporting ...")
+        found = export_onnx(
+            file, out or file.with_suffix(".onnx"), activations=activations, calibration=calibration, method=method,  # type: ignore[arg-type]
+        )  # fmt: skip
+    print(f"{found.path}: {found.bytes / 1e6:.2f} MB; {len(found.int4)} layers in int4, {len(found.int8)} in int8")
+    if found.rounded:
+        print(f"  {len(found.rounded)} layers have levels off a straight line (dead zones, codebooks), rounded to int8")
+    print(f"  check what it costs whom: fairquant audit {found.path}")
+
+
+def _calibration(
+    file: Path, metadata: dict[str, Any], images: Path | None, overrides: list[str], bars: Any
+) -> list[Any]:
+    import numpy as np
+
+    from fairquant.artifact.deploy import calibration_batches, recipe_of
+    from fairquant.artifact.runtime import Preprocessing, in_batches
+
+    preprocessing = Preprocessing.of(metadata, file)
+    if images is None:
+        from fairquant.api import load_data
+        from fairquant.registry import discover
+
+        recipe = recipe_of(metadata, file, overrides, discover())
+        return calibration_batches(recipe, load_data(recipe, bars), preprocessing)
+    names = sorted(
+        each for each in images.rglob("*") if each.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".webp")
+    )
+    if not names:
+        raise UserError(f"--images {images}: no image there")
+    pixels = np.stack([preprocessing.read(each) for each in names[:512]])
+    return [preprocessing.normalise(pixels[rows]) for rows in in_batches(len(pixels), 32)]

@@ -1,0 +1,88 @@
+"""fairquant predict: class and probability of images, by either file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairquant.errors import UserError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def predict(
+    file: Annotated[Path, typer.Argument(help="A model.safetensors or an exported .onnx.")],
+    images: Annotated[list[str], typer.Argument(help="Images, or folders of them; - reads a list, one a line.")],
+    format: Annotated[str, typer.Option(help="table, csv or json (one object a line).")] = "table",
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show of each image.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+) -> None:
+    """Class and probability of images. What does not decode is named and skipped; the exit code is then 1."""
+    if format not in ("table", "csv", "json"):
+        raise UserError(f"--format {format}: must be table, csv or json")
+    from fairquant.artifact.runtime import Preprocessing, in_batches, open_runtime, softmax
+    from fairquant.cli.display import Bars
+
+    names = _files(images)
+    bars, bad = Bars(), 0
+    writer = _Writer(format, top)
+    with bars:
+        runtime = open_runtime(file)
+        preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
+        advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
+        for rows in in_batches(len(names), batch):
+            good, pixels = [], []
+            for name in names[rows]:
+                try:
+                    pixels.append(preprocessing.read(Path(name)))
+                    good.append(name)
+                except Exception as error:
+                    bad += 1
+                    bars.say(f"{name}: does not decode: {type(error).__name__}: {error}")
+            if good:
+                import numpy as np
+
+                shares = softmax(runtime.logits(preprocessing.normalise(np.stack(pixels))))
+                for name, share in zip(good, shares, strict=True):
+                    order = (-share).argsort(kind="stable")[:top]
+                    writer.write(name, [(classes[c], float(share[c])) for c in order])
+            advance(rows.stop - rows.start)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _files(given: list[str]) -> list[str]:
+    found: list[str] = []
+    for name in given:
+        if name == "-":
+            found += [line.strip() for line in sys.stdin if line.strip()]
+        elif Path(name).is_dir():
+            found += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in ENDINGS)
+        else:
+            found.append(name)
+    if not found:
+        raise UserError("no images: name files, folders, or - for a list on standard input")
+    return found
+
+
+class _Writer:
+    def __init__(self, format: str, top: int) -> None:
+        self.format = format
+        self.csv: Any = csv.writer(sys.stdout, lineterminator="\n")
+        if format == "csv":
+            self.csv.writerow(
+                ["image", *(part for n in range(1, top + 1) for part in (f"class{n}", f"probability{n}"))]
+            )
+
+    def write(self, name: str, ranked: list[tuple[str, float]]) -> None:
+        if self.format == "csv":
+            self.csv.writerow([name, *(part for c, p in ranked for part in (c, f"{p:.6f}"))])
+        elif self.format == "json":
+            print(json.dumps({"image": name, "classes": [{"class": c, "probability": round(p, 6)} for c, p in ranked]}))
+        else:
+            print(f"{name}  " + "  ".join(f"{c} {p:.3f}" for c, p in ranked))

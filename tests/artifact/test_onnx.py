@@ -1,0 +1,353 @@
+"""The exported file: the artifact's own codes, small, checked, audited as shipped; predict and bench; what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from PIL import Image
+from typer.testing import CliRunner
+
+import fairquant
+from fairquant.artifact.load import read_artifact
+from fairquant.artifact.onnx import codes_of, export_onnx, find_weights
+from fairquant.artifact.runtime import open_runtime
+from fairquant.cli import app
+from fairquant.errors import UserError
+from fairquant.roles import Predictions
+
+onnx = pytest.importorskip("onnx")
+SMALL = ("baseline.epochs=2", "train.epochs=1", "dataset.images=200", "tracking.mlflow=null", "calibration.images=48")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A finished run with at most 4 bits, and one with dead zones."""
+    place = tmp_path_factory.mktemp("runs")
+    plain = fairquant.run(
+        "quickstart", "method=fq-qat", "quantize.choices=[0, 1, 2, 3, 4]", *SMALL, demo=True, runs=place
+    )
+    dead = fairquant.run("quickstart", "method=fq-baq", *SMALL, demo=True, runs=place)
+    return plain.folder, dead.folder
+
+
+@pytest.fixture(scope="module")
+def exported(runs):
+    result = CliRunner().invoke(app, ["export", str(runs[0] / "model.safetensors")])
+    assert result.exit_code == 0, result.output
+    return runs[0] / "model.onnx", result.output
+
+
+def images(size: int, count: int = 6) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, 3, size, size)).astype(np.float32)
+
+
+def test_the_codes_in_the_file_are_the_artifacts(runs, exported):
+    from onnx import numpy_helper
+
+    path, output = exported
+    assert "layers in int4, 0 in int8" in output
+    graph = onnx.load(path)
+    artifact = read_artifact(runs[0] / "model.safetensors")
+    tensors = {each.name: each for each in graph.graph.initializer}
+    found = 0
+    for layer, weight in artifact.weights.items():
+        name = next((n for n in tensors if n.startswith(f"{layer}.weight") and n.endswith("_int4")), None)
+        if name is None:
+            continue
+        found += 1
+        assert tensors[name].data_type == onnx.TensorProto.INT4
+        codes = numpy_helper.to_array(tensors[name]).astype(np.int8).reshape(weight.codes.shape)
+        assert np.array_equal(np.abs(codes), np.abs(weight.codes.numpy()))  # a folded batch norm may turn a row's sign
+    assert found >= len(artifact.weights) - 1
+    assert not [each for each in graph.graph.node if each.op_type == "BatchNormalization"]
+
+
+def test_codes_times_scales_are_the_weights_with_batch_norm_folded(runs):
+    network = fairquant.load(runs[0] / "model.safetensors")
+    artifact = read_artifact(runs[0] / "model.safetensors")
+    import tempfile
+
+    from fairquant.artifact.onnx import _trace
+
+    with tempfile.TemporaryDirectory() as folder:
+        _trace(network, artifact, Path(folder) / "plain.onnx")
+        graph = onnx.load(Path(folder) / "plain.onnx")
+    values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.graph.initializer}
+    placed = find_weights(graph, artifact, network)
+    assert {each.layer for each in placed.values()} == set(artifact.weights)
+    for name, each in placed.items():
+        codes, scale, exact = codes_of(each)
+        assert exact
+        mine = values[name].T if each.transposed else values[name]
+        np.testing.assert_allclose(codes * scale[:, None], mine.reshape(len(mine), -1), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["straight levels", "dead zones"])
+def test_fp32_activations_give_the_models_logits_for_any_batch(runs, which, tmp_path):
+    source = runs[which] / "model.safetensors"
+    found = export_onnx(source, tmp_path / "m.onnx", activations="fp32")
+    assert bool(found.rounded) == bool(which)
+    model, runtime = fairquant.load(source), open_runtime(tmp_path / "m.onnx")
+    for count in (1, 5):
+        given = images(model.fairquant_metadata["preprocessing"]["image_size"], count)
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(given)).numpy()
+        np.testing.assert_allclose(runtime.logits(given), wanted, rtol=1e-3, atol=5e-2 if which else 1e-4)
+
+
+def test_int8_activations_agree_with_the_artifact(runs, exported):
+    runtime, model = open_runtime(exported[0]), open_runtime(runs[0] / "model.safetensors")
+    assert runtime.metadata["classes"] == model.metadata["classes"]
+    assert runtime.metadata["preprocessing"] == model.metadata["preprocessing"]
+    assert runtime.metadata["activations"] == "int8"
+    given = images(runtime.metadata["preprocessing"]["image_size"], 64)
+    one, two = runtime.logits(given), model.logits(given)
+    assert (one.argmax(1) == two.argmax(1)).mean() > 0.9
+    types = {each.op_type for each in onnx.load(exported[0]).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= types
+    full = sum(value.numel() * 4 for value in fairquant.load(runs[0] / "model.safetensors").state_dict().values())
+    assert exported[0].stat().st_size < full / 4
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy"])
+def test_other_calibrations(runs, tmp_path, method):
+    size = read_artifact(runs[0] / "model.safetensors").metadata["preprocessing"]["image_size"]
+    export_onnx(runs[0] / "model.safetensors", tmp_path / "m.onnx", calibration=[images(size, 16)], method=method)
+    assert open_runtime(tmp_path / "m.onnx").metadata["calibration"] == method
+
+
+def test_a_vision_transformer_is_exported_with_its_attention_in_float(tmp_path):
+    run = fairquant.run(
+        "fitz_deit", "method=uniform-4-ptq", "dataset.images=60", "baseline.epochs=1", "tracking.mlflow=null",
+        "calibration.images=16", "calibration.batch_size=8", demo=True, runs=tmp_path,
+    )  # fmt: skip
+    source = run.folder / "model.safetensors"
+    size = read_artifact(source).metadata["preprocessing"]["image_size"]
+    found = export_onnx(source, tmp_path / "vit.onnx", calibration=[images(size, 4)], method="minmax")
+    assert len(found.int4) + len(found.int8) == 50
+    given = images(size, 4)
+    one, two = open_runtime(tmp_path / "vit.onnx").logits(given), open_runtime(source).logits(given)
+    assert np.abs(one - two).max() < 0.2 * np.abs(two).max() + 0.1
+
+
+def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(runs, exported, tmp_path, monkeypatch):
+    path, _ = exported
+    out = tmp_path / "audit.json"
+    result = CliRunner().invoke(app, ["audit", str(path), "--strict", "--out", str(out)])
+    assert result.exit_code in (0, 3), result.output
+    for text in ("full precision", "trained artifact", "model.onnx in ONNX Runtime", "against trained artifact:"):
+        assert text in result.output
+    columns = json.loads(out.read_text())["columns"]
+    report = json.loads((runs[0] / "report.json").read_text())
+    assert columns["trained artifact"]["accuracy"]["value"] == report["metrics"]["accuracy"]["value"]
+    same = CliRunner().invoke(app, ["audit", str(runs[0] / "model.safetensors")])
+    assert same.exit_code == 0
+    assert f"{report['metrics']['accuracy']['value']:.3f}" in same.output
+    from fairquant.artifact import deploy
+
+    def always_wrong(runtime, part, splits, preprocessing, advance):
+        logits = np.eye(len(splits.class_names), dtype=np.float32)[(part.labels + 1) % len(splits.class_names)]
+        return Predictions(logits, part.labels, part.groups, splits.group_names, splits.class_names, part.ids)
+
+    monkeypatch.setattr(deploy, "predictions_of", always_wrong)
+    loose, bad = (CliRunner().invoke(app, ["audit", str(path), *options]) for options in ([], ["--strict"]))
+    assert (loose.exit_code, bad.exit_code) == (0, 3), bad.output
+    assert "the export costs accuracy beyond chance: " in bad.output
+
+
+def test_predict_reads_files_folders_and_lists_and_names_what_does_not_decode(exported, runs, tmp_path):
+    draw = np.random.default_rng(1)
+    for number in range(5):
+        Image.fromarray(draw.integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    runner, answers = CliRunner(), {}
+    for file in (exported[0], runs[0] / "model.safetensors"):
+        found = runner.invoke(
+            app, ["predict", str(file), str(tmp_path), "--format", "json", "--top", "2", "--batch", "2"]
+        )
+        assert found.exit_code == 1  # one was named and skipped
+        assert "broken.jpg: does not decode" in found.output
+        lines = [json.loads(line) for line in found.output.splitlines() if line.startswith("{")]
+        assert [Path(line["image"]).name for line in lines] == [f"{n}.png" for n in range(5)]
+        assert all(line["classes"][0]["probability"] >= line["classes"][1]["probability"] for line in lines)
+        answers[file] = lines
+    listed = "\n".join(str(tmp_path / f"{n}.png") for n in range(3))
+    table = runner.invoke(app, ["predict", str(exported[0]), "-", "--format", "csv"], input=listed)
+    assert table.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(table.output)))
+    assert [row["class1"] for row in rows] == [line["classes"][0]["class"] for line in answers[exported[0]][:3]]
+    assert "no images" in str(runner.invoke(app, ["predict", str(exported[0]), "-"], input="").exception)
+
+
+def test_the_service_of_the_docs_needs_neither_fairquant_nor_torch_and_answers_the_same(exported, tmp_path):
+    page = (REPOSITORY / "docs" / "deploy.md").read_text()
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if block.startswith("# service.py")
+    )
+    assert "fairquant" not in code.replace(
+        "# service.py: class and probability of an image, without fairquant and without torch", ""
+    )
+    (tmp_path / "service.py").write_text(code)
+    Image.fromarray(np.random.default_rng(3).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
+    command = [sys.executable, str(tmp_path / "service.py"), str(exported[0]), str(tmp_path / "a.png")]
+    _, *name, share = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    table = CliRunner().invoke(app, ["predict", str(exported[0]), str(tmp_path / "a.png"), "--format", "json"]).output
+    answer = json.loads(table)["classes"][0]
+    assert answer["class"] == " ".join(name)
+    assert answer["probability"] == pytest.approx(float(share), abs=2e-3)
+
+
+def test_bench_measures_all_side_by_side(exported, runs):
+    found = CliRunner().invoke(
+        app, ["bench", str(runs[0] / "model.safetensors"), str(exported[0]), "--seconds", "0.3", "--batches", "1,4"]
+    )
+    assert found.exit_code == 0, found.output
+    for text in (
+        "model.safetensors (PyTorch)",
+        "model.onnx (ONNX Runtime)",
+        "full precision (PyTorch fp32)",
+        "full precision (ONNX Runtime fp32)",
+        "speed-up",
+    ):
+        assert text in found.output, found.output
+
+
+def test_what_is_missing_is_said(runs, tmp_path):
+    with pytest.raises(UserError, match="int8 activations need calibration images"):
+        export_onnx(runs[0] / "model.safetensors", tmp_path / "m.onnx")
+    for arguments, text in {
+        ("export", str(runs[0] / "model.safetensors"), "--format", "tflite"): "--format tflite: must be one of onnx",
+        ("export", str(tmp_path / "none.safetensors")): "cannot be read",
+        ("audit", str(tmp_path / "none.bin")): "a .safetensors artifact or an exported .onnx file is wanted",
+        ("bench", str(runs[0] / "model.safetensors"), "--batches", "one"): "--batches one: must be whole numbers",
+    }.items():
+        assert text in str(CliRunner().invoke(app, list(arguments)).exception)
+
+
+# --- what is refused ---
+
+
+def mutations(content: bytes, count: int):
+    """Truncated, altered, lengthened, spliced."""
+    draw = np.random.default_rng(7)
+    for number in range(count):
+        kind, at = number % 5, int(draw.integers(0, len(content)))
+        changed = bytearray(content)
+        if kind == 0:
+            changed = changed[:at]
+        elif kind == 1:
+            changed[at] ^= int(draw.integers(1, 256))
+        elif kind == 2:
+            changed[at : at + 64] = draw.bytes(64)
+        elif kind == 3:
+            changed += draw.bytes(int(draw.integers(1, 4000)))
+        else:
+            del changed[at : at + int(draw.integers(1, 5000))]
+        if bytes(changed) != content:
+            yield bytes(changed)
+
+
+def test_two_hundred_mutated_artifacts_are_refused(runs, tmp_path):
+    content = (runs[0] / "model.safetensors").read_bytes()
+    for changed in mutations(content, 220):
+        (tmp_path / "m.safetensors").write_bytes(changed)
+        with pytest.raises(UserError):
+            open_runtime(tmp_path / "m.safetensors")
+
+
+def test_two_hundred_mutated_exports_are_refused(exported, tmp_path):
+    """ONNX has no checksum of its own: ours, over the whole file, makes every altered byte a refusal."""
+    content = exported[0].read_bytes()
+    refused = 0
+    for changed in mutations(content, 220):
+        (tmp_path / "m.onnx").write_bytes(changed)
+        with pytest.raises(UserError):
+            open_runtime(tmp_path / "m.onnx")
+        refused += 1
+    assert refused >= 200
+
+
+def test_malicious_files_are_refused_with_a_reason_and_little_memory(exported, tmp_path):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def refuse(change, text):
+        model = onnx.load(exported[0])
+        change(model)
+        (tmp_path / "bad.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(UserError, match=text):
+            open_runtime(tmp_path / "bad.onnx")
+
+    def outside(model):
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../../etc/passwd")
+
+    def huge(model):
+        tensor = model.graph.initializer[0]
+        del tensor.dims[:]
+        tensor.dims.extend([1 << 20, 1 << 20])
+
+    def negative(model):
+        model.graph.initializer[0].dims[0] = -3
+
+    def bomb(model):
+        model.graph.node.insert(0, onnx.helper.make_node("ConstantOfShape", ["x"], ["y"], name="bomb"))
+
+    def foreign(model):
+        model.graph.node.append(onnx.helper.make_node("Evil", ["logits"], ["z"], name="evil", domain="evil.example"))
+
+    def growing(model):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1 << 20, 1 << 12, 3], np.int64), "shape"))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((1, 1, 1), np.float32), "one"))
+        model.graph.node.append(onnx.helper.make_node("Expand", ["one", "shape"], ["grown"], name="grow"))
+
+    refuse(growing, "values, which is refused")
+    refuse(outside, "points outside the file")
+    refuse(huge, "more than the file can hold")
+    refuse(negative, "negative size")
+    refuse(bomb, "any amount of memory")
+    refuse(foreign, "foreign domain")
+    (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04\x95" + b"c" * 500)
+    (tmp_path / "pickle.onnx").write_bytes(b"\x80\x04\x95" + b"c" * 500)
+    header = json.dumps(
+        {
+            "w": {"dtype": "F32", "shape": [1 << 30, 1 << 30], "data_offsets": [0, 4]},
+            "__metadata__": {"format": "fairquant-1"},
+        }
+    )
+    (tmp_path / "shape.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0" * 4)
+    (tmp_path / "length.safetensors").write_bytes(struct.pack("<Q", 1 << 62) + b"{}")
+    for name in ("pickle.safetensors", "pickle.onnx", "shape.safetensors", "length.safetensors"):
+        with pytest.raises(UserError):
+            open_runtime(tmp_path / name)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200_000  # kilobytes
+
+
+def test_a_card_goes_with_every_artifact(runs):
+    card = (runs[0] / "README.md").read_text()
+    for text in (
+        "library_name: fairquant",
+        "## Intended use",
+        "## Audit on test images",
+        "## What compression changed, for whom",
+        "DEMO",
+    ):
+        assert text in card
+    import yaml
+
+    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "image-classification"
