@@ -1,7 +1,7 @@
 """FairQuant: fair mixed-precision quantization of medical image classifiers.
 
-fairquant.run(recipe) runs a recipe; fairquant.quantize(model, ...) quantizes your own module; fairquant.load(path)
-gives the small model back.
+fairquant.run(recipe) runs a recipe, compare(recipe, ...) many methods, search(recipe) its search section;
+fairquant.quantize(model, ...) quantizes your own module; fairquant.load(path) gives the small model back.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "load", "quantize", "run"]
+__all__ = ["__version__", "compare", "load", "quantize", "run", "search"]
 
 if TYPE_CHECKING:
     from fairquant.api import quantize, run
     from fairquant.artifact import load
     from fairquant.study import compare
+    from fairquant.study.search import search
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from fairquant.study import compare
 
         return compare
+    if name == "search":
+        from fairquant.study.search import search
+
+        return search
     if name == "load":
         from fairquant.artifact import load
 

@@ -113,3 +113,16 @@ def test_a_broken_plugin_is_named_and_skipped():
     assert "minimax" in found.registry.names("allocator")
     assert len(found.problems) == 2
     assert any("plugin 'broken'" in problem for problem in found.problems)
+
+
+def test_ui_opens_the_store_that_the_recipe_names(tmp_path):
+    from fairquant.cli.ui import store_of
+    from fairquant.errors import UserError
+
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("dataset: {name: synthetic-lesions}\ntracking: {mlflow: 'sqlite:///elsewhere.db'}\n")
+    assert store_of(str(recipe)) == "sqlite:///elsewhere.db"
+    assert store_of(None) == "sqlite:///mlflow.db"
+    recipe.write_text("dataset: {name: synthetic-lesions}\ntracking: {mlflow: null}\n")
+    with pytest.raises(UserError, match="its runs are not tracked"):
+        store_of(str(recipe))

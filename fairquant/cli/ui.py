@@ -6,15 +6,36 @@ from typing import Annotated
 
 import typer
 
+from fairquant.errors import UserError
+
+DEFAULT = "sqlite:///mlflow.db"
+
 
 def ui(
-    store: Annotated[str, typer.Option(help="The tracking store.")] = "sqlite:///mlflow.db",
+    recipe: Annotated[str | None, typer.Argument(help="A recipe: its tracking store is opened.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help=f"The tracking store.  [default: the recipe's, or {DEFAULT}]")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
-    """Open the MLflow UI, where runs are compared."""
+    """Open the MLflow UI, where runs, comparisons and studies are compared."""
     import subprocess
     import sys
 
-    print(f"MLflow UI on http://127.0.0.1:{port} (store {store}); Ctrl-C ends it")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", str(port)]
+    place = store or store_of(recipe)
+    print(f"MLflow UI on http://127.0.0.1:{port} (store {place}); Ctrl-C ends it")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place, "--port", str(port)]
     raise SystemExit(subprocess.call(command))
+
+
+def store_of(recipe: str | None) -> str:
+    """Where the recipe's runs are tracked."""
+    if recipe is None:
+        return DEFAULT
+    from fairquant.recipe import read_recipe
+    from fairquant.registry import discover
+
+    named = read_recipe(recipe, registry=discover().registry).tracking.mlflow
+    if named is None:
+        raise UserError(f"{recipe}: its tracking.mlflow is null: its runs are not tracked")
+    return named

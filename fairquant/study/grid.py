@@ -15,6 +15,7 @@ from typing import Any
 from fairquant.errors import Infeasible, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
 from fairquant.runs import Display
+from fairquant.study.workers import begin
 
 #: Shown first in tables, in this order; other methods follow by name.
 ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-baq")
@@ -103,7 +104,7 @@ def run_cells(
         messages = manager.Queue()
         threads = max((os.cpu_count() or 1) // jobs, 1)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the workers, which read it when they start
-        with ProcessPoolExecutor(jobs, context, _limit_threads, (threads,)) as pool:
+        with ProcessPoolExecutor(jobs, context, begin, (threads,)) as pool:
             waiting = {
                 pool.submit(_in_worker, number, cell, recipe, tuple(overrides), demo, runs, messages): number
                 for number, cell in enumerate(cells)
@@ -142,13 +143,6 @@ def run_cell(cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, ru
     except Exception as error:
         return Outcome(cell, None, None, f"{type(error).__name__}: {error}")
     return Outcome(cell, result.folder, result.report)
-
-
-def _limit_threads(threads: int) -> None:
-    """Workers side by side with all cores each would wait for one another."""
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 class _Sender:

@@ -27,6 +27,7 @@ from fairquant.registry import Plugins, discover
 from fairquant.runs import Display, Quiet, run_folder
 from fairquant.study.compare import ComparisonInfo as StudyInfo
 from fairquant.study.storage import at_work, one_at_a_time, open_storage, open_study
+from fairquant.study.workers import begin
 
 RETRIED = "retried"
 #: Seconds between a worker's signs of life in a database, and without one until its trial is handed on.
@@ -331,9 +332,7 @@ def _side_by_side(plan: Plan, jobs: int, base: Recipe, study: Any, on_trial: Cal
 
 def work_here(plan: Plan, threads: int) -> None:
     """One worker process of a study."""
-    import torch
-
-    torch.set_num_threads(threads)
+    begin(threads)
     plugins = discover()
     _, section = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
     with at_work(plan.folder):

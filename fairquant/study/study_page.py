@@ -66,22 +66,17 @@ def summary_lines(found: Summary) -> list[str]:
 
 
 def best_table(found: Summary) -> str:
-    names = list(
-        dict.fromkeys(
-            [*(o.quantity for o in found.objectives), "accuracy", "worst-group-accuracy", "bits", "megabytes"]
-        )
-    )
-    head = (
-        "<tr><th>trial</th>"
-        + "".join(f"<th>{escape(n)}<br>validation</th><th>test</th>" for n in names)
-        + "<th>to run it</th></tr>"
-    )
-    rows = []
+    wanted = [*(o.quantity for o in found.objectives), "accuracy", "worst-group-accuracy", "bits", "megabytes"]
+    names = list(dict.fromkeys(wanted))
+    head = "<tr><th>trial</th>" + "".join(f"<th>{escape(n)}<br>validation</th><th>test</th>" for n in names) + "</tr>"
+    rows, commands = [], []
     for trial in found.on_front():
         cells = "".join(f"<td>{_shown(trial.validation, n)}</td><td>{_shown(trial.test or {}, n)}</td>" for n in names)
+        rows.append(f"<tr><td>{trial.number}</td>{cells}</tr>")
         command = f"fairquant run {found.recipe} " + " ".join(f"'{each}'" for each in trial.overrides)
-        rows.append(f"<tr><td>{trial.number}</td>{cells}<td><code>{escape(command)}</code></td></tr>")
-    return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>"
+        commands.append(f"<li>trial {trial.number}: <code>{escape(command)}</code></li>")
+    table = f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>"
+    return f"{table}<p>The commands to run them:</p><ul>{''.join(commands)}</ul>"
 
 
 def all_table(found: Summary) -> str:

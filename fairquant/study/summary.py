@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fairquant.study.search import Plan
 
 SUPERFLUOUS = "superfluous"
+FEWEST = 8  # trials below which nothing is said of what moves what
 QUANTITIES = ("accuracy", "worst-group-accuracy", "accuracy-gap", "bits", "megabytes")
 
 
@@ -166,7 +167,7 @@ def effects(trials: Sequence[Trial], section: Search) -> tuple[Effect, ...]:
     found = []
     for quantity in wanted:
         usable = [t for t in done if math.isfinite(t.validation.get(quantity, math.nan))]
-        if len(usable) < 4 or np.ptp([t.validation[quantity] for t in usable]) == 0:
+        if len(usable) < FEWEST or np.ptp([t.validation[quantity] for t in usable]) == 0:
             continue
         shares = _importances(usable, quantity)
         rows = [
@@ -231,7 +232,9 @@ def _importances(trials: Sequence[Trial], quantity: str) -> dict[str, float]:
 
 def verdict(found: Summary) -> list[str]:
     """In words: what moves what, and by how much."""
-    lines = []
+    lines = (
+        [] if found.effects else [f"Fewer than {FEWEST} trials with different results: too few to say what moves what."]
+    )
     for quantity in dict.fromkeys(effect.quantity for effect in found.effects):
         rows = [effect for effect in found.effects if effect.quantity == quantity]
         parts = [

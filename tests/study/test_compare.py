@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -211,3 +214,35 @@ def test_wrong_options_are_named(options, text, place):
     result = CliRunner().invoke(app, ["compare", "quickstart", "--demo", "--runs", str(place), *options])
     assert isinstance(result.exception, UserError)
     assert text in str(result.exception)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "fairquant",
+        "compare",
+        "quickstart",
+        "tracking.mlflow=null",
+        "--demo",
+        "--jobs",
+        "2",
+    ]
+    more = ["--methods", "uniform-4,uniform-3", "--runs", str(tmp_path)]
+    main = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def workers() -> list[str]:
+        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
+        return [line.split()[0] for line in listed if "spawn_main" in line]
+
+    before, deadline = set(workers()), time.time() + 60
+    while not list(tmp_path.rglob("log.txt")) and time.time() < deadline:
+        time.sleep(0.1)
+    own = set(workers()) - before
+    main.kill()
+    main.wait()
+    deadline = time.time() + 30
+    while own & set(workers()) and time.time() < deadline:
+        time.sleep(0.2)
+    assert own
+    assert not own & set(workers())

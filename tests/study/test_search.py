@@ -123,7 +123,7 @@ def test_a_trial_gives_what_the_command_that_is_shown_gives(studied):
 def test_the_page_and_the_verbs(studied, tmp_path):
     place, recipe, folder, results = studied
     page = (folder / "study.html").read_text()
-    for text in ("The front", "Parallel coordinates", "Slices", "to run it", "is moved by", "fairquant run "):
+    for text in ("The front", "Parallel coordinates", "Slices", "to run them", "too few to say", "fairquant run "):
         assert text in page, text
     assert page.count("<svg") >= 4
     shown = CliRunner().invoke(app, ["study", "show", str(recipe), "--runs", str(place / "runs")])

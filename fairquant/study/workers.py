@@ -1,0 +1,22 @@
+"""What a worker process does first: keep to its cores, and end when the process that started it does."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+
+def begin(threads: int) -> None:
+    """threads: workers side by side with all cores each would wait for one another."""
+    import torch
+
+    torch.set_num_threads(threads)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """A killed parent cannot say goodbye: without this its workers would go on by themselves."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
