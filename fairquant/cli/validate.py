@@ -11,7 +11,7 @@ def validate(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = F
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
 
-    resolved = read_recipe(recipe, overrides or [], registry=discover().registry, demo=demo)
+    resolved = read_recipe(recipe, overrides or [], registry=discover().registry, demo=demo, searching=True)
     missing = resolved.dataset.value.check()
     if missing:
         raise UserError(missing, str(recipe))

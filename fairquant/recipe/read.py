@@ -55,9 +55,14 @@ DEMO: dict[str, Any] = {
 
 
 def read_recipe(
-    recipe: str | os.PathLike[str], overrides: Sequence[str] = (), *, registry: Registry, demo: bool = False
-) -> Recipe:
-    """Read a recipe file with `key=value` overrides. Raises UserError with every problem found."""
+    recipe: str | os.PathLike[str], overrides: Sequence[str] = (), *, registry: Registry, demo: bool = False,
+    searching: bool = False,
+) -> Recipe:  # fmt: skip
+    """Read a recipe file with `key=value` overrides. Raises UserError with every problem found.
+
+    searching: check the search section and all of its values too; a single run, of another method perhaps, has no use
+    for it.
+    """
     file = library(registry).find(recipe)
     try:
         text = file.read_text(encoding="utf-8")
@@ -73,6 +78,7 @@ def read_recipe(
         name=file.stem,
         demo=demo,
         problems=problems,
+        searching=searching,
     )
 
 
@@ -86,6 +92,7 @@ def recipe_from(
     name: str = "recipe",
     demo: bool = False,
     problems: list[str] | None = None,
+    searching: bool = False,
 ) -> Recipe:
     """Resolve plain data into a Recipe."""
     lines, found = lines or {}, list(problems or [])
@@ -100,7 +107,7 @@ def recipe_from(
     found += [report(key, text) for key, text in method_problems]
     placed: list[tuple[str, str]] = []
     recipe = _assemble(merged, registry, name, demo, tuple(notes), placed)
-    if recipe is not None and recipe.search:
+    if recipe is not None and recipe.search and searching:
         _check_search(recipe, content, overrides, registry, demo, placed)
     found += [report(key, text) for key, text in placed]
     if found or recipe is None:

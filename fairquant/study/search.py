@@ -97,7 +97,7 @@ def read_base(
     recipe: str | os.PathLike[str], overrides: Sequence[str], demo: bool, plugins: Plugins
 ) -> tuple[Recipe, Search]:
     """The recipe with its search section; UserError where there is none or its data are missing."""
-    base = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
+    base = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo, searching=True)
     if not base.search:
         raise UserError(
             f"{recipe}: has no `search` section: say what to vary and what to seek, such as\n"

@@ -54,7 +54,7 @@ def summary_lines(found: Summary) -> list[str]:
         return ["No trial is complete and keeps the constraints."]
     lines = [f"{len(front)} trial(s) are not beaten by another. They were chosen on validation and tested once."]
     first = found.objectives[0]
-    best = front[-1] if first.direction == "maximize" else front[0]
+    best = (max if first.direction == "maximize" else min)(front, key=lambda t: t.validation[first.quantity])
     value, test = best.validation[first.quantity], (best.test or {}).get(first.quantity)
     shown = f" and {test:.3f} on test" if test is not None else ""
     lines.append(f"Best {first.quantity}: trial {best.number} with {value:.3f} on validation{shown}.")

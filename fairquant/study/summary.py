@@ -243,6 +243,11 @@ def verdict(found: Summary) -> list[str]:
             for e in rows
         ]
         lines.append(f"{quantity} is moved by " + "; ".join(parts) + ".")
+    if found.effects and len({effect.parameter for effect in found.effects}) > 1:
+        lines.append(
+            "These are means over the trials that were made. A sampler tries good values together, so that one parameter may "
+            "be credited with what another did; a grid does not."
+        )
     return lines
 
 

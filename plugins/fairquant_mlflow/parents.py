@@ -40,8 +40,9 @@ def trial(study: Any, number: int, state: str, folder: Path | None, values: Mapp
         return
     client, run_id = client_of(study.recipe), (folder / ID_FILE).read_text().strip()
     name = client.get_run(run_id).data.tags.get("mlflow.runName", "")
-    client.set_tag(run_id, "mlflow.runName", f"trial-{number:03d} {name.split(' ')[-1]}")
-    client.set_tag(run_id, "trial", str(number))
+    if not name.startswith("trial-"):  # a later trial with the same values is the same run
+        client.set_tag(run_id, "mlflow.runName", f"trial-{number:03d} {name}")
+        client.set_tag(run_id, "trial", str(number))
     client.set_tag(run_id, "state", state)
     _adopt(client, run_id, study)
     log_values(client, run_id, {f"validation/{key}": value for key, value in values.items()})

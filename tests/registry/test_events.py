@@ -58,6 +58,19 @@ def listening(plugins) -> Heard:
             assert (comparison.folder / "compare.json").is_file()
             heard.events.append(("comparison_finished", {"folders": len(folders)}))
 
+        @hookimpl
+        def fairquant_study_started(self, study):
+            heard.events.append(("study_started", {"name": study.name}))
+
+        @hookimpl
+        def fairquant_trial_finished(self, study, number, state, folder, values):
+            heard.events.append(("trial_finished", {"number": number, "state": state, "bits": values["bits"]}))
+
+        @hookimpl
+        def fairquant_study_finished(self, study, folders):
+            assert (study.folder / "study.html").is_file()
+            heard.events.append(("study_finished", {"folders": len(folders)}))
+
     plugins.manager.register(Listener(), name="listening")
     return heard
 
@@ -91,6 +104,21 @@ def test_a_comparison():
     fairquant.compare("quickstart", *SMALL, methods=["uniform-4-ptq"], seeds=[0], demo=True, plugins=plugins)
     names = [name for name, _ in heard.events]
     assert (names[0], names[-1]) == ("comparison_started", "comparison_finished")
+    assert heard.events[-1][1] == {"folders": 1}
+
+
+def test_a_study(tmp_path):
+    recipe = tmp_path / "searched.yaml"
+    recipe.write_text(
+        "dataset: {name: synthetic-lesions}\nmethod: uniform-4-ptq\nmodel: {name: resnet10t, image_size: 32}\n"
+        "search: {parameters: {calibration.images: [32]}, objectives: {accuracy: maximize}, sampler: grid}\n"
+    )
+    plugins = discover()
+    heard = listening(plugins)
+    fairquant.search(recipe, *SMALL, plugins=plugins)
+    names = [name for name, _ in heard.events]
+    assert (names[0], names[-1]) == ("study_started", "study_finished")
+    assert ("trial_finished", {"number": 0, "state": "complete", "bits": 4.0}) in heard.events
     assert heard.events[-1][1] == {"folders": 1}
 
 

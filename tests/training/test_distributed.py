@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 SMALL = [
-    "dataset.images=150", "model.image_size=32", "baseline.epochs=2", "train.epochs=2", "baseline.batch_size=31",
+    "dataset.images=110", "model.image_size=32", "baseline.epochs=1", "train.epochs=2", "baseline.batch_size=31",
     "train.batch_size=31", "calibration.images=48", "tracking.mlflow=null",
 ]  # fmt: skip
 
