@@ -7,18 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fairquant.card import SHOWN
 from fairquant.cli.options import Overrides
-
-SHOWN = (
-    "accuracy",
-    "balanced-accuracy",
-    "worst-group-accuracy",
-    "accuracy-gap",
-    "eopp1",
-    "eodd",
-    "worst-group-auc",
-    "ece",
-)
 
 
 def audit(

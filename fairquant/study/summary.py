@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from fairquant.recipe.search import Objective, Search
 from fairquant.registry import Plugins
 from fairquant.report import plain
 from fairquant.runs import Display
-
-if TYPE_CHECKING:
-    from fairquant.study.search import Plan
+from fairquant.study.trials import Plan, trial_recipe
 
 SUPERFLUOUS = "superfluous"
 FEWEST = 8  # trials below which nothing is said of what moves what
@@ -145,7 +143,6 @@ def test_front(found: Summary, plan: Plan, plugins: Plugins, display: Display) -
     from dataclasses import replace
 
     from fairquant.api import execute
-    from fairquant.study.search import trial_recipe
 
     tested = {}
     for trial in found.on_front():

@@ -21,8 +21,8 @@ from fairquant.data.batching import batches
 from fairquant.recipe.schema import ModelSettings, TrainSettings
 from fairquant.recipe.search import Objective, Parameter, Search
 from fairquant.roles import DataContext
-from fairquant.study.search import suggest
 from fairquant.study.storage import open_study
+from fairquant.study.trials import suggest
 from fairquant.training.loop import Trainer, train
 
 pytestmark = pytest.mark.benchmark
@@ -33,7 +33,7 @@ BUDGET, RANDOM, SEEDS = 2.5, 40, 10
 
 @pytest.fixture(scope="module")
 def objective(isic_root, tmp_path_factory):
-    """bits of each stage -> (loss of the worst group on 400 validation images, plus what is above the budget)."""
+    """bits of each stage -> (loss of the worst group on 200 validation images, plus what is above the budget)."""
     from fairquant.models import build_model
 
     splits = Isic2019(root=str(isic_root), attribute="age").load(DataContext(2, 48, tmp_path_factory.mktemp("cache")))
@@ -44,7 +44,7 @@ def objective(isic_root, tmp_path_factory):
     train(Trainer(model, splits.train, splits.validation, names, normalize, device, 2, None), settings)
     model.eval()
     layers = find_layers(model, "channel")
-    few = list(batches(splits.validation.subset(np.arange(400)), 100, normalize, device))
+    few = list(batches(splits.validation.subset(np.arange(200)), 200, normalize, device))
     total = sum(layer.weight.numel() for layer in layers)
 
     def stage(name: str) -> int:
