@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fairquant.files import write_atomically
 from fairquant.pipeline import default_runs
 from fairquant.recipe import Recipe
@@ -122,10 +124,11 @@ def work(
     storage = open_storage(plan.storage, plan.folder, *HEARTBEAT_SECONDS)
     base, _ = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
     alone = plan.storage is None and multiprocessing.parent_process() is None
-    study = open_study(storage, plan.name, section, base.seed + (0 if alone else os.getpid()))
+    study = open_study(storage, plan.name, section, base.seed)
     begun = len(study.get_trials(deepcopy=False)) - len(study.get_trials(deepcopy=False, states=(waiting,)))
-    if begun:  # a sampler started again with the same seed would draw the same values again
-        study = open_study(storage, plan.name, section, base.seed + begun + (0 if alone else os.getpid()))
+    if begun or not alone:  # a sampler that starts with a seed used before would draw the same values again
+        draw = np.random.SeedSequence([base.seed, begun, 0 if alone else int.from_bytes(os.urandom(8), "big")])
+        study = open_study(storage, plan.name, section, int(draw.generate_state(1)[0]))
     beats = plan.storage is not None
     while True:
         if beats:

@@ -305,7 +305,8 @@ def test_four_workers_on_postgresql_and_one_of_them_is_killed(postgresql, tmp_pa
         for summary in optuna.get_all_study_summaries(storage):
             for trial in optuna.load_study(study_name=summary.study_name, storage=storage).get_trials(deepcopy=False):
                 owner = trial.user_attrs.get("worker")
-                if trial.state.name == "RUNNING" and owner in [worker.pid for worker in workers]:
+                began = trial.state.name == "RUNNING" and "overrides" in trial.user_attrs  # its values are drawn
+                if began and owner in [worker.pid for worker in workers]:
                     victim = (trial.number, owner)
         time.sleep(0.02)
     assert victim is not None
