@@ -9,13 +9,14 @@ import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
 from fairquant.errors import Infeasible, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
 from fairquant.runs import Display
-from fairquant.study.workers import begin
+from fairquant.study.workers import begin, follow_parent
 
 #: Shown first in tables, in this order; other methods follow by name.
 ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-baq")
@@ -100,7 +101,9 @@ def run_cells(
             on_done(found[-1])
         return found
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    manager = SyncManager(ctx=context)
+    manager.start(follow_parent)
+    with manager:
         messages = manager.Queue()
         threads = max((os.cpu_count() or 1) // jobs, 1)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the workers, which read it when they start

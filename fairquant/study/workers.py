@@ -12,6 +12,10 @@ def begin(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    follow_parent()
+
+
+def follow_parent() -> None:
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 

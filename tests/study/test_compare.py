@@ -232,7 +232,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     main = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def workers() -> list[str]:
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
+        listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
         return [line.split()[0] for line in listed if "spawn_main" in line]
 
     before, deadline = set(workers()), time.time() + 60

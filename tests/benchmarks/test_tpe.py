@@ -1,7 +1,7 @@
 """Is the search worth its name? TPE against random search on a real objective without training.
 
 Bits of each stage of a small ResNet trained on the isic images, quantized without training; sought is the least loss of the
-worst-served group on validation, within 2.5 bits per weight on average. `pytest -m benchmark -n 0 -s tests/benchmarks/test_search.py`
+worst-served group on validation, within 2.5 bits per weight on average. `pytest -m benchmark -n 0 -s tests/benchmarks/test_tpe.py`
 """
 
 from __future__ import annotations
