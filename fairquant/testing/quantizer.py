@@ -112,7 +112,7 @@ def more_bits_are_closer(quantizer: Any) -> None:
             bits = torch.full((6,), width)
             built = quantizer.build(weight, bits, choices)
             built.freeze(bits)
-            error.append(float((built.eval()(weight) - weight).square().sum()))
+            error.append(float((built.eval()(weight).detach() - weight).square().sum()))
         assert error[1] < error[0], f"squared error {error[0]:g} at {min(choices)} bits, {error[1]:g} at {max(choices)}"
 
     everywhere(law, examples=10, seed=SEEDS)
