@@ -212,10 +212,20 @@ def codes_of(placed: Placed) -> tuple[NDArray[np.int8], NDArray[np.float32], boo
     if stored.shift is None and stored.codebook is None:
         codes = stored.codes.numpy().astype(np.int16) * sign[:, None]
         scale = stored.scale.double().numpy() * np.abs(placed.factor)
-        return codes.astype(np.int8), np.maximum(scale, 1e-30).astype(np.float32), True
+        return codes.astype(np.int8), _usable(scale, codes), True
     values = stored.decode().double().numpy().reshape(len(sign), -1) * placed.factor[:, None]
-    scale = np.maximum(np.abs(values).max(1) / 127, 1e-30)
-    return np.rint(values / scale[:, None]).astype(np.int8), scale.astype(np.float32), False
+    scale = np.abs(values).max(1) / 127
+    codes = np.rint(values / np.maximum(scale, 1e-30)[:, None])
+    return codes.astype(np.int8), _usable(scale, codes), False
+
+
+def _usable(scale: NDArray[np.float64], codes: NDArray[Any]) -> NDArray[np.float32]:
+    """Scales as they are; a row of zeros takes the others' median. Its own may be 0, but the int8 kernels count its bias
+    in units of input scale times this one, so that the bias would be lost."""
+    empty = (codes == 0).all(1) | (scale <= 0)
+    usual = float(np.median(scale[~empty])) if not empty.all() else 1e-3
+    found: NDArray[np.float32] = np.where(empty, usual, scale).astype(np.float32)
+    return found
 
 
 def put_weights(graph: Any, weights: Mapping[str, Placed]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

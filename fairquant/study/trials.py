@@ -60,6 +60,7 @@ def read_base(
 
 
 def run_trial(trial: Any, plan: Plan, section: Search, plugins: Plugins, display: Display) -> tuple[float, ...]:
+    """Optuna's objective: the quantities sought, on validation; what went wrong is the trial's own record."""
     import optuna
 
     if not {"planned", RETRIED} & set(trial.user_attrs):

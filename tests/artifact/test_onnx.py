@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 
 import fairquant
 from fairquant.artifact.load import read_artifact
-from fairquant.artifact.onnx import codes_of, export_onnx, find_weights
+from fairquant.artifact.onnx import Placed, codes_of, export_onnx, find_weights
 from fairquant.artifact.runtime import open_runtime
 from fairquant.cli import app
 from fairquant.errors import UserError
-from fairquant.roles import Predictions
+from fairquant.roles import Predictions, QuantizedWeight
 
 onnx = pytest.importorskip("onnx")
 SMALL = ("baseline.epochs=2", "train.epochs=1", "dataset.images=200", "tracking.mlflow=null", "calibration.images=48")
@@ -91,6 +91,14 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(runs):
         assert exact
         mine = values[name].T if each.transposed else values[name]
         np.testing.assert_allclose(codes * scale[:, None], mine.reshape(len(mine), -1), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [None, torch.zeros(3)], ids=["straight levels", "dead zones"])
+def test_a_pruned_row_has_a_scale_in_which_its_bias_can_be_counted(shift):
+    codes, bits = torch.tensor([[1, -1], [0, 0], [1, 0]], dtype=torch.int8), torch.tensor([2, 0, 2])
+    stored = QuantizedWeight(codes, bits, torch.tensor([0.5, 1e-12, 0.25]), (3, 2), shift)
+    _, scale, _ = codes_of(Placed("head", stored, False, np.ones(3)))
+    assert scale.min() > 1e-4
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["straight levels", "dead zones"])
