@@ -231,14 +231,15 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     more = ["--methods", "uniform-4,uniform-3", "--runs", str(tmp_path)]
     main = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def workers() -> list[str]:
-        listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
-        return [line.split()[0] for line in listed if "spawn_main" in line]
+    def workers() -> dict[str, str]:
+        """Number of each worker process on this machine and of its parent: other tests have workers, too."""
+        listed = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+        return {line.split()[0]: line.split()[1] for line in listed if "spawn_main" in line}
 
-    before, deadline = set(workers()), time.time() + 60
+    deadline = time.time() + 60
     while not list(tmp_path.rglob("log.txt")) and time.time() < deadline:
         time.sleep(0.1)
-    own = set(workers()) - before
+    own = {worker for worker, parent in workers().items() if parent == str(main.pid)}
     main.kill()
     main.wait()
     deadline = time.time() + 30
