@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -88,7 +89,11 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
         if name not in own:
             problems.append(f"model.weights: {source!r} has {name!r}, which the model does not.{suggestion(name, own)}")
         elif own[name].shape != value.shape:
-            if head and name.startswith(f"{head}."):
+            resized = _for_this_size(model, name, value)
+            if resized is not None:
+                good[name] = resized.to(own[name].dtype)
+                notes.append(f"{name!r}: resampled from {value.shape[1]} to {resized.shape[1]} positions")
+            elif head and name.startswith(f"{head}."):
                 notes.append(
                     f"head {name!r}: {tuple(value.shape)} in {source} replaced by a fresh one of {tuple(own[name].shape)}"
                 )
@@ -108,6 +113,21 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
         raise UserError([*problems[:5], *more])
     model.load_state_dict(good, strict=False)
     return notes
+
+
+def _for_this_size(model: nn.Module, name: str, value: Tensor) -> Tensor | None:
+    """Position embeddings of another image size, resampled as timm does for its own weights; None where that is not it."""
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    prefix = 0 if getattr(model, "no_embed_class", False) else getattr(model, "num_prefix_tokens", 0)
+    own = getattr(model, name, None)
+    if name != "pos_embed" or grid is None or value.ndim != 3 or own is None or own.shape[2] != value.shape[2]:
+        return None
+    from timm.layers import resample_abs_pos_embed
+
+    if math.isqrt(value.shape[1] - prefix) ** 2 != value.shape[1] - prefix:
+        return None
+    resized: Tensor = resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
+    return resized if resized.shape == own.shape else None
 
 
 def _head_name(model: nn.Module) -> str | None:

@@ -31,6 +31,17 @@ def test_local_weights_are_loaded_in_the_models_precision_and_a_head_of_another_
     assert any("head 'fc.weight': (1000, 512)" in note for note in notes)
 
 
+def test_position_embeddings_of_another_image_size_are_resampled_as_timm_does(tmp_path):
+    original = timm.create_model("deit_tiny_patch16_224", num_classes=5)
+    torch.nn.init.normal_(original.pos_embed)
+    save_file(original.state_dict(), tmp_path / "w.safetensors")
+    settings = ModelSettings(name="deit_tiny_patch16_224", weights=str(tmp_path / "w.safetensors"), image_size=128)
+    model, _, notes = build_model(settings, 5)
+    own = timm.models.vision_transformer.checkpoint_filter_fn(original.state_dict(), model)
+    assert torch.equal(model.pos_embed, own["pos_embed"])
+    assert notes == ["'pos_embed': resampled from 197 to 65 positions"]
+
+
 def test_a_pt_file_is_read_without_running_code(tmp_path, weights):
     _, original = weights
     torch.save({"state_dict": original.state_dict()}, tmp_path / "good.pt")
