@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from fairquant.roles import Predictions
+from fairquant.roles import Confusion, Predictions
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def confusion_tensor(predictions: Predictions) -> Floats:
@@ -26,12 +30,66 @@ def resample(counts: Floats, replicates: int, draw: np.random.Generator) -> Floa
     return _count(chosen, counts.shape)
 
 
-def permute_groups(predictions: Predictions, replicates: int, draw: np.random.Generator) -> Floats:
-    """Confusion tensors [replicates, G, C, C] with the groups shuffled over the images: what a gap is by chance alone."""
-    groups, classes = len(predictions.group_names), len(predictions.class_names)
-    cell = predictions.labels * classes + predictions.predicted
-    shuffled = draw.permuted(np.broadcast_to(predictions.groups, (replicates, len(cell))), axis=1)
-    return _count(shuffled * classes**2 + cell, (groups, classes, classes))
+def image_weights(images: int, replicates: int, draw: np.random.Generator) -> Floats:
+    """Bootstrap of images as weights: how often each image is drawn [replicates, images]."""
+    rows = draw.integers(0, images, (replicates, images)) + np.arange(replicates)[:, None] * images
+    return np.bincount(rows.ravel(), minlength=replicates * images).reshape(replicates, images).astype(np.float64)
+
+
+class WeighedConfusion(Confusion):
+    """Confusions of the same images under many rows of image weights [R, N], R times. Metrics mostly want sums: these come
+    straight from the weights; the table, 100 times as large with 100 classes, is laid out only for a metric that asks."""
+
+    weights: Floats
+    groups: Ints
+    predictions: Predictions
+    shape: tuple[int, int]
+
+    def __init__(self, predictions: Predictions, weights: Floats) -> None:
+        shape = len(weights), len(predictions.group_names)
+        vars(self).update(predictions=predictions, weights=weights, groups=predictions.groups, shape=shape)
+
+    @classmethod
+    def of_permuted_groups(cls, predictions: Predictions, replicates: int, draw: np.random.Generator) -> Confusion:
+        """The groups shuffled over the images in each replicate: what a gap is by chance alone."""
+        groups = len(predictions.group_names)
+        shuffled = draw.permuted(np.broadcast_to(predictions.groups, (replicates, len(predictions.groups))), axis=1)
+        member = (shuffled[:, None] == np.arange(groups)[:, None]).astype(np.float64)
+        found = cls(predictions, member.reshape(replicates * groups, -1))
+        vars(found).update(groups=np.zeros_like(predictions.groups), shape=(replicates, groups))
+        return found
+
+    @cached_property
+    def table(self) -> Floats:  # type: ignore[override]
+        classes = len(self.predictions.class_names)
+        sums = self._sums(self.predictions.labels * classes + self.predictions.predicted, classes**2)
+        return sums.reshape(*self.shape, classes, classes)
+
+    @cached_property
+    def hits(self) -> Floats:
+        right = self.predictions.predicted == self.predictions.labels
+        return self._sums(self.predictions.predicted, len(self.predictions.class_names), right)
+
+    @cached_property
+    def truth(self) -> Floats:
+        return self._sums(self.predictions.labels, len(self.predictions.class_names))
+
+    @cached_property
+    def predicted(self) -> Floats:
+        return self._sums(self.predictions.predicted, len(self.predictions.class_names))
+
+    def _sums(self, within: Ints, width: int, counted: NDArray[np.bool_] | None = None) -> Floats:
+        """Weights summed by group and by the images' place within it [R, G, width]."""
+        images = np.arange(len(within)) if counted is None else np.flatnonzero(counted)
+        place = self.groups * width + within
+        cells = int(np.prod(self.shape)) // len(self.weights) * width
+        add = csr_array((np.ones(len(images)), (images, place[images])), shape=(len(within), cells))
+        sums = np.asarray(add.T @ self._by_image).T
+        return sums.reshape(*self.shape, width)
+
+    @cached_property
+    def _by_image(self) -> Floats:
+        return np.ascontiguousarray(self.weights.T)
 
 
 def _count(cells: NDArray[np.int64], shape: tuple[int, ...]) -> Floats:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.audit.confusion import confusion_tensor, in_parts, permute_groups, resample
+from fairquant.audit.confusion import WeighedConfusion, confusion_tensor, image_weights, in_parts, resample
 from fairquant.errors import UserError
 from fairquant.roles import Confusion, MetricValue, Predictions, Rates
 
@@ -61,46 +61,56 @@ def evaluate(
     """Every metric with its percentile interval; gaps also with their null floor. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
-    counts = confusion_tensor(predictions)
-    parts = in_parts(replicates, counts.size)
-    draw = np.random.default_rng([seed, 0xB007])
-    spreads = _over_parts(metrics, (resample(counts, part, draw) for part in parts))
+    table = Confusion(confusion_tensor(predictions))
+    spreads = _replicates(predictions, metrics, seed, replicates)
     nulls = null_floors(predictions, metrics, seed=seed)
-    samples = any(component.value.needs == "predictions" for component in metrics)
-    weights = _image_weights(len(predictions.labels), min(replicates, SAMPLE_REPLICATES) if samples else 0, seed)
     found = {}
     for component in metrics:
         metric, label = component.value, component.label
-        if metric.needs == "confusion":
-            rates, spread = metric.evaluate(Confusion(counts)), spreads[label]
-        else:
-            rates, spread = metric.evaluate(predictions), _resampled(metric, predictions, weights)
-        found[label] = _metric_value(rates, spread, predictions.group_names, nulls.get(label), metric.gap)
+        rates = metric.evaluate(table if metric.needs == "confusion" else predictions)
+        found[label] = _metric_value(rates, spreads[label], predictions.group_names, nulls.get(label), metric.gap)
     return found
+
+
+def _replicates(predictions: Predictions, metrics: Sequence[Any], seed: int, replicates: int) -> dict[str, Floats]:
+    """Every metric under bootstraps of the images: label -> [replicates], fewer where it cannot take image weights."""
+    draw = np.random.default_rng([seed, 0xB007])
+    values: dict[str, list[Floats]] = {component.label: [] for component in metrics}
+    done = 0
+    for part in in_parts(replicates, len(predictions.labels)):
+        weights = image_weights(len(predictions.labels), part, draw)
+        confusion = WeighedConfusion(predictions, weights)
+        for component in metrics:
+            metric = component.value
+            if metric.needs == "confusion":
+                values[component.label].append(metric.evaluate(confusion).value)
+            elif hasattr(metric, "weighted"):
+                values[component.label].append(metric.weighted(predictions, weights))
+            elif done < SAMPLE_REPLICATES:
+                values[component.label].append(one_by_one(metric, predictions, weights[: SAMPLE_REPLICATES - done]))
+        done += part
+    return {label: np.concatenate(parts) for label, parts in values.items()}
+
+
+def one_by_one(metric: Any, predictions: Predictions, weights: Floats) -> Floats:
+    """A metric that takes no weights, on the drawn images themselves [R]."""
+    images = np.arange(len(predictions.labels))
+    drawn = (predictions.take(np.repeat(images, row.astype(np.int64))) for row in weights)
+    return np.array([float(metric.evaluate(each).value) for each in drawn])
 
 
 def null_floors(predictions: Predictions, metrics: Sequence[Any], *, seed: int = 0) -> dict[str, float]:
     """label -> mean value of each gap when groups are permuted: what it would be if groups meant nothing."""
-    gaps = [component for component in metrics if component.value.gap]
+    gaps = [component for component in metrics if component.value.gap and component.value.needs == "confusion"]
     if not gaps:
         return {}
-    size = len(predictions.group_names) * len(predictions.class_names) ** 2
     draw = np.random.default_rng([seed, 0x9011])
-    shuffled = (permute_groups(predictions, part, draw) for part in in_parts(PERMUTATIONS, size))
-    return {label: _mean(values) for label, values in _over_parts(gaps, shuffled).items()}
-
-
-def _over_parts(metrics: Sequence[Any], tables: Iterator[Floats]) -> dict[str, Floats]:
-    """Values of every confusion metric over all replicates, which come in parts: label -> [replicates]."""
-    values: dict[str, list[Floats]] = {c.label: [] for c in metrics if c.value.needs == "confusion"}
-    if not values:
-        return {}
-    for table in tables:
-        confusion = Confusion(table)
-        for component in metrics:
-            if component.label in values:
-                values[component.label].append(component.value.evaluate(confusion).value)
-    return {label: np.concatenate(parts) for label, parts in values.items()}
+    values: dict[str, list[Floats]] = {component.label: [] for component in gaps}
+    for part in in_parts(PERMUTATIONS, len(predictions.labels) * len(predictions.group_names)):
+        confusion = WeighedConfusion.of_permuted_groups(predictions, part, draw)
+        for component in gaps:
+            values[component.label].append(component.value.evaluate(confusion).value)
+    return {label: _mean(np.concatenate(parts)) for label, parts in values.items()}
 
 
 def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None, gap: bool) -> MetricValue:
@@ -112,24 +122,6 @@ def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: fl
     )  # fmt: skip
     skipped = 0 if rates.skipped is None else int(rates.skipped)
     return MetricValue(value, low, high, by_group, skipped, null)
-
-
-def _image_weights(size: int, replicates: int, seed: int) -> Floats:
-    """How often each image is drawn [replicates, size]."""
-    draw = np.random.default_rng([seed, 0xB008])
-    drawn = draw.integers(0, size, (replicates, size)) + np.arange(replicates)[:, None] * size
-    return np.bincount(drawn.ravel(), minlength=replicates * size).reshape(replicates, size).astype(np.float64)
-
-
-def _resampled(metric: Any, predictions: Predictions, weights: Floats) -> Floats:
-    """Bootstrap of a metric of samples: by image weights where it takes them (`weighted`), else image by image."""
-    if hasattr(metric, "weighted"):
-        values: Floats = metric.weighted(predictions, weights)
-        return values
-    images = np.arange(len(predictions.labels))
-    return np.array(
-        [float(metric.evaluate(predictions.take(np.repeat(images, row.astype(np.int64)))).value) for row in weights]
-    )
 
 
 def interval(spread: Floats, level: float = LEVEL, around: float | None = None) -> tuple[float, float]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class Predictions:
     class_names: tuple[str, ...]
     ids: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
+        """The class with the largest logit [N]."""
         answer: NDArray[np.int64] = self.logits.argmax(1).astype(np.int64)
         return answer
 
@@ -34,6 +37,17 @@ class Predictions:
         shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
         share: Floats = shifted / shifted.sum(1, keepdims=True)
         return share
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
+
+    def shared(self, make: Callable[..., T], *options: Hashable) -> T:
+        """make(self, *options), computed once however often metrics and their replicates ask for it."""
+        if (make, *options) not in self._made:
+            self._made[(make, *options)] = make(self, *options)
+        found: T = self._made[(make, *options)]
+        return found
 
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         ids = tuple(self.ids[row] for row in rows) if self.ids else ()

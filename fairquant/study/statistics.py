@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fairquant.audit.confusion import _count, in_parts
-from fairquant.audit.evaluate import Floats, interval
+from fairquant.audit.confusion import WeighedConfusion, image_weights, in_parts
+from fairquant.audit.evaluate import Floats, interval, one_by_one
 from fairquant.errors import UserError
-from fairquant.roles import Confusion, Predictions
+from fairquant.roles import Predictions
 
 REPLICATES = 400
 
@@ -80,27 +80,18 @@ def paired_differences(
 
 def _values(predictions: Predictions, metrics: Sequence[Any], seed: int, replicates: int) -> Mapping[str, Floats]:
     """label -> [1 + replicates]: the value itself, then its replicates; the same seed draws the same images."""
-    groups, classes, size = len(predictions.group_names), len(predictions.class_names), len(predictions.labels)
-    cells = (predictions.groups * classes + predictions.labels) * classes + predictions.predicted
+    size = len(predictions.labels)
     draw = np.random.default_rng([seed, 0xC0DE])
-    rows = np.concatenate([np.arange(size)[None], draw.integers(0, size, (replicates, size))])
     found: dict[str, list[Floats]] = {component.label: [] for component in metrics}
-    start = 0
-    for part in in_parts(replicates + 1, max(groups * classes**2, size)):
-        chosen = rows[start : start + part]
-        start += part
-        confusion = Confusion(_count(cells[chosen], (groups, classes, classes)))
-        weights: Floats | None = None
+    drawn = (image_weights(size, part, draw) for part in in_parts(replicates, size))
+    for weights in (np.ones((1, size)), *drawn):
+        confusion = WeighedConfusion(predictions, weights)
         for component in metrics:
             metric = component.value
             if metric.needs == "confusion":
                 found[component.label].append(metric.evaluate(confusion).value)
             elif hasattr(metric, "weighted"):
-                if weights is None:
-                    weights = np.stack([np.bincount(row, minlength=size) for row in chosen]).astype(np.float64)
                 found[component.label].append(metric.weighted(predictions, weights))
             else:
-                found[component.label].append(
-                    np.array([float(metric.evaluate(predictions.take(row)).value) for row in chosen])
-                )
+                found[component.label].append(one_by_one(metric, predictions, weights))
     return {label: np.concatenate(parts) for label, parts in found.items()}

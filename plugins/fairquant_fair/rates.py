@@ -101,7 +101,7 @@ class _Gap:
             raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
 
     def _rates(self, cells: Cells, confusion: Confusion) -> Rates:
-        if self.convention == "fairprune" and confusion.table.shape[-3] != 2:
+        if self.convention == "fairprune" and confusion.truth.shape[-2] != 2:
             return _undefined(confusion)
         gaps, skipped = class_gaps(cells, self.convention, self.min_support)
         return Rates(mean_gap(gaps), mean_rate(cells, self.min_support), skipped)
@@ -163,7 +163,7 @@ class EqualizedOdds(_Gap):
         hits, alarms = true_positive(confusion), false_positive(confusion)
         by_group = (mean_rate(hits, self.min_support) + 1 - mean_rate(alarms, self.min_support)) / 2
         if self.convention == "fairprune":
-            if confusion.table.shape[-3] != 2:
+            if confusion.truth.shape[-2] != 2:
                 return _undefined(confusion)
             rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in (hits, alarms)]
             signed = sum(rate[..., 0, :] - rate[..., 1, :] for rate in rates)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from fairquant.roles import Predictions, Rates
 from fairquant_fair.accuracy import Floats, Needs
 
+Ints = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class _Scored:
@@ -33,38 +35,62 @@ class _Scored:
 
 
 @dataclass(frozen=True)
-class Area:
-    """A mean of one-vs-rest AUCs and each image's influence on it [N]: value + weights @ influence / N is the value
-    under image weights to first order, which is how DeLong's intervals are made (DeLong et al., 1988)."""
+class ClassAreas:
+    """One-vs-rest AUC of each class [C] (NaN: images on one side only), the smaller side's images [C], and each image's
+    influence [C, N]: value + weights @ influence / N is the value under image weights to first order, which is how
+    DeLong's intervals are made (DeLong et al., 1988)."""
 
-    value: float
+    value: Floats
+    support: NDArray[np.int64]
     influence: Floats
 
+    def mean(self, min_support: int = 1) -> tuple[float, Floats]:
+        """Mean over the classes with enough images on either side, and its influence [N]."""
+        counted = self.support >= max(min_support, 1)
+        if not counted.any():
+            return float("nan"), np.zeros(self.influence.shape[1])
+        return float(self.value[counted].mean()), self.influence[counted].mean(0)
 
-def mean_area(scores: Floats, labels: NDArray[np.int64], min_support: int = 1) -> Area:
-    """scores [N, C], labels [N]. Classes with fewer than min_support images on either side are left out."""
-    size, areas, influence = len(labels), [], np.zeros(len(labels))
-    for c in np.unique(labels):
-        positive = labels == c
-        count = int(positive.sum())
-        if min(count, size - count) < max(min_support, 1):
-            continue
+
+def class_areas(scores: Floats, labels: NDArray[np.int64]) -> ClassAreas:
+    """scores [N, C], labels [N]. Ties count half."""
+    size, classes = scores.shape
+    count = np.bincount(labels, minlength=classes)
+    value, influence = np.full(classes, np.nan), np.zeros((classes, size))
+    for c in np.flatnonzero((count > 0) & (count < size)):
         order = np.argsort(scores[:, c])  # of equal scores in any order
-        ranked, is_positive = scores[order, c], positive[order]
+        ranked, is_positive = scores[order, c], labels[order] == c
         run = np.cumsum(np.append(False, ranked[1:] > ranked[:-1]))  # number of each image's run of equal scores
         up = np.bincount(run, weights=is_positive)
         down = np.bincount(run) - up
-        below, above = np.cumsum(down) - down / 2, count - np.cumsum(up) + up / 2
-        placement = np.where(is_positive, below[run] / (size - count), above[run] / count)
-        area = float(placement[is_positive].mean())
-        influence[order] += (placement - area) * np.where(is_positive, size / count, size / (size - count))
-        areas.append(area)
-    return Area(float(np.mean(areas)) if areas else float("nan"), influence / max(len(areas), 1))
+        below, above = np.cumsum(down) - down / 2, count[c] - np.cumsum(up) + up / 2
+        placement = np.where(is_positive, below[run] / (size - count[c]), above[run] / count[c])
+        value[c] = placement[is_positive].mean()
+        spread = np.where(is_positive, size / count[c], size / (size - count[c]))
+        influence[c, order] = (placement - value[c]) * spread
+    return ClassAreas(value, np.minimum(count, size - count), influence)
 
 
-def _by_group(predictions: Predictions, min_support: int) -> list[tuple[NDArray[np.bool_], Area]]:
-    members = [predictions.groups == group for group in range(len(predictions.group_names))]
-    return [(m, mean_area(predictions.probabilities[m], predictions.labels[m], min_support)) for m in members]
+def overall(predictions: Predictions) -> tuple[float, Floats]:
+    """Mean AUC of all images, and each image's share in its change under image weights [N]."""
+    value, influence = class_areas(predictions.probabilities, predictions.labels).mean()
+    return value, influence / max(len(predictions.labels), 1)
+
+
+def group_areas(predictions: Predictions) -> tuple[tuple[Ints, ClassAreas], ...]:
+    """Of each group: its images, and the areas among them."""
+    members = [np.flatnonzero(predictions.groups == group) for group in range(len(predictions.group_names))]
+    return tuple((own, class_areas(predictions.probabilities[own], predictions.labels[own])) for own in members)
+
+
+def by_group(predictions: Predictions, min_support: int) -> list[tuple[float, Ints, Floats]]:
+    """Mean AUC of each group with enough support, its images, and each one's share in its change."""
+    found = []
+    for own, areas in predictions.shared(group_areas):
+        value, influence = areas.mean(min_support)
+        if np.isfinite(value):
+            found.append((value, own, influence / len(own)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -76,13 +102,13 @@ class Auc:
     gap: ClassVar[bool] = False
 
     def evaluate(self, predictions: Predictions) -> Rates:
-        value = mean_area(predictions.probabilities, predictions.labels).value
-        groups = [area.value for _, area in _by_group(predictions, 1)]
-        return Rates(np.asarray(value), np.array(groups))
+        value, _ = predictions.shared(overall)
+        return Rates(np.asarray(value), np.array([areas.mean()[0] for _, areas in predictions.shared(group_areas)]))
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
-        area = mean_area(predictions.probabilities, predictions.labels)
-        return np.clip(area.value + weights @ area.influence / len(predictions.labels), 0, 1)
+        value, influence = predictions.shared(overall)
+        areas: Floats = np.clip(value + weights @ influence, 0, 1)
+        return areas
 
 
 @dataclass(frozen=True)
@@ -99,22 +125,35 @@ class WorstGroupAuc:
             raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
 
     def evaluate(self, predictions: Predictions) -> Rates:
-        groups = np.array([area.value for _, area in _by_group(predictions, self.min_support)])
+        areas = [areas for _, areas in predictions.shared(group_areas)]
+        groups = np.array([each.mean(self.min_support)[0] for each in areas])
         known = groups[np.isfinite(groups)]
-        skipped = 0
-        for member in range(len(groups)):
-            labels = predictions.labels[predictions.groups == member]
-            counts = np.bincount(labels, minlength=predictions.logits.shape[1])
-            skipped += int((np.minimum(counts, len(labels) - counts) < self.min_support).sum())
+        skipped = sum(int((each.support < self.min_support).sum()) for each in areas)
         return Rates(np.asarray(known.min() if len(known) else np.nan), groups, np.asarray(skipped))
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
-        values = [
-            np.clip(area.value + weights[:, member] @ area.influence / member.sum(), 0, 1)
-            for member, area in _by_group(predictions, self.min_support)
-            if np.isfinite(area.value)
+        values: list[Floats] = [
+            np.clip(value + weights[:, own] @ influence, 0, 1)
+            for value, own, influence in predictions.shared(by_group, self.min_support)
         ]
-        return np.min(values, axis=0) if values else np.full(len(weights), np.nan)
+        worst: Floats = np.min(values, axis=0) if values else np.full(len(weights), np.nan)
+        return worst
+
+
+def surplus_by_bin(predictions: Predictions, bins: int) -> Floats:
+    """(right - confidence) of each image in its bin of confidence, 0 in the others [N, bins]."""
+    confidence, right = predictions.probabilities.max(1), predictions.predicted == predictions.labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    surplus: Floats = np.eye(bins)[place] * (right - confidence)[:, None]
+    return surplus
+
+
+def squared_errors(predictions: Predictions) -> Floats:
+    """Sum over classes of (probability - truth)^2 of each image [N]."""
+    share = predictions.probabilities
+    truth = np.eye(share.shape[1])[predictions.labels]
+    errors: Floats = np.square(share - truth).sum(1)
+    return errors
 
 
 @dataclass(frozen=True)
@@ -129,11 +168,7 @@ class ExpectedCalibrationError(_Scored):
             raise ValueError(f"bins: must be at least 1, got {self.bins!r}")
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
-        share = predictions.probabilities
-        confidence, right = share.max(1), predictions.predicted == predictions.labels
-        place = np.minimum((confidence * self.bins).astype(int), self.bins - 1)
-        member = np.eye(self.bins)[place]
-        surplus = weights @ (member * (right - confidence)[:, None])  # [R, bins]
+        surplus: Floats = weights @ predictions.shared(surplus_by_bin, self.bins)  # [R, bins]
         with np.errstate(invalid="ignore", divide="ignore"):
             error: Floats = np.abs(surplus).sum(1) / weights.sum(1)
         return error
@@ -144,8 +179,6 @@ class BrierScore(_Scored):
     """Mean over images of sum over classes of (probability - truth)^2, from 0 (best) to 2."""
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
-        share = predictions.probabilities
-        truth = np.eye(share.shape[1])[predictions.labels]
         with np.errstate(invalid="ignore", divide="ignore"):
-            score: Floats = weights @ np.square(share - truth).sum(1) / weights.sum(1)
+            score: Floats = weights @ predictions.shared(squared_errors) / weights.sum(1)
         return score

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from fairquant.audit.confusion import confusion_tensor, resample
-from fairquant.audit.evaluate import _image_weights, change_against, evaluate, group_intervals
+from fairquant.audit.confusion import WeighedConfusion, confusion_tensor, image_weights, resample
+from fairquant.audit.evaluate import change_against, evaluate, group_intervals
 from fairquant.recipe.schema import DEFAULT_METRICS, Component
 from fairquant.roles import Confusion, Predictions
 
@@ -295,12 +295,36 @@ def test_auc_interval_agrees_with_resampling_the_images():
     from fairquant_fair.scores import Auc
 
     predictions = scored(150)
-    weights = _image_weights(150, 300, seed=1)
+    weights = image_weights(150, 300, np.random.default_rng(1))
     quick = Auc().weighted(predictions, weights)
     rows = [np.repeat(np.arange(150), row.astype(int)) for row in weights]
     slow = np.array([float(Auc().evaluate(predictions.take(row)).value) for row in rows])
     assert np.corrcoef(quick, slow)[0, 1] > 0.98
     assert quick.std() == pytest.approx(slow.std(), rel=0.1)
+
+
+def test_sums_under_weights_are_those_of_the_drawn_images():
+    given = predictions(90, classes=5, groups=3)
+    weights = image_weights(90, 7, np.random.default_rng(3))
+    weighed = WeighedConfusion(given, weights)
+    for row, found in zip(weights, weighed.table, strict=True):
+        drawn = Confusion(confusion_tensor(given.take(np.repeat(np.arange(90), row.astype(int)))))
+        assert np.array_equal(found, drawn.table)
+    plain = Confusion(weighed.table)
+    for name in ("hits", "truth", "predicted", "images"):
+        assert np.array_equal(getattr(weighed, name), getattr(plain, name)), name
+
+
+def test_permuted_groups_keep_the_sizes_of_groups_and_the_confusion_of_all():
+    given = predictions(90, classes=5, groups=3)
+    shuffled = WeighedConfusion.of_permuted_groups(given, 6, np.random.default_rng(4))
+    table = confusion_tensor(given)
+    assert np.array_equal(shuffled.table.sum(1), np.broadcast_to(table.sum(0), (6, 5, 5)))
+    assert np.array_equal(shuffled.images, np.broadcast_to(table.sum((1, 2)), (6, 3)))
+    assert not np.array_equal(shuffled.truth[0], shuffled.truth[1])
+    plain = Confusion(shuffled.table)
+    for name in ("hits", "truth", "predicted"):
+        assert np.array_equal(getattr(shuffled, name), getattr(plain, name)), name
 
 
 def test_calibration_and_brier_equal_a_plain_computation():

@@ -233,7 +233,9 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
 
     def workers() -> dict[str, str]:
         """Number of each worker process on this machine and of its parent: other tests have workers, too."""
-        listed = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+        listed = subprocess.run(
+            ["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True
+        ).stdout.splitlines()
         return {line.split()[0]: line.split()[1] for line in listed if "spawn_main" in line}
 
     deadline = time.time() + 60
