@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.artifact.ranges import Calibration
 from fairquant.artifact.runtime import Preprocessing, Runtime, in_batches
 from fairquant.audit.evaluate import Change, change_against, evaluate
 from fairquant.data.batching import draw_calibration, stack_images
@@ -20,7 +21,8 @@ from fairquant.recipe import Recipe, recipe_from
 from fairquant.registry import Plugins
 from fairquant.roles import MetricValue, Predictions, Split, Splits
 
-BATCH = 32
+#: Images at a time: to predict, and to calibrate, where every activation is held at once.
+BATCH, FEW = 32, 8
 
 
 def recipe_of(metadata: dict[str, Any], path: Path, overrides: Sequence[str], plugins: Plugins) -> Recipe:
@@ -39,16 +41,21 @@ def recipe_of(metadata: dict[str, Any], path: Path, overrides: Sequence[str], pl
     return recipe.with_(demo=demo)
 
 
-def calibration_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing) -> list[NDArray[np.float32]]:
-    """The calibration images, normalised, in batches: the dataset's own, or a draw of train with the groups alike."""
+def calibration_images(recipe: Recipe, splits: Splits, preprocessing: Preprocessing) -> Calibration:
+    """The calibration images: the dataset's own, or a draw of train with the groups alike."""
     groups = len(splits.group_names)
     part = splits.calibration or draw_calibration(splits.train, recipe.calibration.images, groups, recipe.seed)
-    return list(batches_of(part, preprocessing))
+    rows = in_batches(len(part), BATCH)
+    return Calibration(
+        list(batches_of(part, preprocessing)),
+        [part.groups[each.start : each.stop] for each in rows],
+        splits.group_names,
+    )
 
 
-def batches_of(part: Split, preprocessing: Preprocessing) -> Any:
+def batches_of(part: Split, preprocessing: Preprocessing, size: int = BATCH) -> Any:
     """Normalised batches of a split, in order."""
-    for rows in in_batches(len(part), BATCH):
+    for rows in in_batches(len(part), size):
         images = stack_images(part, np.arange(rows.start, rows.stop))
         if images.dtype.is_floating_point:
             yield images.numpy().astype(np.float32)

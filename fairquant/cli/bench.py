@@ -82,14 +82,14 @@ def _full_precision(file: Path, threads: int, runs: dict[str, Any], facts: dict[
     try:
         import onnxruntime
 
-        from fairquant.artifact.onnx import _trace, need_onnx
+        from fairquant.artifact.onnx import need_onnx, trace
 
         need_onnx()
     except (UserError, ImportError):
         return
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
-        _trace(load(file), read_artifact(file), plain)
+        trace(load(file), read_artifact(file), plain)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])

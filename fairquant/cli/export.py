@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fairquant.cli.options import Overrides
 from fairquant.errors import UserError
+
+if TYPE_CHECKING:
+    from fairquant.artifact.ranges import Calibration
+    from fairquant.cli.display import Bars
 
 
 def export(
@@ -20,6 +24,10 @@ def export(
     method: Annotated[
         str, typer.Option(help="How activations are calibrated: percentile, minmax or entropy.")
     ] = "percentile",
+    coverage: Annotated[
+        str,
+        typer.Option(help="groups: a range covers what --method asks for of every group; all: of all images alike."),
+    ] = "groups",
     images: Annotated[
         Path | None, typer.Option(help="A folder of images to calibrate with, in place of the recipe's data.")
     ] = None,
@@ -28,6 +36,7 @@ def export(
     for option, value, known in (
         ("--format", format, ("onnx",)), ("--activations", activations, ("int8", "fp32")),
         ("--method", method, ("percentile", "minmax", "entropy")),
+        ("--coverage", coverage, ("groups", "all")),
     ):  # fmt: skip
         if value not in known:
             raise UserError(f"{option} {value}: must be one of {', '.join(known)}")
@@ -39,26 +48,30 @@ def export(
     bars = Bars()
     with bars:
         metadata = read_artifact(file).metadata
-        calibration: list[Any] = []
+        calibration = None
         if activations == "int8":
             bars.say("reading calibration images ...")
             calibration = _calibration(file, metadata, images, overrides or [], bars)
         bars.say("exporting ...")
         found = export_onnx(
             file, out or file.with_suffix(".onnx"), activations=activations, calibration=calibration, method=method,  # type: ignore[arg-type]
+            coverage=coverage,  # type: ignore[arg-type]
         )  # fmt: skip
     print(f"{found.path}: {found.bytes / 1e6:.2f} MB; {len(found.int4)} layers in int4, {len(found.int8)} in int8")
+    for group, (mean, worst) in found.clipped.items():
+        print(f"  {group}: {100 * mean:.4f} % of activations beyond their range (worst tensor {100 * worst:.3f} %)")
     if found.rounded:
         print(f"  {len(found.rounded)} layers have levels off a straight line (dead zones, codebooks), rounded to int8")
     print(f"  check what it costs whom: fairquant audit {found.path}")
 
 
 def _calibration(
-    file: Path, metadata: dict[str, Any], images: Path | None, overrides: list[str], bars: Any
-) -> list[Any]:
+    file: Path, metadata: dict[str, Any], images: Path | None, overrides: list[str], bars: Bars
+) -> Calibration:
     import numpy as np
 
-    from fairquant.artifact.deploy import calibration_batches, recipe_of
+    from fairquant.artifact.deploy import FEW, calibration_images, recipe_of
+    from fairquant.artifact.ranges import Calibration
     from fairquant.artifact.runtime import Preprocessing, in_batches
 
     preprocessing = Preprocessing.of(metadata, file)
@@ -67,11 +80,11 @@ def _calibration(
         from fairquant.registry import discover
 
         recipe = recipe_of(metadata, file, overrides, discover())
-        return calibration_batches(recipe, load_data(recipe, bars), preprocessing)
+        return calibration_images(recipe, load_data(recipe, bars), preprocessing)
     names = sorted(
         each for each in images.rglob("*") if each.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".webp")
     )
     if not names:
         raise UserError(f"--images {images}: no image there")
     pixels = np.stack([preprocessing.read(each) for each in names[:512]])
-    return [preprocessing.normalise(pixels[rows]) for rows in in_batches(len(pixels), 32)]
+    return Calibration([preprocessing.normalise(pixels[rows]) for rows in in_batches(len(pixels), FEW)])

@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from typer.testing import CliRunner
 
 import fairquant
 from fairquant.artifact.load import read_artifact
-from fairquant.artifact.onnx import Placed, codes_of, export_onnx, find_weights
+from fairquant.artifact.onnx import export_onnx
+from fairquant.artifact.qdq import TABLE, WIDE, Placed, _kinds, _Layout, codes_of, find_weights
+from fairquant.artifact.ranges import Calibration
 from fairquant.artifact.runtime import open_runtime
 from fairquant.cli import app
 from fairquant.errors import UserError
@@ -78,10 +81,10 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(runs):
     artifact = read_artifact(runs[0] / "model.safetensors")
     import tempfile
 
-    from fairquant.artifact.onnx import _trace
+    from fairquant.artifact.onnx import trace
 
     with tempfile.TemporaryDirectory() as folder:
-        _trace(network, artifact, Path(folder) / "plain.onnx")
+        trace(network, artifact, Path(folder) / "plain.onnx")
         graph = onnx.load(Path(folder) / "plain.onnx")
     values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.graph.initializer}
     placed = find_weights(graph, artifact, network)
@@ -128,10 +131,45 @@ def test_int8_activations_agree_with_the_artifact(runs, exported):
     assert exported[0].stat().st_size < full / 4
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_take_4_or_8_bits_as_their_levels_need_and_come_back_as_they_were(transposed):
+    import onnxruntime
+
+    draw = np.random.default_rng(5)
+    straight = draw.integers(-7, 8, (3, 60))
+    few = draw.choice([-100, -90, 0, 33, 127], (2, 60))  # few levels, no straight line
+    wide = draw.integers(-127, 128, (2, 60))
+    rows = np.concatenate([wide[:1], straight, few, wide[1:]]).astype(np.int8)
+    shape = (7, 60) if transposed else (7, 15, 2, 2)
+    for codes, kinds in (
+        (rows, [WIDE, 0, 0, 0, TABLE, TABLE, WIDE]),
+        (few.astype(np.int8)[[0, 1, 0, 1, 0, 1, 0]], [TABLE] * 7),
+    ):
+        assert list(_kinds(codes)) == kinds
+        out = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.INT8, shape[::-1] if transposed else shape)
+        reader = onnx.helper.make_node("Identity", ["w"], ["out"])
+        graph = onnx.helper.make_model(
+            onnx.helper.make_graph([reader], "g", [], [out]),
+            opset_imports=[onnx.helper.make_opsetid("", 21)],
+            ir_version=10,
+        )
+        weight = QuantizedWeight(torch.from_numpy(codes), torch.full((7,), 8), torch.ones(7), shape)
+        small = _Layout(graph, "w").store(codes, Placed("layer", weight, transposed, np.ones(7)))
+        assert small == (WIDE not in kinds)
+        onnx.checker.check_model(graph, full_check=True)
+        found = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {})[0]
+        wanted = codes.reshape(shape)
+        assert np.array_equal(found, wanted.T if transposed else wanted)
+        bytes_of = sum(len(each.raw_data) for each in graph.graph.initializer)
+        assert bytes_of < codes.size
+
+
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_other_calibrations(runs, tmp_path, method):
     size = read_artifact(runs[0] / "model.safetensors").metadata["preprocessing"]["image_size"]
-    export_onnx(runs[0] / "model.safetensors", tmp_path / "m.onnx", calibration=[images(size, 16)], method=method)
+    export_onnx(
+        runs[0] / "model.safetensors", tmp_path / "m.onnx", calibration=Calibration([images(size, 16)]), method=method
+    )
     assert open_runtime(tmp_path / "m.onnx").metadata["calibration"] == method
 
 
@@ -142,8 +180,11 @@ def test_a_vision_transformer_is_exported_with_its_attention_in_float(tmp_path):
     )  # fmt: skip
     source = run.folder / "model.safetensors"
     size = read_artifact(source).metadata["preprocessing"]["image_size"]
-    found = export_onnx(source, tmp_path / "vit.onnx", calibration=[images(size, 4)], method="minmax")
+    found = export_onnx(source, tmp_path / "vit.onnx", calibration=Calibration([images(size, 4)]), method="minmax")
     assert len(found.int4) + len(found.int8) == 50
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "vit.onnx").graph.node)
+    assert kinds["Gemm"] == 49  # each with its bias in the integer kernel
+    assert kinds["MatMul"] == 24  # attention's products, in float
     given = images(size, 4)
     one, two = open_runtime(tmp_path / "vit.onnx").logits(given), open_runtime(source).logits(given)
     assert np.abs(one - two).max() < 0.2 * np.abs(two).max() + 0.1
