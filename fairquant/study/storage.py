@@ -56,7 +56,8 @@ def open_study(storage: Any, name: str, search: Search, seed: int) -> Any:
     import optuna
 
     samplers: dict[str, Callable[[], Any]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+        # 5 trials at random, not 10: better after 20 trials (docs/benchmarks.md); workers side by side keep apart
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "grid": lambda: optuna.samplers.RandomSampler(seed=seed),  # its points are enqueued one by one
         "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
