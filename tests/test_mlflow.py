@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -42,6 +43,16 @@ def test_a_run_is_in_the_store():
     assert run.data.tags["dataset.fingerprint"] == result.report["dataset"]["fingerprint"]
     assert run.data.tags["version.fairquant"] == fairquant.__version__
     assert len(client.get_metric_history(run.info.run_id, "quantized/loss")) == 2
+    from fairquant.cli.ui import views
+
+    assert views("sqlite:///mlflow.db", 5001) == {
+        "tiny": f"http://127.0.0.1:5001/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=fairquant"
+    }
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.fairquant"])["selectedColumns"]
+    logged = {f"metrics.`{key}`" for key in run.data.metrics} | {f"tags.`{key}`" for key in run.data.tags}
+    assert [name for name in columns if name not in logged] == [
+        "metrics.`validation/accuracy`", "metrics.`validation/worst-group-accuracy`", "tags.`state`",  # a study's
+    ]  # fmt: skip
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert names >= {"report.html", "bit_plan.csv", "model.safetensors", "report.json"}
 

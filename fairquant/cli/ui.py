@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,8 +25,31 @@ def ui(
 
     place = store or store_of(recipe)
     print(f"MLflow UI on http://127.0.0.1:{port} (store {place}); Ctrl-C ends it")
+    for name, address in views(place, port).items():
+        print(f"  {name}: {address}")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place, "--port", str(port)]
     raise SystemExit(subprocess.call(command))
+
+
+def views(place: str, port: int) -> dict[str, str]:
+    """Experiment -> the address of its runs with the columns that matter; none where the store cannot be read yet."""
+    if place == DEFAULT and not Path("mlflow.db").exists():
+        return {}
+    import logging
+
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiments = MlflowClient(place).search_experiments()
+    except MlflowException:
+        return {}
+    return {
+        each.name: f"http://127.0.0.1:{port}/#/experiments/{each.experiment_id}/runs?viewStateShareKey=fairquant"
+        for each in experiments
+        if any(key.endswith(".fairquant") for key in each.tags)
+    }
 
 
 def store_of(recipe: str | None) -> str:

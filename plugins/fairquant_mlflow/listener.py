@@ -6,6 +6,7 @@ be reached when the run starts leaves no id there: one warning, and no further a
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,17 +73,34 @@ def start(run: Any) -> None:
         ) from None
 
 
+#: The MLflow UI shows no metric of its own accord. A view of its own kind, kept in the experiment, names the columns that
+#: matter; `fairquant ui` prints the address that opens it.
+VIEW = "mlflow.sharedViewState.fairquant"
+COLUMNS = {
+    "selectedColumns": [
+        *(f"metrics.`{name}`" for name in ("accuracy", "worst-group-accuracy", "accuracy-gap")),
+        *(f"metrics.`validation/{name}`" for name in ("accuracy", "worst-group-accuracy")),
+        *(f"metrics.`{name}`" for name in ("average_bits", "artifact_bytes")),
+        *(f"tags.`{name}`" for name in ("method", "state")),
+    ],
+    "viewMaximized": False, "runListHidden": False, "lifecycleFilter": "Active",
+    "orderByKey": "attributes.start_time", "orderByAsc": False,
+}  # fmt: skip
+
+
 def experiment_of(client: Any, recipe: Any) -> Any:
     """The id of the recipe's experiment, made where it is missing; another job may make it at the same time."""
     name = recipe.tracking.experiment or recipe.name + ("-demo" if recipe.demo else "")
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return client.create_experiment(name)
+            return client.create_experiment(name, tags={VIEW: json.dumps(COLUMNS)})
         except Exception:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
+    if VIEW not in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, VIEW, json.dumps(COLUMNS))
     return experiment.experiment_id
 
 

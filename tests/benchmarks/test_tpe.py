@@ -100,3 +100,4 @@ def test_tpe_in_half_the_trials(objective):
     print(f"  random, {RANDOM} trials: median {np.median(random):.3f}, mean {random.mean():.3f}")
     print(f"  TPE at least as good in {(tpe <= random).sum()} of {SEEDS} seeds")
     assert np.median(tpe) <= np.median(random)
+    assert tpe.mean() <= random.mean()
