@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fairquant.audit.verdict import budget_text
 from fairquant.recipe.schema import Recipe
 
 SHOWN = (
@@ -67,8 +68,9 @@ without an audit of your own.
 
 ## How it was made
 
-Method `{report["method"]}`, seed {report["seed"]}, {trained}; budget {report["budget"]["average_bits"]}
-bits per weight, {report["artifact"]["bytes"] / 1e6:.2f} MB. The whole recipe is in the file's metadata.
+Method `{report["method"]}`, seed {report["seed"]}, {trained}; budget {budget_text(report["budget"]) or "none"},
+{report["bits"]["average"]:.3f} bits per weight, {report["artifact"]["bytes"] / 1e6:.2f} MB.
+The whole recipe is in the file's metadata.
 
 ## Audit on test images, with 95 % intervals
 

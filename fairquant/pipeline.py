@@ -7,7 +7,8 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from fairquant.artifact.save import save_artifact
+from fairquant.artifact.save import artifact_content, save_artifact
 from fairquant.audit import Audit, audit
 from fairquant.baseline import train_baseline
 from fairquant.bits import Attachment, attach, find_layers, make_problem, plan_of
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import LossProbe
+from fairquant.bits.spending import Operations, count_operations, within_size
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
 from fairquant.recipe.schema import Recipe
 from fairquant.results import HELD, Results, write_held, write_results
-from fairquant.roles import Allocation, GroupImportance, Layer, Split, Splits
+from fairquant.roles import Allocation, BitPlan, GroupImportance, Layer, Split, Splits
 from fairquant.runs import Run
 from fairquant.training.batch_norm import like_train, reestimate_batch_norm
 from fairquant.training.devices import choose_device, make_deterministic
@@ -58,7 +60,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         baseline = copy.deepcopy(network)
 
     layers: tuple[Layer, ...] = ()
-    attachment, allocation = None, None
+    attachment, allocation, operations = None, None, None
     if recipe.quantizer is not None:
         layers = find_layers(network, recipe.quantize.units, recipe.quantize.keep)
         with run.stage("importance"):
@@ -66,7 +68,10 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
             run.notify("fairquant_importance_done", importance=importance)
         with run.stage("allocation"):
             probe = make_probe(recipe, splits, network, layers, model.normalize, device)
-            attachment, allocation = allocate_and_attach(recipe, layers, importance, probe)
+            operations = operations_of(recipe, splits, network, layers, model.normalize, device)
+            empty = describe(recipe, splits, model, Audit({}, {}, {}, {}), 0.0)
+            measure = partial(file_bytes, recipe, network, layers, empty)
+            attachment, allocation = allocate_and_attach(recipe, layers, importance, probe, operations, measure)
             run.notify("fairquant_plan_made", plan=attachment.start)
 
     with run.stage("train"):
@@ -103,7 +108,18 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         artifact = save_artifact(run.folder / "model.safetensors", network, layers, weights, described)
 
     results = Results(
-        splits, audited, before, after, validation, plan, attachment, allocation, weights, artifact, network
+        splits,
+        audited,
+        before,
+        after,
+        validation,
+        plan,
+        attachment,
+        allocation,
+        weights,
+        artifact,
+        network,
+        operations,
     )
     return write_results(recipe, run, results)
 
@@ -140,29 +156,56 @@ def make_probe(
     return LossProbe(network, layers, recipe.quantizer.value, stream, len(splits.group_names))
 
 
+def operations_of(
+    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
+    device: torch.device,
+) -> Operations:  # fmt: skip
+    """Multiply-accumulates of one image, by layer."""
+    image = next(iter(batches(splits.train.subset(np.arange(1)), 1, normalize, device))).images
+    return count_operations(network, layers, image)
+
+
+def file_bytes(
+    recipe: Recipe, network: nn.Module, layers: tuple[Layer, ...], metadata: dict[str, Any], plan: BitPlan
+) -> int:
+    """At most what the file will have with this plan, everything in it counted."""
+    assert recipe.quantizer is not None
+    weights = {}
+    for layer in layers:
+        weight, bits = layer.weight.detach(), plan.bits[layer.name]
+        weights[layer.name] = recipe.quantizer.value.build(weight, bits, recipe.quantize.choices).encode(weight)
+    audit_text, padding = 200 + 80 * len(recipe.metrics), 9 * len(layers)  # a byte for each width of each layer
+    return len(artifact_content(network, layers, weights, metadata)) + audit_text + padding
+
+
 def allocate_and_attach(
-    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance, probe: LossProbe
-) -> tuple[Attachment, Allocation]:
+    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance, probe: LossProbe, operations: Operations,
+    measure: Callable[[BitPlan], int],
+) -> tuple[Attachment, Allocation]:  # fmt: skip
     """Reduce over groups, spend the budget, put the quantizers on."""
     assert recipe.allocator is not None
     assert recipe.quantizer is not None
     table = importance.table()
     reduce = recipe.reducer.value.reduce if recipe.reducer is not None else lambda scores, names: scores.mean(0)
-    quantize, budget = recipe.quantize, recipe.budget.average_bits
-    pinned = pinned_bits(layers, quantize.pin)
+    quantizer, quantize, budget = recipe.quantizer.value, recipe.quantize, recipe.budget
+    pinned, allocator = pinned_bits(layers, quantize.pin), recipe.allocator.value
+    spending = None if budget.bit_operations is None else operations.spending(budget.bit_operations, {})
+    most = budget.average_bits or 8.0 if spending is None else spending.average_bits(layers)
     problem = make_problem(
-        layers,
-        importance,
-        reduce(table, importance.group_names),
-        recipe.quantizer.value,
-        quantize.choices,
-        budget,
-        pinned,
-        probe,
-    )
-    allocation: Allocation = recipe.allocator.value.allocate(problem)
-    plan = plan_of(layers, allocation.bits)
-    return attach(layers, recipe.quantizer.value, plan, quantize.choices, budget, pinned, problem.scores), allocation
+        layers, importance, reduce(table, importance.group_names), quantizer, quantize.choices, most, pinned, probe,
+        spending,
+    )  # fmt: skip
+
+    def allocate(bits: float) -> tuple[Allocation, BitPlan]:
+        found: Allocation = allocator.allocate(replace(problem, average_bits=bits))
+        return found, plan_of(layers, found.bits)
+
+    if budget.bytes is None:
+        allocation, plan = allocate(most)
+    else:
+        allocation, plan, most = within_size(budget.bytes, budget.average_bits, problem.least_bits(), allocate, measure)
+    attachment = attach(layers, quantizer, plan, quantize.choices, most, pinned, problem.scores, spending)
+    return attachment, allocation
 
 
 def train_quantized(
@@ -192,7 +235,7 @@ def describe(recipe: Recipe, splits: Splits, model: Model, audited: Audit, avera
             "image_size": recipe.model.image_size, "mean": list(normalize.mean), "std": list(normalize.std),
             "channels_last": normalize.channels_last,
         },
-        "plan": {"average_bits": average_bits, "budget": recipe.budget.average_bits},
+        "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},
         "recipe": recipe.to_dict() | {"demo": recipe.demo},
         "audit": {
             label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]

@@ -17,6 +17,7 @@ from fairquant.audit.page import render_page
 from fairquant.audit.verdict import verdict
 from fairquant.bits import Attachment
 from fairquant.bits.packing import packed_bytes
+from fairquant.bits.spending import Operations
 from fairquant.card import model_card
 from fairquant.files import write_atomically
 from fairquant.recipe.schema import Recipe
@@ -41,6 +42,14 @@ class Results:
     weights: Mapping[str, QuantizedWeight]
     artifact: Mapping[str, Any]
     network: nn.Module
+    operations: Operations | None = None
+
+    @property
+    def bops(self) -> tuple[int, int] | None:
+        """Bit operations of one image: now, and in full precision."""
+        if self.operations is None or self.plan is None:
+            return None
+        return self.operations.bops(self.plan, {}), self.operations.full(self.plan)
 
     @property
     def weight_bytes(self) -> int:
@@ -87,10 +96,16 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     """report.json: stable keys, plain data."""
     splits, allocation = results.splits, results.allocation
     budget: dict[str, Any] = {"average_bits": recipe.budget.average_bits if recipe.quantizer is not None else None}
+    if recipe.quantizer is not None:
+        limits = {"size_bytes": recipe.budget.bytes, "bops": recipe.budget.bit_operations}
+        budget |= {name: limit for name, limit in limits.items() if limit is not None}
     if allocation is not None and allocation.nominal_bits is not None:
         budget["nominal_bits"] = allocation.nominal_bits
     quantized = sum(parameter.numel() for parameter in results.network.parameters())
     start = results.attachment.start if results.attachment is not None else None
+    bits = bits_json(results.plan, start, results.weight_bytes, quantized)
+    if results.bops is not None and recipe.budget.bops is not None:
+        bits["bops"], bits["full_bops"] = results.bops
     report: dict[str, Any] = {
         "method": recipe.method,
         "seed": recipe.seed,
@@ -100,7 +115,7 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
             "attributes": list(splits.attributes), "counts": counts_of(splits),
         },
         "budget": budget,
-        "bits": bits_json(results.plan, start, results.weight_bytes, quantized),
+        "bits": bits,
         "artifact": dict(results.artifact),
         **audit_json(results.audit),
         "optimality": (

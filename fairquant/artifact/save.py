@@ -23,10 +23,17 @@ def save_artifact(
     path: Path, model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight],
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Write `model` (its quantizers attached or taken off) to `path`; returns {path, bytes, sha256}.
+    """Write `model` (its quantizers attached or taken off) to `path`; returns {path, bytes, sha256}."""
+    content = artifact_content(model, layers, weights, metadata)
+    write_atomically(path, content)
+    return {"path": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    metadata: architecture, classes, preprocessing, recipe, audit, ... each JSON; read back by `fairquant.load`.
-    """
+
+def artifact_content(
+    model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight], metadata: Mapping[str, Any]
+) -> bytes:
+    """The file. metadata: architecture, classes, preprocessing, recipe, audit, ... each JSON; read back by
+    `fairquant.load`."""
     tensors: dict[str, Tensor] = {}
     described = []
     bits, scales, shifts, words = [], [], [], []
@@ -51,9 +58,7 @@ def save_artifact(
     tensors |= unquantized_state(model, layers)
     text = {key: json.dumps(value, sort_keys=True, separators=(",", ":")) for key, value in metadata.items()}
     text |= {"format": FORMAT, "checksum": BLANK, "layers": json.dumps(described, separators=(",", ":"))}
-    content = seal(save({name: tensor.contiguous() for name, tensor in tensors.items()}, text))
-    write_atomically(path, content)
-    return {"path": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return seal(save({name: tensor.contiguous() for name, tensor in tensors.items()}, text))
 
 
 def unquantized_state(model: nn.Module, layers: tuple[Layer, ...]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import yaml
 
 from fairquant.audit import plots
 from fairquant.audit.evaluate import group_intervals
-from fairquant.audit.verdict import points, size, verdict
+from fairquant.audit.verdict import budget_text, points, size, verdict
 from fairquant.recipe.schema import Recipe
 from fairquant.roles import BitPlan, MetricValue
 
@@ -43,7 +43,7 @@ def render_page(recipe: Recipe, report: Mapping[str, Any], results: Results, mes
         _section("All metrics", _metrics(results)),
     ]
     if results.plan is not None:
-        sections.append(_section("Bits per layer", _bits(results.plan, report)))
+        sections.append(_section("Bits per layer", _bits(results.plan, report, results.bops)))
     sections += [
         _section("Size", _size(report, results)),
         _section("Data", _data(report, messages)),
@@ -145,14 +145,14 @@ def _number(value: float | None) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-def _bits(plan: BitPlan, report: Mapping[str, Any]) -> str:
+def _bits(plan: BitPlan, report: Mapping[str, Any], bops: tuple[int, int] | None) -> str:
     names = list(plan.bits)
     shares = []
     for bits in plan.bits.values():
         values, counts = torch.unique(bits, return_counts=True)
         shares.append({int(v): int(c) / len(bits) for v, c in zip(values, counts, strict=True)})
     averages = [float(bits.double().mean()) for bits in plan.bits.values()]
-    text = f"{report['bits']['average']:.3f} bits per weight on average, budget {report['budget']['average_bits']:g}"
+    text = f"{report['bits']['average']:.3f} bits per weight on average, budget {budget_text(report['budget'])}"
     if "nominal_bits" in report["budget"]:
         text += f", nominal {report['budget']['nominal_bits']:g}"
     if report["bits"].get("moved"):
@@ -161,6 +161,10 @@ def _bits(plan: BitPlan, report: Mapping[str, Any]) -> str:
         )
     if report["optimality"]:
         text += f"; the starting plan is proven within {max(100 * report['optimality']['gap'], 0.001):.3f} % of the best possible"
+    if bops is not None:
+        text += (
+            f"; {bops[0] / 1e9:.3g} billion bit operations an image ({100 * bops[0] / bops[1]:.1f} % of full precision)"
+        )
     return _note(text + ". Every unit is in bit_plan.csv.") + plots.bits_per_layer(names, shares, averages)
 
 

@@ -24,14 +24,25 @@ def size(count: float) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
+def budget_text(budget: Mapping[str, Any]) -> str:
+    """What report.json's budget allows, in words; empty in full precision."""
+    bits, size_bytes, bops = (budget.get(name) for name in ("average_bits", "size_bytes", "bops"))
+    parts = [
+        "" if bits is None else f"{bits:g}",
+        "" if size_bytes is None else f"{size(size_bytes)} in all",
+        "" if bops is None else f"{bops / 1e9:.3g} billion bit operations an image",
+    ]
+    return " and ".join(part for part in parts if part)
+
+
 def _size(report: Mapping[str, Any], full_bytes: int) -> str:
     bits, budget, artifact = report["bits"], report["budget"], report["artifact"]
-    if budget["average_bits"] is None:
+    if not budget_text(budget):
         return f"Full precision, not quantized: the file has {size(artifact['bytes'])}."
     ratio = full_bytes / artifact["bytes"]
     return (
         f"The model has {bits['average']:.3f} bits per weight on average, within its budget of "
-        f"{budget['average_bits']:g}. The file has {size(artifact['bytes'])}, {ratio:.1f} times smaller than "
+        f"{budget_text(budget)}. The file has {size(artifact['bytes'])}, {ratio:.1f} times smaller than "
         f"{size(full_bytes)} in float32."
     )
 

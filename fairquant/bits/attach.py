@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.problem import plan_of
+from fairquant.bits.spending import Spending
 from fairquant.roles.allocator import BitPlan, whole_bits
 from fairquant.roles.importance import Layer
 from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
@@ -29,6 +30,7 @@ class Attachment:
     average_bits: float
     _start_logits: tuple[Tensor, ...] = ()
     scores: Tensor | None = None  # importance per weight of every unit, where it is known
+    spending: Spending | None = None  # where the budget is not of bits: average_bits is then its limit over its prices
 
     @property
     def learns_bits(self) -> bool:
@@ -46,24 +48,28 @@ class Attachment:
         logits: list[Tensor] = [
             quantizer.bit_logits for _, quantizer, _ in learning if quantizer.bit_logits is not None
         ]
-        sizes = [logits[0].new_full((layer.units,), layer.unit_size) for layer, _, _ in learning]
         return BitState(
             logits=torch.cat(logits),
             start=torch.cat([start for _, _, start in learning]).to(logits[0].device),
             bits=torch.cat([quantizer.bits() for _, quantizer, _ in learning]),
-            sizes=torch.cat(sizes),
+            sizes=torch.cat([self._prices(layer) for layer, _, _ in learning]).to(logits[0]),
             budget=self._budget_of_learning(),
         )
 
+    def _prices(self, layer: Layer) -> Tensor:
+        """What one bit costs in each of the layer's units [U]."""
+        each = layer.unit_size if self.spending is None else self.spending.of(layer)
+        return torch.full((layer.units,), float(each), dtype=torch.float64)
+
     def _budget_of_learning(self) -> float:
-        """Bits per weight left for the layers whose bits are learnt, once pinned layers have theirs."""
-        pairs = list(zip(self.layers, self.quantizers, strict=True))
-        weights = sum(layer.weight.numel() for layer in self.layers)
-        fixed = [
-            (float(q.bits().sum()) * layer.unit_size, layer.weight.numel()) for layer, q in pairs if not q.learns_bits
+        """Bits left, price for price, for the layers whose bits are learnt, once pinned layers have theirs."""
+        pairs = [
+            (quantizer, self._prices(layer)) for layer, quantizer in zip(self.layers, self.quantizers, strict=True)
         ]
-        left = self.average_bits * weights - sum(bits for bits, _ in fixed)
-        return left / (weights - sum(count for _, count in fixed))
+        total = sum(float(prices.sum()) for _, prices in pairs)
+        fixed = [(q.bits().double().cpu() * prices, prices) for q, prices in pairs if not q.learns_bits]
+        left = self.average_bits * total - sum(float(spent.sum()) for spent, _ in fixed)
+        return left / (total - sum(float(prices.sum()) for _, prices in fixed))
 
     @torch.no_grad()
     def average(self) -> float:
@@ -76,11 +82,11 @@ class Attachment:
     def settle(self) -> BitPlan:
         """Project the bits onto the budget and freeze them: the plan nearest to what was learnt, never above it.
 
-        Nearest means least sum of size * (bits - learnt bits)^2, a knapsack again. Learnt bits that leave some of the
+        Nearest means least sum of price * (bits - learnt bits)^2, a knapsack again. Learnt bits that leave some of the
         budget are first raised alike, so that it is spent. Idempotent.
         """
         learnt = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
-        sizes = torch.cat([torch.full((layer.units,), float(layer.unit_size)) for layer in self.layers]).double()
+        prices = torch.cat([self._prices(layer) for layer in self.layers])
         columns = tuple(sorted({*self.choices, *self.pinned.values()}))
         allowed = torch.cat(
             [
@@ -94,10 +100,11 @@ class Attachment:
         width = np.array(columns, dtype=np.float64)
         if self.learns_bits:
             free = torch.cat([torch.full((layer.units,), layer.name not in self.pinned) for layer in self.layers])
-            learnt = _raise_to_budget(learnt, free, sizes, max(self.choices), self.average_bits)
-        errors = (sizes[:, None] * (learnt[:, None] - torch.from_numpy(width)).square()).numpy()
-        costs = sizes[:, None].numpy() * width
-        capacity = float(whole_bits(self.average_bits, int(sizes.sum())))
+            learnt = _raise_to_budget(learnt, free, prices, max(self.choices), self.average_bits)
+        errors = (prices[:, None] * (learnt[:, None] - torch.from_numpy(width)).square()).numpy()
+        costs = prices[:, None].numpy() * width
+        limit = None if self.spending is None else self.spending.limit
+        capacity = float(whole_bits(self.average_bits, int(prices.sum()))) if limit is None else limit
         choice = solve_knapsack(errors, costs, allowed, capacity).choice
         plan = plan_of(self.layers, torch.tensor(columns)[torch.from_numpy(choice)])
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
@@ -149,10 +156,11 @@ def attach(
     average_bits: float,
     pinned: dict[str, int],
     scores: Tensor | None = None,
+    spending: Spending | None = None,
 ) -> Attachment:
     """Register one weight quantizer per layer, started at the plan's bits. Pinned layers are frozen at once.
 
-    scores [U]: importance per weight, for training in rounds."""
+    scores [U]: importance per weight, for training in rounds. spending: a budget of something else than bits."""
     built = []
     for layer in layers:
         weight = layer.weight.detach()
@@ -165,4 +173,4 @@ def attach(
     starts = tuple(
         module.bit_logits.detach().clone() if module.bit_logits is not None else torch.zeros(0) for module in built
     )
-    return Attachment(layers, tuple(built), plan, choices, dict(pinned), average_bits, starts, scores)
+    return Attachment(layers, tuple(built), plan, choices, dict(pinned), average_bits, starts, scores, spending)

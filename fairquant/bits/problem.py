@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fairquant.bits.spending import Spending
 from fairquant.roles.allocator import AllocationProblem, BitPlan, Probe
 from fairquant.roles.importance import GroupImportance, Layer
 from fairquant.roles.quantizer import Quantizer
@@ -33,8 +34,10 @@ def make_problem(
     average_bits: float,
     pinned: Mapping[str, int],
     probe: Probe | None = None,
+    spending: Spending | None = None,
 ) -> AllocationProblem:
-    """importance: sums per unit; scores [U]: the reducer's result. A pinned layer keeps one choice (added if needed)."""
+    """importance: sums per unit; scores [U]: the reducer's result. A pinned layer keeps one choice (added if needed).
+    spending: a budget of something else than bits, in place of average_bits."""
     columns = tuple(sorted({*choices, *pinned.values()}))
     sizes = torch.cat([torch.full((layer.units,), layer.unit_size, dtype=torch.int64) for layer in layers])
     errors, allowed = [], []
@@ -57,6 +60,10 @@ def make_problem(
         layers=torch.cat([torch.full((layer.units,), number) for number, layer in enumerate(layers)]),
         group_names=importance.group_names,
         probe=probe,
+        bit_prices=None
+        if spending is None
+        else torch.cat([torch.full((layer.units,), spending.of(layer), dtype=torch.int64) for layer in layers]),
+        limit=None if spending is None else spending.limit,
     )
 
 

@@ -37,9 +37,11 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
 
 def summary(report: Mapping[str, Any]) -> str:
     """The result on one screen."""
+    from fairquant.audit.verdict import budget_text
+
     bits, artifact, change = report["bits"], report["artifact"], report["change"]
-    budget = report["budget"]["average_bits"]
-    allowed = f" (budget {budget:g})" if budget is not None else ""
+    budget = budget_text(report["budget"])
+    allowed = f" (budget {budget})" if budget else ""
     lines = [
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
         f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",

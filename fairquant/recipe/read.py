@@ -316,7 +316,7 @@ def _across(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
         if values["allocator"] is None:
             problems.append(("allocator", "a quantizer needs an allocator"))
         least = min([*quantize.choices, *quantize.pin.values()])
-        if budget.average_bits < least:
+        if budget.average_bits is not None and budget.average_bits < least:
             problems.append(
                 ("budget.average_bits", f"{budget.average_bits:g} is below the smallest of quantize.choices, {least}")
             )
@@ -331,6 +331,6 @@ def _across(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
             )
         objections = getattr(values["allocator"].value if values["allocator"] else None, "objections", None)
         if objections is not None:  # what an allocator can say before anything is measured
-            problems.extend(objections(budget.average_bits, tuple(quantize.choices)))
+            problems.extend(objections(budget.average_bits or 8.0, tuple(quantize.choices)))
     if values["train"].post_training is False and values["train"].epochs == 0:
         problems.append(("train.epochs", "0 epochs: set train.post_training: true to quantize without training"))

@@ -39,13 +39,50 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """average_bits: bits per quantized weight that the result never exceeds."""
+    """What the result never exceeds. average_bits: bits per quantized weight, null for none. size: bytes of the whole
+    file, such as 2.5MB. bops: bit operations of one image, such as 12G; in place of average_bits and size."""
 
-    average_bits: float = 4.0
+    average_bits: float | None = 4.0
+    size: str | None = None
+    bops: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.average_bits <= 8:
+        if self.average_bits is not None and not 0 < self.average_bits <= 8:
             raise ValueError(f"average_bits: must be in (0, 8], got {self.average_bits!r}")
+        for name, value, units in (("size", self.size, SIZES), ("bops", self.bops, COUNTS)):
+            if value is not None and quantity(value, units) is None:
+                raise ValueError(f"{name}: must be a number with one of {', '.join(units)}, got {value!r}")
+        if self.bops is not None and (self.average_bits is not None or self.size is not None):
+            raise ValueError("bops: a plan is held to one kind of cost. Set average_bits: null and leave size away")
+        if self.bops is None and self.size is None and self.average_bits is None:
+            raise ValueError("give average_bits, size or bops")
+
+    @property
+    def bytes(self) -> float | None:
+        return None if self.size is None else quantity(self.size, SIZES)
+
+    @property
+    def bit_operations(self) -> float | None:
+        return None if self.bops is None else quantity(self.bops, COUNTS)
+
+    def __str__(self) -> str:
+        parts = [] if self.average_bits is None else [f"{self.average_bits:g} bits"]
+        return " and ".join(
+            [*parts, *([self.size] if self.size else []), *([f"{self.bops} BOPs"] if self.bops else [])]
+        )
+
+
+SIZES = {"MB": 1e6, "kB": 1e3, "MiB": 2.0**20, "KiB": 2.0**10, "B": 1.0}
+COUNTS = {"T": 1e12, "G": 1e9, "M": 1e6}
+
+
+def quantity(text: str, units: dict[str, float]) -> float | None:
+    """A positive number with its unit, such as 2.5MB; None where it is none."""
+    for unit, factor in units.items():
+        number = text.strip().removesuffix(unit).strip()
+        if text.strip().endswith(unit) and number.replace(".", "", 1).isdigit() and float(number) > 0:
+            return float(number) * factor
+    return None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class AllocationProblem:
     quantization error of each unit at each choice (relative to the unit's mean square where the importance is
     relative); allowed [U, K]: False where a pinned layer may not go; choices: bits, ascending;
     average_bits: the budget, bits per weight. layers [U]: number of each unit's layer; group_names [G]; probe: the
-    network's own word on a plan, for allocators that ask it (see `Probe`).
+    network's own word on a plan, for allocators that ask it (see `Probe`). bit_prices [U], limit: another budget than bits,
+    such as bit operations: what one bit costs in each unit, and what all may cost; average_bits is then their quotient.
     """
 
     scores: Tensor
@@ -82,6 +83,8 @@ class AllocationProblem:
     layers: Tensor | None = None
     group_names: tuple[str, ...] = ()
     probe: Probe | None = None
+    bit_prices: Tensor | None = None
+    limit: float | None = None
 
     def by_layer(self) -> Tensor:
         """Number of each unit's layer [U]; every unit is its own where the problem does not say."""
@@ -103,13 +106,18 @@ class AllocationProblem:
         return self.probe
 
     @property
+    def prices(self) -> Tensor:
+        """What one bit costs in each unit [U]: its weights, where the budget is of bits."""
+        return self.sizes if self.bit_prices is None else self.bit_prices
+
+    @property
     def capacity(self) -> float:
-        """The budget in bits, a whole number."""
-        return float(whole_bits(self.average_bits, int(self.sizes.sum())))
+        """What a plan may cost: bits, a whole number, unless the budget is of something else."""
+        return float(whole_bits(self.average_bits, int(self.sizes.sum()))) if self.limit is None else self.limit
 
     def costs(self) -> Tensor:
-        """Bits of each unit at each choice [U, K]."""
-        return self.sizes[:, None] * torch.tensor(self.choices, dtype=self.sizes.dtype)
+        """What each unit costs at each choice [U, K]."""
+        return self.prices[:, None] * torch.tensor(self.choices, dtype=self.prices.dtype)
 
     def weighted_errors(self) -> Tensor:
         """Importance-weighted error e_u(b) [U, K]."""
@@ -122,7 +130,7 @@ class AllocationProblem:
     def least_bits(self) -> float:
         """The average bits of the cheapest allowed plan."""
         cheapest = torch.where(self.allowed, self.costs().double(), torch.inf).min(1).values
-        return float(cheapest.sum() / self.sizes.sum())
+        return float(cheapest.sum() / self.prices.sum())
 
 
 @dataclass(frozen=True)

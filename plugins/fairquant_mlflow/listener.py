@@ -106,7 +106,8 @@ def experiment_of(client: Any, recipe: Any) -> Any:
 
 def run_name(recipe: Any) -> str:
     """Readable, and different for the runs of a comparison: fq-baq-3bit-seed0, fp32-seed0."""
-    bits = "" if recipe.quantizer is None else f"-{recipe.budget.average_bits:g}bit"
+    budget = str(recipe.budget).replace(" bits", "bit").replace(" and ", "-").replace(" BOPs", "BOPs")
+    bits = "" if recipe.quantizer is None else f"-{budget}"
     return f"{recipe.method}{bits}-seed{recipe.seed}"
 
 

@@ -60,14 +60,14 @@ class Quantile:
         bits = bits.clone()
         ladder = sorted({*self.levels, problem.choices[0]}, reverse=True)
         for above, below in pairwise(ladder):
-            over = int((bits * problem.sizes).sum()) - problem.capacity
+            over = int((bits * problem.prices).sum()) - problem.capacity
             if over <= 1e-6:
                 return bits
             movable = order[(free & (bits == above))[order]]
-            freed = (problem.sizes[movable] * (above - below)).double().cumsum(0)
+            freed = (problem.prices[movable] * (above - below)).double().cumsum(0)
             needed = int(torch.searchsorted(freed, torch.tensor(over, dtype=torch.double))) + 1
             bits[movable[:needed]] = below
-        if int((bits * problem.sizes).sum()) - problem.capacity > 1e-6:
+        if int((bits * problem.prices).sum()) - problem.capacity > 1e-6:
             raise Infeasible(
                 f"the budget of {problem.average_bits:g} bits is below the cheapest plan's {problem.least_bits():g}"
             )

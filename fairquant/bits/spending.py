@@ -1,0 +1,131 @@
+"""Budgets of something else than bits: bit operations, and the bytes of the file.
+
+Bit operations (BOPs) of a layer are its multiply-accumulates times the bits of its weights times the bits of its
+activations. A weight takes part in one multiply-accumulate for each place of the output that its channel is computed at:
+positions of a convolution, tokens of a linear layer; groups are in the weight's own shape. Products of two activations
+(attention) and layers in full precision count with 32 bits on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fairquant.bits.layers import untouched
+from fairquant.errors import UserError
+from fairquant.roles.allocator import Allocation, BitPlan
+from fairquant.roles.importance import Layer
+
+FLOAT = 32
+
+
+@dataclass(frozen=True)
+class Spending:
+    """per_weight: layer name -> what one bit of one weight costs; limit: what all bits may cost together."""
+
+    per_weight: Mapping[str, int]
+    limit: float
+
+    def of(self, layer: Layer) -> int:
+        """What one bit costs in each unit of the layer."""
+        return self.per_weight[layer.name] * layer.unit_size
+
+    def average_bits(self, layers: tuple[Layer, ...]) -> float:
+        """The limit over the prices of all units."""
+        return self.limit / sum(self.of(layer) * layer.units for layer in layers)
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Multiply-accumulates of one image. positions: layer -> how often each of its weights is used; other: those outside
+    the quantized layers (attention's products, layers kept in full precision)."""
+
+    positions: Mapping[str, int]
+    other: int
+
+    def bops(self, plan: BitPlan, activations: Mapping[str, int]) -> int:
+        """Bit operations of one image; activations: layer -> bits of its input, 32 where it is not named."""
+        layers = sum(
+            int(bits.sum()) * plan.unit_sizes[name] * self.positions[name] * activations.get(name, FLOAT)
+            for name, bits in plan.bits.items()
+        )
+        return layers + self.other * FLOAT * FLOAT
+
+    def full(self, plan: BitPlan) -> int:
+        """Bit operations in full precision."""
+        layers = sum(len(bits) * plan.unit_sizes[name] * self.positions[name] for name, bits in plan.bits.items())
+        return (layers + self.other) * FLOAT * FLOAT
+
+    def spending(self, bops: float, activations: Mapping[str, int]) -> Spending:
+        """The budget that is left for the layers."""
+        left = bops - self.other * FLOAT * FLOAT
+        if left <= 0:
+            raise UserError(
+                f"budget.bops: {bops:.3g} is below the {self.other * FLOAT * FLOAT:.3g} of what stays in full precision "
+                "(products of activations, layers in quantize.keep)"
+            )
+        return Spending({name: n * activations.get(name, FLOAT) for name, n in self.positions.items()}, left)
+
+
+def count_operations(network: nn.Module, layers: tuple[Layer, ...], image: Tensor) -> Operations:
+    """image [1, 3, H, W], as the network takes it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    seen: dict[str, int] = {}
+    handles = [
+        module.register_forward_hook(_count_positions(seen, layer.name)) for layer in layers for module in layer.modules
+    ]
+    try:
+        with untouched(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    positions = {layer.name: seen.get(layer.name, 0) for layer in layers}
+    own = sum(positions[layer.name] * layer.weight.numel() for layer in layers)
+    return Operations(positions, max(counter.get_total_flops() // 2 - own, 0))
+
+
+def _count_positions(seen: dict[str, int], name: str) -> Callable[[nn.Module, object, Tensor], None]:
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        channels = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
+        seen[name] = seen.get(name, 0) + output.numel() // channels
+
+    return count
+
+
+def within_size(
+    limit: float, average_bits: float | None, least: float, allocate: Callable[[float], tuple[Allocation, BitPlan]],
+    file_bytes: Callable[[BitPlan], int],
+) -> tuple[Allocation, BitPlan, float]:  # fmt: skip
+    """The allocation whose file keeps to `limit` bytes: allocate, measure the file, take off what is too much, again.
+
+    average_bits: a budget of bits that holds as well, or None; least: the average bits of the cheapest plan. Returns also
+    the average bits that the plan was held to. Raises UserError where the cheapest plan's file is too large.
+    """
+    high = 8.0 if average_bits is None else average_bits
+    low, bits, best, excess = least, high, None, 0.0
+    for _ in range(10):
+        allocation, plan = allocate(bits)
+        excess = file_bytes(plan) - limit
+        if excess <= 0:
+            best, low = (allocation, plan, bits), bits
+            if bits == high or -excess < 0.005 * limit:
+                break
+        else:
+            high = bits
+        if bits <= least and excess > 0:
+            break
+        # what is stored beside the codes may itself depend on the plan, so that the first correction can go too far
+        bits = min(bits, plan.average) - 8 * excess / plan.weights
+        if not low < bits < high:
+            bits = low if best is None else (low + high) / 2
+    if best is not None:
+        return best
+    raise UserError(
+        f"budget.size: {limit / 1e6:.3f} MB cannot be met: with {bits:.2f} bits per weight the file has "
+        f"{(limit + excess) / 1e6:.3f} MB. Scales, biases and layers in full precision count, too"
+    )
