@@ -21,6 +21,7 @@ from fairquant.study.trials import Plan, trial_recipe
 
 SUPERFLUOUS = "superfluous"
 FEWEST = 8  # trials below which nothing is said of what moves what
+SMALLEST = 5e-4  # of a mean, below which nothing is said to move it
 QUANTITIES = ("accuracy", "worst-group-accuracy", "accuracy-gap", "bits", "megabytes")
 
 
@@ -234,6 +235,9 @@ def verdict(found: Summary) -> list[str]:
     )
     for quantity in dict.fromkeys(effect.quantity for effect in found.effects):
         rows = [effect for effect in found.effects if effect.quantity == quantity]
+        if all(effect.moved < SMALLEST for effect in rows):  # a budget that is met moves nothing
+            lines.append(f"{quantity} is moved by none of them: by less than {SMALLEST:g} each.")
+            continue
         parts = [
             f"{e.parameter} by {e.moved:.3f} (least at {e.lowest_at}, most at {e.highest_at}"
             + (f"; {100 * e.importance:.0f} % of the variance)" if e.importance is not None else ")")

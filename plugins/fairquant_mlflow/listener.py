@@ -84,7 +84,8 @@ COLUMNS = {
         *(f"tags.`{name}`" for name in ("method", "state")),
     ],
     "viewMaximized": False, "runListHidden": False, "lifecycleFilter": "Active",
-    "orderByKey": "attributes.start_time", "orderByAsc": False,
+    # the runs themselves, by name: ordered by date they would be folded away below their parents
+    "searchFilter": "tags.method != ''", "orderByKey": "tags.`mlflow.runName`", "orderByAsc": True,
 }  # fmt: skip
 
 
