@@ -7,7 +7,7 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from fairquant.artifact.save import artifact_content, save_artifact
 from fairquant.audit import Audit, audit
 from fairquant.baseline import train_baseline
 from fairquant.bits import Attachment, attach, find_layers, make_problem, plan_of
+from fairquant.bits.activations import describe_inputs, quantize_inputs
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import LossProbe
 from fairquant.bits.spending import Operations, count_operations, within_size
@@ -61,6 +62,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
 
     layers: tuple[Layer, ...] = ()
     attachment, allocation, operations = None, None, None
+    inputs: dict[str, int] = {}
     if recipe.quantizer is not None:
         layers = find_layers(network, recipe.quantize.units, recipe.quantize.keep)
         with run.stage("importance"):
@@ -68,10 +70,14 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
             run.notify("fairquant_importance_done", importance=importance)
         with run.stage("allocation"):
             probe = make_probe(recipe, splits, network, layers, model.normalize, device)
+            if recipe.activations.bits is not None:
+                inputs = start_activations(recipe, splits, network, layers, model.normalize, device)
             operations = operations_of(recipe, splits, network, layers, model.normalize, device)
             empty = describe(recipe, splits, model, Audit({}, {}, {}, {}), 0.0)
             measure = partial(file_bytes, recipe, network, layers, empty)
-            attachment, allocation = allocate_and_attach(recipe, layers, importance, probe, operations, measure)
+            attachment, allocation = allocate_and_attach(
+                recipe, layers, importance, probe, (operations, inputs), measure
+            )
             run.notify("fairquant_plan_made", plan=attachment.start)
 
     with run.stage("train"):
@@ -120,6 +126,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         artifact,
         network,
         operations,
+        inputs,
     )
     return write_results(recipe, run, results)
 
@@ -156,6 +163,16 @@ def make_probe(
     return LossProbe(network, layers, recipe.quantizer.value, stream, len(splits.group_names))
 
 
+def start_activations(
+    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
+    device: torch.device,
+) -> dict[str, int]:  # fmt: skip
+    """Few bits for the layers' inputs, started on calibration images; layer -> bits."""
+    assert recipe.activations.bits is not None
+    stream = batches(calibration_images(recipe, splits), recipe.calibration.batch_size, normalize, device)
+    return quantize_inputs(network, layers, stream, recipe.activations.bits, recipe.activations.first)
+
+
 def operations_of(
     recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
     device: torch.device,
@@ -179,8 +196,8 @@ def file_bytes(
 
 
 def allocate_and_attach(
-    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance, probe: LossProbe, operations: Operations,
-    measure: Callable[[BitPlan], int],
+    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance, probe: LossProbe,
+    work: tuple[Operations, Mapping[str, int]], measure: Callable[[BitPlan], int],
 ) -> tuple[Attachment, Allocation]:  # fmt: skip
     """Reduce over groups, spend the budget, put the quantizers on."""
     assert recipe.allocator is not None
@@ -189,7 +206,8 @@ def allocate_and_attach(
     reduce = recipe.reducer.value.reduce if recipe.reducer is not None else lambda scores, names: scores.mean(0)
     quantizer, quantize, budget = recipe.quantizer.value, recipe.quantize, recipe.budget
     pinned, allocator = pinned_bits(layers, quantize.pin), recipe.allocator.value
-    spending = None if budget.bit_operations is None else operations.spending(budget.bit_operations, {})
+    operations, inputs = work
+    spending = None if budget.bit_operations is None else operations.spending(budget.bit_operations, inputs)
     most = budget.average_bits or 8.0 if spending is None else spending.average_bits(layers)
     problem = make_problem(
         layers, importance, reduce(table, importance.group_names), quantizer, quantize.choices, most, pinned, probe,
@@ -235,6 +253,7 @@ def describe(recipe: Recipe, splits: Splits, model: Model, audited: Audit, avera
             "image_size": recipe.model.image_size, "mean": list(normalize.mean), "std": list(normalize.std),
             "channels_last": normalize.channels_last,
         },
+        "activations": describe_inputs(model.network),
         "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},
         "recipe": recipe.to_dict() | {"demo": recipe.demo},
         "audit": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,14 @@ class Results:
     artifact: Mapping[str, Any]
     network: nn.Module
     operations: Operations | None = None
+    inputs: Mapping[str, int] = field(default_factory=dict)  # layer -> bits of its input, where not in float
 
     @property
     def bops(self) -> tuple[int, int] | None:
         """Bit operations of one image: now, and in full precision."""
         if self.operations is None or self.plan is None:
             return None
-        return self.operations.bops(self.plan, {}), self.operations.full(self.plan)
+        return self.operations.bops(self.plan, self.inputs), self.operations.full(self.plan)
 
     @property
     def weight_bytes(self) -> int:

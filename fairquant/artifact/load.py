@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_seal, widths_of
+from fairquant.bits.activations import put_on
 from fairquant.bits.packing import unpack
 from fairquant.errors import UserError
 from fairquant.recipe.schema import ModelSettings
@@ -32,7 +33,8 @@ class Artifact:
 
 
 def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module] | None = None) -> nn.Module:
-    """The model of an artifact, in evaluation mode, with ordinary (decoded) weights and no trace of FairQuant.
+    """The model of an artifact, in evaluation mode, with ordinary (decoded) weights; where activations were quantized, the
+    layers' inputs still are.
 
     model: needed only where the artifact was made from your own nn.Module: an instance of it (changed in place) or a
     function that makes one. The result has `fairquant_metadata`: classes, preprocessing, plan, recipe, audit.
@@ -40,6 +42,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     """
     artifact = read_artifact(path)
     target = _architecture(artifact, model, Path(path))
+    put_on(target, artifact.metadata.get("activations", {}), str(path))
     names = dict(target.state_dict(keep_vars=True))
     problems: list[str] = []
     filled: set[str] = set()

@@ -23,6 +23,7 @@ from fairquant.artifact.format import BLANK
 from fairquant.artifact.load import Artifact, load, read_artifact
 from fairquant.artifact.qdq import find_weights, place_activations, put_weights
 from fairquant.artifact.ranges import Calibration, Coverage, Method
+from fairquant.bits.activations import take_off
 from fairquant.errors import UserError
 from fairquant.files import write_atomically
 
@@ -68,6 +69,7 @@ def export_onnx(
 
     artifact = read_artifact(source)
     network = load(source, model)
+    learnt = {_layer_of(artifact, name): kept for name, kept in take_off(network).items()}
     clipped: Mapping[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
@@ -79,7 +81,7 @@ def export_onnx(
                 raise UserError(
                     "int8 activations need calibration images: give the dataset, --images FOLDER, or --activations fp32"
                 )
-            graph, ranges = place_activations(plain, weights, calibration, method, coverage, {})
+            graph, ranges = place_activations(plain, weights, calibration, method, coverage, learnt)
             clipped = ranges.clipped
         stored = put_weights(graph, weights)
         describe(graph, artifact, activations, method)
@@ -87,6 +89,11 @@ def export_onnx(
         content = sealed(graph)
     write_atomically(out, content)
     return Exported(out, len(content), stored.int4, stored.int8, stored.rounded, clipped)
+
+
+def _layer_of(artifact: Artifact, module: str) -> str:
+    """The layer that a module's weight belongs to."""
+    return next((layer for layer, names in artifact.shared_names.items() if module in names), module)
 
 
 def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:

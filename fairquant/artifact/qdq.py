@@ -44,6 +44,7 @@ def find_weights(graph: Any, artifact: Artifact, network: nn.Module) -> dict[str
 
     decoded = {layer: weight.decode().double().numpy() for layer, weight in artifact.weights.items()}
     found: dict[str, Placed] = {}
+    missing = set(decoded)
     for initializer in graph.graph.initializer:
         if len(initializer.dims) < 2:
             continue
@@ -57,8 +58,8 @@ def find_weights(graph: Any, artifact: Artifact, network: nn.Module) -> dict[str
                 energy = (own**2).sum(1)
                 factor = np.where(energy > 0, (rows * own).sum(1) / np.maximum(energy, 1e-300), 1.0)
                 if np.allclose(rows, own * factor[:, None], rtol=1e-4, atol=1e-6 * max(abs(rows).max(), 1e-30)):
+                    missing.discard(layer)  # layers of the same weights, such as pruned ones, may share an initializer
                     found.setdefault(initializer.name, Placed(layer, artifact.weights[layer], transposed, factor))
-    missing = set(decoded) - {placed.layer for placed in found.values()}
     if missing:
         raise UserError(f"the exporter changed the weights of {', '.join(sorted(missing))} beyond recognition")
     return found

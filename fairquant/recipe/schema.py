@@ -105,6 +105,20 @@ class QuantizeSettings:
 
 
 @dataclass(frozen=True)
+class ActivationSettings:
+    """bits: of the inputs of quantized layers, their steps learnt in training; null: activations stay in float. first: bits
+    of the first layer's input, the image."""
+
+    bits: int | None = None
+    first: int = 8
+
+    def __post_init__(self) -> None:
+        for name, bits in (("bits", self.bits), ("first", self.first)):
+            if bits is not None and not 2 <= bits <= 8:
+                raise ValueError(f"{name}: must be within 2..8, got {bits!r}")
+
+
+@dataclass(frozen=True)
 class CalibrationSettings:
     """images: drawn from train, equally many of every group as far as they last; batch_size: of the importance pass;
     probe_images: of these, used by allocators that measure the loss of many plans (impq, fmpq)."""
@@ -197,6 +211,7 @@ PLAIN_SECTIONS: dict[str, type[Any]] = {
     "baseline": TrainSettings,
     "budget": BudgetSettings,
     "quantize": QuantizeSettings,
+    "activations": ActivationSettings,
     "calibration": CalibrationSettings,
     "train": TrainSettings,
     "tracking": TrackingSettings,
@@ -264,6 +279,7 @@ class Recipe:
     baseline: TrainSettings
     budget: BudgetSettings
     quantize: QuantizeSettings
+    activations: ActivationSettings
     calibration: CalibrationSettings
     importance: Component | None
     reducer: Component | None

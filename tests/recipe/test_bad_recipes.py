@@ -59,6 +59,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD, ["budget.size=big"], ["command line: budget.size: must be a number with one of MB, kB, MiB, KiB, B, got 'big'"]),
     (GOOD, ["budget.bops=2G"], ["command line: budget.bops: a plan is held to one kind of cost. Set average_bits: null and leave size away"]),
     (GOOD, ["budget.average_bits=null"], ["command line: budget: give average_bits, size or bops"]),
+    (GOOD, ["activations.bits=16"], ["command line: activations.bits: must be within 2..8, got 16"]),
     (GOOD, ["trian.epochs=3"], ["command line: trian: unknown key. Did you mean 'train'?"]),
     (GOOD, ["epochs"], ["command line: 'epochs' is not key=value, such as budget.average_bits=4"]),
     (GOOD, ["method=uniform-4", "budget.average_bits=3"], ["command line: budget.average_bits: 3 is below the allocator's 4 bits everywhere"]),

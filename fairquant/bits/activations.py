@@ -1,0 +1,148 @@
+"""Few bits for activations, too: the inputs of quantized layers on a grid whose step is learnt.
+
+Learned step size (LSQ, arXiv 1902.08153; PACT's learnt clipping, arXiv 1805.06085, with a floor below zero where the
+input has one). The step starts where the squared error on calibration images is least. What is trained is what ships: the
+steps are in the artifact, `fairquant.load` puts them back, and the exported file takes its ranges from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairquant.bits.layers import untouched
+from fairquant.errors import UserError
+from fairquant.roles.importance import Batch, Layer
+
+NAME = "input_quantizer"
+#: Values looked at of each batch, and the steps tried, as shares of the one that clips nothing.
+SEEN, SHARES = 1 << 14, 48
+
+
+class InputQuantizer(nn.Module):
+    """Rounds a layer's input to 2^bits levels, step apart; signed where the input has negative values."""
+
+    def __init__(self, bits: int, signed: bool) -> None:
+        super().__init__()
+        self.bits, self.signed = bits, signed
+        self.log_step = nn.Parameter(
+            torch.tensor(0.0)
+        )  # a step of the optimizer changes it by a share, whatever its size
+
+    @property
+    def step(self) -> Tensor:
+        return self.log_step.exp()
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        return (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1) if self.signed else (0, 2**self.bits - 1)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range that is kept."""
+        low, high = self.levels
+        return low * float(self.step.detach()), high * float(self.step.detach())
+
+    def forward(self, values: Tensor) -> Tensor:
+        low, high = self.levels
+        step = self.step
+        if self.training and torch.is_grad_enabled():
+            slow = (values[0].numel() * high) ** -0.5  # LSQ's scale of the step's gradient
+            step = step * slow + (step - step * slow).detach()
+        placed = (values.float() / step).clamp(low, high)
+        return ((placed + (placed.round() - placed).detach()) * step).to(values.dtype)
+
+
+def _quantize_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    quantizer: InputQuantizer = module.get_submodule(NAME)  # type: ignore[assignment]
+    return (quantizer(inputs[0]), *inputs[1:])
+
+
+def put_on(network: nn.Module, described: Mapping[str, Any], source: str = "activations") -> None:
+    """described: module name -> [bits, signed], as `describe_inputs` gives it. UserError where it does not fit."""
+    modules = dict(network.named_modules())
+    for name, what in described.items():
+        good = isinstance(what, list | tuple) and len(what) == 2 and what[0] in range(2, 9)
+        if name not in modules or not isinstance(modules[name], nn.Conv2d | nn.Linear) or not good:
+            raise UserError(f"{source}: its activations {name!r}: {what!r} do not fit the model")
+        modules[name].add_module(NAME, InputQuantizer(int(what[0]), bool(what[1])))
+        modules[name].register_forward_pre_hook(_quantize_input)
+
+
+def describe_inputs(network: nn.Module) -> dict[str, list[Any]]:
+    """Module name -> [bits, signed] of every layer whose input is quantized."""
+    return {
+        name.removesuffix(f".{NAME}"): [module.bits, module.signed]
+        for name, module in network.named_modules()
+        if isinstance(module, InputQuantizer)
+    }
+
+
+def take_off(network: nn.Module) -> dict[str, tuple[float, float]]:
+    """Remove the quantizers; module name -> the range that each kept."""
+    found = {}
+    for name in describe_inputs(network):
+        module = network.get_submodule(name)
+        quantizer: InputQuantizer = module.get_submodule(NAME)  # type: ignore[assignment]
+        found[name] = quantizer.bounds
+        delattr(module, NAME)
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if hook is _quantize_input:
+                del module._forward_pre_hooks[key]
+    return found
+
+
+@torch.no_grad()
+def quantize_inputs(
+    network: nn.Module, layers: tuple[Layer, ...], stream: Iterable[Batch], bits: int, first: int
+) -> dict[str, int]:
+    """Put quantizers on the inputs of the layers, their steps started on the stream's images; layer name -> bits.
+
+    first: bits of the first layer's input, the image itself."""
+    seen: dict[str, list[Tensor]] = {name: [] for layer in layers for name in layer.names}
+    handles = [
+        module.register_forward_pre_hook(_watch(seen[name]))
+        for layer in layers
+        for name, module in zip(layer.names, layer.modules, strict=True)
+    ]
+    try:
+        with untouched(network):
+            for batch in stream:
+                network(batch.images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    order = {layer.name: first if number == 0 else bits for number, layer in enumerate(layers)}
+    for layer in layers:
+        for name, module in zip(layer.names, layer.modules, strict=True):
+            if not seen[name]:
+                raise UserError(
+                    f"activations: layer {name!r} was not used on the calibration images. See quantize.keep"
+                )
+            values = torch.cat(seen[name]).float()
+            put_on(network, {name: [order[layer.name], bool((values < 0).any())]})
+            quantizer: InputQuantizer = module.get_submodule(NAME)  # type: ignore[assignment]
+            quantizer.to(layer.weight.device)
+            quantizer.log_step.fill_(math.log(best_step(values, quantizer.levels)))
+    return order
+
+
+def _watch(seen: list[Tensor]) -> Any:
+    def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        flat = inputs[0].detach().flatten()
+        seen.append(flat[:: max(1, len(flat) // SEEN)].clone())
+
+    return look
+
+
+def best_step(values: Tensor, levels: tuple[int, int]) -> float:
+    """The step with the least squared error, of SHARES between a small one and the one that clips nothing."""
+    low, high = levels
+    widest = max(float(values.max()) / max(high, 1), float(values.min()) / low if low else 0.0, 1e-8)
+    steps = [widest * (number + 1) / SHARES for number in range(SHARES)]
+    errors = [float(((values / s).clamp(low, high).round() * s - values).square().mean()) for s in steps]
+    return steps[min(range(SHARES), key=errors.__getitem__)]
