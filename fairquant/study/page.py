@@ -57,28 +57,31 @@ def _table(found: Comparison) -> str:
 def pareto(rows: list[Row]) -> str:
     """Mean worst-group accuracy against average bits, one point a method, with intervals; full precision as a line."""
     figure, axes = figure_and_axes(9.6, 5.2)
-    quantized = [row for row in rows if row.bits.mean < 16]
-    taken: list[tuple[float, float]] = []
     for row in rows:
         if row.bits.mean >= 16:
             axes.axhline(100 * row.metrics["worst-group-accuracy"].mean, color=BEFORE, ls="--", lw=1.2, label=row.name)
-    spread = max((row.bits.mean for row in quantized), default=1) - min((row.bits.mean for row in quantized), default=0)
-    for row in sorted(quantized, key=lambda row: (row.bits.mean, row.name)):
-        x, y = row.bits.mean, 100 * row.metrics["worst-group-accuracy"].mean
-        while any(abs(x - other) < 0.03 * max(spread, 1) for other, _ in taken):  # side by side where bits are alike
-            x += 0.035 * max(spread, 1)
-        taken.append((x, y))
-        low, high = (100 * end for end in row.worst)
-        colour = AFTER if row.method.startswith("fq-") else "#57606a"
-        axes.plot([x, x], [low, high], color=colour, lw=1.4, alpha=0.55)
-        axes.plot([x], [y], "o", color=colour, ms=6)
-        axes.annotate(
-            row.method, (x, high), rotation=60, fontsize=8, xytext=(0, 3), textcoords="offset points", ha="left"
-        )
-    axes.set_xlabel("average bits per weight (methods with the same bits are drawn side by side)")
+    slots: dict[str, list[Row]] = {}
+    for row in sorted((row for row in rows if row.bits.mean < 16), key=lambda row: (row.bits.mean, row.name)):
+        slots.setdefault(f"{row.bits.mean:.2f}".rstrip("0").rstrip("."), []).append(row)
+    place, ticks = 0, []
+    for members in slots.values():  # methods with the same bits stand side by side above them
+        ticks.append(place + (len(members) - 1) / 2)
+        for row in members:
+            low, high = (100 * end for end in row.worst)
+            colour = AFTER if row.method.startswith("fq-") else "#57606a"
+            axes.plot([place, place], [low, high], color=colour, lw=1.4, alpha=0.55)
+            axes.plot([place], [100 * row.metrics["worst-group-accuracy"].mean], "o", color=colour, ms=6)
+            axes.annotate(
+                row.method, (place, high), rotation=60, fontsize=8, xytext=(0, 3), textcoords="offset points", ha="left"
+            )
+            place += 1
+        axes.axvline(place, color="#d0d7de", lw=0.8)
+        place += 1
+    axes.set_xticks(ticks, list(slots))
+    axes.set_xlabel("average bits per weight")
     axes.set_ylabel("worst-group accuracy on test [%], 95 % interval")
     axes.margins(y=0.2)
-    axes.grid(alpha=0.25)
+    axes.grid(alpha=0.25, axis="y")
     if any(row.bits.mean >= 16 for row in rows):
         axes.legend(frameon=False, loc="lower right")
     return svg(figure)
