@@ -7,29 +7,24 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from fairquant.artifact.save import artifact_content, save_artifact
+from fairquant.artifact.save import save_artifact
 from fairquant.audit import Audit, audit
 from fairquant.baseline import train_baseline
-from fairquant.bits import Attachment, attach, find_layers, make_problem, plan_of
-from fairquant.bits.activations import describe_inputs, quantize_inputs
-from fairquant.bits.layers import pinned_bits
-from fairquant.bits.probe import LossProbe
-from fairquant.bits.spending import Operations, count_operations, within_size
-from fairquant.data.batching import batches, draw_calibration
+from fairquant.bits import Attachment, find_layers
+from fairquant.bits.activations import describe_inputs
+from fairquant.data.batching import batches
 from fairquant.data.transforms import Normalization
+from fairquant.planning import Planning
 from fairquant.recipe.schema import Recipe
 from fairquant.results import HELD, Results, write_held, write_results
-from fairquant.roles import Allocation, BitPlan, GroupImportance, Layer, Split, Splits
+from fairquant.roles import Layer, Splits
 from fairquant.runs import Run
 from fairquant.training.batch_norm import like_train, reestimate_batch_norm
 from fairquant.training.devices import choose_device, make_deterministic
@@ -65,19 +60,14 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
     inputs: dict[str, int] = {}
     if recipe.quantizer is not None:
         layers = find_layers(network, recipe.quantize.units, recipe.quantize.keep)
+        planning = Planning(recipe, splits, network, layers, model.normalize, device)
         with run.stage("importance"):
-            importance = measure_importance(recipe, splits, network, layers, model.normalize, device)
+            importance = planning.importance()
             run.notify("fairquant_importance_done", importance=importance)
         with run.stage("allocation"):
-            probe = make_probe(recipe, splits, network, layers, model.normalize, device)
-            if recipe.activations.bits is not None:
-                inputs = start_activations(recipe, splits, network, layers, model.normalize, device)
-            operations = operations_of(recipe, splits, network, layers, model.normalize, device)
+            inputs, operations = planning.start_activations(), planning.operations()
             empty = describe(recipe, splits, model, Audit({}, {}, {}, {}), 0.0)
-            measure = partial(file_bytes, recipe, network, layers, empty)
-            attachment, allocation = allocate_and_attach(
-                recipe, layers, importance, probe, (operations, inputs), measure
-            )
+            attachment, allocation = planning.allocate(importance, operations, inputs, empty)
             run.notify("fairquant_plan_made", plan=attachment.start)
 
     with run.stage("train"):
@@ -129,101 +119,6 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
         inputs,
     )
     return write_results(recipe, run, results)
-
-
-def measure_importance(
-    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
-    device: torch.device,
-) -> GroupImportance:  # fmt: skip
-    """Importance of every unit to every group, on calibration images; all ones where the method asks for none."""
-    groups = len(splits.group_names)
-    if recipe.importance is None:
-        ones = {layer.name: torch.full((groups, layer.units), float(layer.unit_size)) for layer in layers}
-        return GroupImportance(ones, splits.group_names)
-    stream = batches(calibration_images(recipe, splits), recipe.calibration.batch_size, normalize, device)
-    found: GroupImportance = recipe.importance.value.measure(network, stream, layers, splits.group_names)
-    return found
-
-
-def calibration_images(recipe: Recipe, splits: Splits) -> Split:
-    """The dataset's own calibration images, or a draw of training images with the groups alike."""
-    count, groups = recipe.calibration.images, len(splits.group_names)
-    return splits.calibration or draw_calibration(splits.train, count, groups, recipe.seed)
-
-
-def make_probe(
-    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
-    device: torch.device,
-) -> LossProbe:  # fmt: skip
-    """For allocators that measure: the losses of a plan on a few calibration images. Costs nothing until it is asked."""
-    assert recipe.quantizer is not None
-    images = calibration_images(recipe, splits)
-    few = images.subset(np.arange(min(recipe.calibration.probe_images, len(images))))
-    stream = partial(batches, few, recipe.calibration.batch_size, normalize, device)
-    return LossProbe(network, layers, recipe.quantizer.value, stream, len(splits.group_names))
-
-
-def start_activations(
-    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
-    device: torch.device,
-) -> dict[str, int]:  # fmt: skip
-    """Few bits for the layers' inputs, started on calibration images; layer -> bits."""
-    assert recipe.activations.bits is not None
-    stream = batches(calibration_images(recipe, splits), recipe.calibration.batch_size, normalize, device)
-    return quantize_inputs(network, layers, stream, recipe.activations.bits, recipe.activations.first)
-
-
-def operations_of(
-    recipe: Recipe, splits: Splits, network: nn.Module, layers: tuple[Layer, ...], normalize: Normalization,
-    device: torch.device,
-) -> Operations:  # fmt: skip
-    """Multiply-accumulates of one image, by layer."""
-    image = next(iter(batches(splits.train.subset(np.arange(1)), 1, normalize, device))).images
-    return count_operations(network, layers, image)
-
-
-def file_bytes(
-    recipe: Recipe, network: nn.Module, layers: tuple[Layer, ...], metadata: dict[str, Any], plan: BitPlan
-) -> int:
-    """At most what the file will have with this plan, everything in it counted."""
-    assert recipe.quantizer is not None
-    weights = {}
-    for layer in layers:
-        weight, bits = layer.weight.detach(), plan.bits[layer.name]
-        weights[layer.name] = recipe.quantizer.value.build(weight, bits, recipe.quantize.choices).encode(weight)
-    audit_text, padding = 200 + 80 * len(recipe.metrics), 9 * len(layers)  # a byte for each width of each layer
-    return len(artifact_content(network, layers, weights, metadata)) + audit_text + padding
-
-
-def allocate_and_attach(
-    recipe: Recipe, layers: tuple[Layer, ...], importance: GroupImportance, probe: LossProbe,
-    work: tuple[Operations, Mapping[str, int]], measure: Callable[[BitPlan], int],
-) -> tuple[Attachment, Allocation]:  # fmt: skip
-    """Reduce over groups, spend the budget, put the quantizers on."""
-    assert recipe.allocator is not None
-    assert recipe.quantizer is not None
-    table = importance.table()
-    reduce = recipe.reducer.value.reduce if recipe.reducer is not None else lambda scores, names: scores.mean(0)
-    quantizer, quantize, budget = recipe.quantizer.value, recipe.quantize, recipe.budget
-    pinned, allocator = pinned_bits(layers, quantize.pin), recipe.allocator.value
-    operations, inputs = work
-    spending = None if budget.bit_operations is None else operations.spending(budget.bit_operations, inputs)
-    most = budget.average_bits or 8.0 if spending is None else spending.average_bits(layers)
-    problem = make_problem(
-        layers, importance, reduce(table, importance.group_names), quantizer, quantize.choices, most, pinned, probe,
-        spending,
-    )  # fmt: skip
-
-    def allocate(bits: float) -> tuple[Allocation, BitPlan]:
-        found: Allocation = allocator.allocate(replace(problem, average_bits=bits))
-        return found, plan_of(layers, found.bits)
-
-    if budget.bytes is None:
-        allocation, plan = allocate(most)
-    else:
-        allocation, plan, most = within_size(budget.bytes, budget.average_bits, problem.least_bits(), allocate, measure)
-    attachment = attach(layers, quantizer, plan, quantize.choices, most, pinned, problem.scores, spending)
-    return attachment, allocation
 
 
 def train_quantized(

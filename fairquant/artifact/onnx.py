@@ -1,7 +1,7 @@
 """From the packed file to ONNX: the same integer codes with per-channel scales, activations calibrated, int8 kernels.
 
-torch.onnx writes the graph; `ranges` finds the activations' ranges, group by group; `qdq` puts Q, DQ and the artifact's
-codes into it. Batch norm is folded: its factor goes into the scales.
+torch.onnx writes the graph; `ranges` finds the activations' ranges, group by group; `qdq` puts Q and DQ into it, `codes`
+the artifact's codes. Batch norm is folded: its factor goes into the scales.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from fairquant.artifact.codes import find_weights, put_weights
 from fairquant.artifact.format import BLANK
 from fairquant.artifact.load import Artifact, load, read_artifact
-from fairquant.artifact.qdq import find_weights, place_activations, put_weights
+from fairquant.artifact.qdq import place_activations
 from fairquant.artifact.ranges import Calibration, Coverage, Method
 from fairquant.bits.activations import take_off
 from fairquant.errors import UserError

@@ -20,9 +20,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fairquant
+from fairquant.artifact.codes import TABLE, WIDE, Placed, _kinds, _Layout, codes_of, find_weights
 from fairquant.artifact.load import read_artifact
 from fairquant.artifact.onnx import export_onnx
-from fairquant.artifact.qdq import TABLE, WIDE, Placed, _kinds, _Layout, codes_of, find_weights
 from fairquant.artifact.ranges import Calibration
 from fairquant.artifact.runtime import open_runtime
 from fairquant.cli import app
