@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fairquant.audit.verdict import budget_text
 from fairquant.recipe.schema import Recipe
 
 SHOWN = (
@@ -22,6 +21,8 @@ SHOWN = (
 
 def model_card(recipe: Recipe, report: Mapping[str, Any], verdict: Sequence[str], notes: Sequence[str]) -> str:
     """What it is for, what it was made from, what was measured on whom, what compression changed for whom, its limits."""
+    from fairquant.audit.verdict import budget_text  # not at the top: the command line starts without torch
+
     dataset, counts = report["dataset"], report["dataset"]["counts"]
     trained = "not trained after quantization" if recipe.train.post_training else f"{recipe.train.epochs} epochs"
     groups = "\n".join(

@@ -145,8 +145,7 @@ def test_within_size_takes_off_what_is_too_much_and_gives_up_with_the_reason():
         within_size(700, None, 1.0, allocate, file_bytes)
 
 
-@pytest.mark.parametrize("method", ["fq-baq", "adq-ptq"])
-@pytest.mark.parametrize("limit", ["90kB", "55kB"])
+@pytest.mark.parametrize(("method", "limit"), [("fq-baq", "90kB"), ("adq-ptq", "55kB")])
 def test_the_file_keeps_to_its_bytes_everything_counted(method, limit):
     recipe = write(
         method=method, budget={"average_bits": None, "size": limit}, model={"name": "test_resnet", "image_size": 32}
