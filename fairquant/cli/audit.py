@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from fairquant.card import SHOWN
 from fairquant.cli.options import Overrides
 
 
@@ -61,6 +60,8 @@ def table(result: Any, recipe: Any) -> str:
     names = list(result.columns)
     width = max(len(name) for name in names) + 2
     lines = [" " * 26 + "".join(f"{name:>{max(width, 26)}}" for name in names)]
+    from fairquant.card import SHOWN
+
     labels = [label for label in SHOWN if label in result.columns[names[-1]]]
     labels += [c.label for c in recipe.metrics if c.label not in SHOWN and len(recipe.metrics) <= 8]
     for label in labels:

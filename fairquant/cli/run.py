@@ -9,7 +9,6 @@ from typing import Any
 import typer
 
 from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
-from fairquant.recipe.schema import DEFAULT_METRICS
 
 
 def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False, runs: Runs = None) -> None:
@@ -38,6 +37,7 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
 def summary(report: Mapping[str, Any]) -> str:
     """The result on one screen."""
     from fairquant.audit.verdict import budget_text
+    from fairquant.recipe.schema import DEFAULT_METRICS
 
     bits, artifact, change = report["bits"], report["artifact"], report["change"]
     budget = budget_text(report["budget"])
