@@ -133,3 +133,14 @@ class Triples:
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         return self.images[index], int(self.labels[index]), int(self.groups[index])
+
+
+#: The files that take longest, begun first: with two workers the last one would otherwise run alone.
+LONGEST = (
+    "test_docs.py", "test_search.py", "test_compare.py", "test_distributed.py", "test_onnx.py", "test_cli.py",
+    "test_pipeline.py", "test_recipes.py", "test_examples.py", "test_new_plugin.py", "test_options.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
