@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -16,7 +17,10 @@ def begin(threads: int) -> None:
 
 
 def follow_parent() -> None:
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    """The parent is asked for by the number that it gave when it started this process: it may be gone by now."""
+    parent = multiprocessing.parent_process()
+    number = os.getppid() if parent is None or parent.pid is None else parent.pid
+    threading.Thread(target=_follow, args=(number,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:

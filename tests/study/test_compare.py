@@ -249,3 +249,34 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
         time.sleep(0.2)
     assert own
     assert not own & set(workers())
+
+
+LATE = """
+import multiprocessing, os, pathlib, time
+
+def late(place):
+    pathlib.Path(place).write_text(str(os.getpid()))
+    time.sleep(2)
+    from fairquant.study.workers import follow_parent
+    follow_parent()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=late, args=("child",)).start()
+"""
+
+
+def test_a_worker_whose_parent_died_before_it_looked_ends_as_well(tmp_path):
+    (tmp_path / "late.py").write_text(LATE)
+    main = subprocess.Popen([sys.executable, "late.py"], cwd=tmp_path)
+    child, deadline = tmp_path / "child", time.time() + 30
+    while not (child.exists() and child.read_text()) and time.time() < deadline:
+        time.sleep(0.05)
+    main.kill()
+    main.wait()
+    number, deadline = child.read_text(), time.time() + 20
+    alive = lambda: subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True).stdout  # noqa: E731
+    assert alive()
+    while alive() and time.time() < deadline:
+        time.sleep(0.2)
+    assert not alive()
