@@ -275,7 +275,11 @@ def test_a_worker_whose_parent_died_before_it_looked_ends_as_well(tmp_path):
     main.kill()
     main.wait()
     number, deadline = child.read_text(), time.time() + 20
-    alive = lambda: subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True).stdout
+
+    def alive() -> bool:
+        state = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True).stdout
+        return bool(state.strip()) and not state.startswith("Z")
+
     assert alive()
     while alive() and time.time() < deadline:
         time.sleep(0.2)
