@@ -25,7 +25,8 @@ from fairquant.files import folder_lock, write_atomically
 from fairquant.models import build_model
 from fairquant.pipeline import Model, default_runs, run_pipeline
 from fairquant.recipe import Recipe, read_recipe, recipe_from
-from fairquant.recipe.schema import Component, ModelSettings
+from fairquant.recipe.schema import Component
+from fairquant.recipe.sections import ModelSettings
 from fairquant.registry import Plugins, discover
 from fairquant.roles import DataContext, Split, Splits
 from fairquant.runs import Display, Quiet, Run, finished_report, log_file, run_folder

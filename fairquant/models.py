@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError, suggestion
-from fairquant.recipe.schema import ModelSettings
+from fairquant.recipe.sections import ModelSettings
 
 
 def build_model(

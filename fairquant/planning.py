@@ -16,9 +16,10 @@ from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import LossProbe
-from fairquant.bits.spending import Operations, count_operations, within_size
+from fairquant.bits.spending import Operations, Spending, count_operations, latency_spending, within_size
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
+from fairquant.recipe.latency import read_table
 from fairquant.recipe.schema import Recipe
 from fairquant.roles import Allocation, BitPlan, GroupImportance, Layer, Split, Splits
 
@@ -78,7 +79,7 @@ class Planning:
         table = importance.table()
         reduce = recipe.reducer.value.reduce if recipe.reducer is not None else lambda scores, names: scores.mean(0)
         pinned = pinned_bits(layers, recipe.quantize.pin)
-        spending = None if budget.bit_operations is None else operations.spending(budget.bit_operations, inputs)
+        spending = self._spending(operations, inputs)
         most = budget.average_bits or 8.0 if spending is None else spending.average_bits(layers)
         scores = reduce(table, importance.group_names)
         problem = make_problem(
@@ -91,12 +92,22 @@ class Planning:
 
         if budget.bytes is None:
             allocation, plan = solve(most)
+            most = most if spending is None else spending.average_bits(layers, plan)
         else:
             measure = partial(self._file_bytes, metadata)
             allocation, plan, most = within_size(
                 budget.bytes, budget.average_bits, problem.least_bits(), solve, measure
             )
         return attach(layers, quantizer, plan, choices, most, pinned, problem.scores, spending), allocation
+
+    def _spending(self, operations: Operations, inputs: Mapping[str, int]) -> Spending | None:
+        """The budget where it is of something else than bits or bytes."""
+        budget = self.recipe.budget
+        if budget.bit_operations is not None:
+            return operations.spending(budget.bit_operations, inputs)
+        if budget.milliseconds is not None and budget.latency_table is not None:
+            return latency_spending(read_table(budget.latency_table), budget.milliseconds, self.layers)
+        return None
 
     def _probe(self) -> LossProbe:
         """For allocators that measure: the losses of a plan on a few calibration images. Costs nothing until asked."""

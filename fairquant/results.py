@@ -17,7 +17,7 @@ from fairquant.audit.page import render_page
 from fairquant.audit.verdict import verdict
 from fairquant.bits import Attachment
 from fairquant.bits.packing import packed_bytes
-from fairquant.bits.spending import Operations
+from fairquant.bits.spending import Latency, Operations
 from fairquant.card import model_card
 from fairquant.files import write_atomically
 from fairquant.recipe.schema import Recipe
@@ -98,7 +98,11 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     splits, allocation = results.splits, results.allocation
     budget: dict[str, Any] = {"average_bits": recipe.budget.average_bits if recipe.quantizer is not None else None}
     if recipe.quantizer is not None:
-        limits = {"size_bytes": recipe.budget.bytes, "bops": recipe.budget.bit_operations}
+        limits = {
+            "size_bytes": recipe.budget.bytes,
+            "bops": recipe.budget.bit_operations,
+            "latency_ms": recipe.budget.milliseconds,
+        }
         budget |= {name: limit for name, limit in limits.items() if limit is not None}
     if allocation is not None and allocation.nominal_bits is not None:
         budget["nominal_bits"] = allocation.nominal_bits
@@ -107,6 +111,8 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     bits = bits_json(results.plan, start, results.weight_bytes, quantized)
     if results.bops is not None and recipe.budget.bops is not None:
         bits["bops"], bits["full_bops"] = results.bops
+    if results.attachment is not None and isinstance(results.attachment.spending, Latency) and results.plan is not None:
+        bits["latency_ms"] = results.attachment.spending.of(results.plan)
     report: dict[str, Any] = {
         "method": recipe.method,
         "seed": recipe.seed,

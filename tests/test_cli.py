@@ -67,7 +67,7 @@ def test_offline_weights_say_what_to_do(monkeypatch):
 
     from fairquant.errors import UserError
     from fairquant.models import build_model
-    from fairquant.recipe.schema import ModelSettings
+    from fairquant.recipe.sections import ModelSettings
 
     def offline(*_, pretrained=False, **__):
         raise OSError("cannot reach the hub")

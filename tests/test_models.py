@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from fairquant.errors import UserError
 from fairquant.models import build_model
-from fairquant.recipe.schema import ModelSettings
+from fairquant.recipe.sections import ModelSettings
 
 
 @pytest.fixture

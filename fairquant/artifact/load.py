@@ -18,7 +18,7 @@ from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_sea
 from fairquant.bits.activations import put_on
 from fairquant.bits.packing import unpack
 from fairquant.errors import UserError
-from fairquant.recipe.schema import ModelSettings
+from fairquant.recipe.sections import ModelSettings
 from fairquant.roles import QuantizedWeight
 
 

@@ -165,6 +165,8 @@ def _bits(plan: BitPlan, report: Mapping[str, Any], bops: tuple[int, int] | None
         text += (
             f"; {bops[0] / 1e9:.3g} billion bit operations an image ({100 * bops[0] / bops[1]:.1f} % of full precision)"
         )
+    if "latency_ms" in report["bits"]:
+        text += f"; {report['bits']['latency_ms']:.3g} ms in the quantized layers by the latency table"
     return _note(text + ". Every unit is in bit_plan.csv.") + plots.bits_per_layer(names, shares, averages)
 
 

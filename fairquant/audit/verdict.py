@@ -26,11 +26,14 @@ def size(count: float) -> str:
 
 def budget_text(budget: Mapping[str, Any]) -> str:
     """What report.json's budget allows, in words; empty in full precision."""
-    bits, size_bytes, bops = (budget.get(name) for name in ("average_bits", "size_bytes", "bops"))
+    bits, size_bytes, bops, latency = (
+        budget.get(name) for name in ("average_bits", "size_bytes", "bops", "latency_ms")
+    )  # fmt: skip
     parts = [
         "" if bits is None else f"{bits:g}",
         "" if size_bytes is None else f"{size(size_bytes)} in all",
         "" if bops is None else f"{bops / 1e9:.3g} billion bit operations an image",
+        "" if latency is None else f"{latency:g} ms in the quantized layers",
     ]
     return " and ".join(part for part in parts if part)
 

@@ -58,7 +58,7 @@ class Attachment:
 
     def _prices(self, layer: Layer) -> Tensor:
         """What one bit costs in each of the layer's units [U]."""
-        each = layer.unit_size if self.spending is None else self.spending.of(layer)
+        each = layer.unit_size if self.spending is None else self.spending.price(layer)
         return torch.full((layer.units,), float(each), dtype=torch.float64)
 
     def _budget_of_learning(self) -> float:
@@ -102,9 +102,11 @@ class Attachment:
             free = torch.cat([torch.full((layer.units,), layer.name not in self.pinned) for layer in self.layers])
             learnt = _raise_to_budget(learnt, free, prices, max(self.choices), self.average_bits)
         errors = (prices[:, None] * (learnt[:, None] - torch.from_numpy(width)).square()).numpy()
-        costs = prices[:, None].numpy() * width
-        limit = None if self.spending is None else self.spending.limit
-        capacity = float(whole_bits(self.average_bits, int(prices.sum()))) if limit is None else limit
+        if self.spending is None:
+            costs, capacity = prices[:, None].numpy() * width, float(whole_bits(self.average_bits, int(prices.sum())))
+        else:
+            each = [[self.spending.cost(layer, bits) for bits in columns] for layer in self.layers]
+            costs, capacity = np.repeat(each, [layer.units for layer in self.layers], axis=0), self.spending.limit
         choice = solve_knapsack(errors, costs, allowed, capacity).choice
         plan = plan_of(self.layers, torch.tensor(columns)[torch.from_numpy(choice)])
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):

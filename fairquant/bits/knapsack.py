@@ -42,8 +42,8 @@ def cheapest(costs: Floats, allowed: NDArray[np.bool_], capacity: float) -> Ints
     least = masked.min(1).sum()
     if not least <= capacity * (1 + 1e-12):
         raise Infeasible(
-            f"the budget of {capacity:.0f} bits is below the cheapest plan's {least:.0f} bits. "
-            "Raise budget.average_bits, allow fewer bits in quantize.choices, or unpin layers"
+            f"the budget, {capacity:.6g} in all, is below what the cheapest plan costs, {least:.6g}. "
+            "Raise the budget, allow fewer bits in quantize.choices, or unpin layers"
         )
     return choice
 

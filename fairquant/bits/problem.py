@@ -60,9 +60,16 @@ def make_problem(
         layers=torch.cat([torch.full((layer.units,), number) for number, layer in enumerate(layers)]),
         group_names=importance.group_names,
         probe=probe,
-        bit_prices=None
+        unit_costs=None
         if spending is None
-        else torch.cat([torch.full((layer.units,), spending.of(layer), dtype=torch.int64) for layer in layers]),
+        else torch.cat(
+            [
+                torch.tensor([[spending.cost(layer, bits) for bits in columns]], dtype=torch.float64).expand(
+                    layer.units, -1
+                )
+                for layer in layers
+            ]
+        ),
         limit=None if spending is None else spending.limit,
     )
 

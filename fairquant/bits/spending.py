@@ -1,4 +1,4 @@
-"""Budgets of something else than bits: bit operations, and the bytes of the file.
+"""Budgets of something else than bits: bit operations, latency, and the bytes of the file.
 
 Bit operations (BOPs) of a layer are its multiply-accumulates times the bits of its weights times the bits of its
 activations. A weight takes part in one multiply-accumulate for each place of the output that its channel is computed at:
@@ -8,8 +8,9 @@ positions of a convolution, tokens of a linear layer; groups are in the weight's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,20 +23,64 @@ from fairquant.roles.importance import Layer
 FLOAT = 32
 
 
+class Spending(Protocol):
+    """A budget of something else than bits."""
+
+    @property
+    def limit(self) -> float:
+        """What all units may cost together."""
+        ...
+
+    def cost(self, layer: Layer, bits: int) -> float:
+        """What one unit of the layer costs at these bits."""
+        ...
+
+    def price(self, layer: Layer) -> float:
+        """What a bit of one unit weighs in the average that learnt bits are held to."""
+        ...
+
+    def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
+        """The bits, price for price, that the budget comes to; plan: one that keeps it."""
+        ...
+
+
 @dataclass(frozen=True)
-class Spending:
-    """per_weight: layer name -> what one bit of one weight costs; limit: what all bits may cost together."""
+class BitOperations:
+    """per_weight: layer name -> bit operations that one bit of one weight costs: exactly in proportion to the bits."""
 
     per_weight: Mapping[str, int]
     limit: float
 
-    def of(self, layer: Layer) -> int:
-        """What one bit costs in each unit of the layer."""
-        return self.per_weight[layer.name] * layer.unit_size
+    def cost(self, layer: Layer, bits: int) -> float:
+        return bits * self.price(layer)
 
-    def average_bits(self, layers: tuple[Layer, ...]) -> float:
-        """The limit over the prices of all units."""
-        return self.limit / sum(self.of(layer) * layer.units for layer in layers)
+    def price(self, layer: Layer) -> float:
+        return float(self.per_weight[layer.name] * layer.unit_size)
+
+    def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
+        return self.limit / sum(self.price(layer) * layer.units for layer in layers)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """milliseconds: layer name -> bits 0 to 8 -> of the whole layer, which is one unit; not in proportion to the bits. The
+    bits themselves are what learnt bits are held to: those of the plan, and the table once more when they settle."""
+
+    milliseconds: Mapping[str, Sequence[float]]
+    limit: float
+
+    def cost(self, layer: Layer, bits: int) -> float:
+        return self.milliseconds[layer.name][bits]
+
+    def price(self, layer: Layer) -> float:
+        return float(layer.unit_size)
+
+    def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
+        return 8.0 if plan is None else plan.average
+
+    def of(self, plan: BitPlan) -> float:
+        """Milliseconds of all layers."""
+        return sum(self.milliseconds[name][int(bits[0])] for name, bits in plan.bits.items())
 
 
 @dataclass(frozen=True)
@@ -59,7 +104,7 @@ class Operations:
         layers = sum(len(bits) * plan.unit_sizes[name] * self.positions[name] for name, bits in plan.bits.items())
         return (layers + self.other) * FLOAT * FLOAT
 
-    def spending(self, bops: float, activations: Mapping[str, int]) -> Spending:
+    def spending(self, bops: float, activations: Mapping[str, int]) -> BitOperations:
         """The budget that is left for the layers."""
         left = bops - self.other * FLOAT * FLOAT
         if left <= 0:
@@ -67,7 +112,7 @@ class Operations:
                 f"budget.bops: {bops:.3g} is below the {self.other * FLOAT * FLOAT:.3g} of what stays in full precision "
                 "(products of activations, layers in quantize.keep)"
             )
-        return Spending({name: n * activations.get(name, FLOAT) for name, n in self.positions.items()}, left)
+        return BitOperations({name: n * activations.get(name, FLOAT) for name, n in self.positions.items()}, left)
 
 
 def count_operations(network: nn.Module, layers: tuple[Layer, ...], image: Tensor) -> Operations:
@@ -129,3 +174,22 @@ def within_size(
         f"budget.size: {limit / 1e6:.3f} MB cannot be met: with {bits:.2f} bits per weight the file has "
         f"{(limit + excess) / 1e6:.3f} MB. Scales, biases and layers in full precision count, too"
     )
+
+
+def latency_spending(table: Mapping[str, Mapping[int, float]], limit: float, layers: tuple[Layer, ...]) -> Latency:
+    """table: layer -> bits -> milliseconds. A width costs what the fastest width at least as wide does, since codes of few
+    bits can be stored in more. UserError where a layer is not in the table."""
+    missing = [layer.name for layer in layers if layer.name not in table]
+    if missing:
+        raise UserError(
+            f"budget.latency_table: no layer {', '.join(map(repr, missing[:5]))}{' and others' if len(missing) > 5 else ''} in "
+            "it. Was it measured with this model? `fairquant bench FILE --per-layer --out TABLE` measures one"
+        )
+    found = {
+        layer.name: [
+            min((ms for wide, ms in table[layer.name].items() if bits <= wide <= 8), default=torch.inf)
+            for bits in range(9)
+        ]
+        for layer in layers
+    }
+    return Latency(found, limit)

@@ -17,6 +17,10 @@ def bench(
     batches: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = "1,16",
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure at each batch size.")] = 5.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of both runtimes.")] = 1,
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="Time each layer by itself at each width: a table for budget.latency.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --per-layer: write the table to this file.")] = None,
 ) -> None:
     """Latency, throughput, memory and size, in turn with the full-precision model in PyTorch and in ONNX Runtime."""
     try:
@@ -25,6 +29,10 @@ def bench(
             raise ValueError
     except ValueError:
         raise UserError(f"--batches {batches}: must be whole numbers with commas, such as 1,16") from None
+    if per_layer:
+        return _per_layer(files, min(sizes), seconds / 10, threads, out)
+    if out is not None:
+        raise UserError("--out: only with --per-layer")
     import resource
 
     import torch
@@ -66,6 +74,49 @@ def bench(
         print(f"{name[-43:]:44}{cells}{it.throughput:>10.0f}{it.bytes / 1e6:>8.2f}{it.peak / 1e6:>9.0f}{ratio:>10}")
     if base is not None:
         print(f"speed-up: over full precision in PyTorch at batch {sizes[0]}, median of pairs measured in turn")
+
+
+def _per_layer(files: list[Path], batch: int, seconds: float, threads: int, out: Path | None) -> None:
+    """Milliseconds of each layer, as an export has it; seconds: for each layer."""
+    import json
+
+    import torch
+
+    from fairquant.artifact.layer_speed import measure_layers
+    from fairquant.artifact.load import load, read_artifact
+    from fairquant.artifact.onnx import need_onnx
+    from fairquant.bits import find_layers
+    from fairquant.bits.activations import take_off
+    from fairquant.cli.display import Bars
+    from fairquant.files import write_atomically
+
+    if len(files) != 1 or files[0].suffix != ".safetensors":
+        raise UserError("--per-layer: give one .safetensors file, whose layers are to be timed")
+    need_onnx()
+    torch.set_num_threads(threads)
+    size = read_artifact(files[0]).metadata["preprocessing"]["image_size"]
+    network = load(files[0])
+    take_off(network)
+    layers = find_layers(network, "tensor")
+    with Bars() as bars:
+        advance = bars.bar("layers", len(layers))
+        images = torch.zeros(batch, 3, size, size)
+        found = measure_layers(network, layers, images, seconds, threads, lambda: advance(1))
+    wide = max(20, *(len(each.name) for each in found))
+    print(_machine(threads) + f", batch {batch}, {size} pixels")
+    print(f"{'milliseconds':{wide}}{'to 4 bits':>12}{'to 8 bits':>12}{'float':>12}")
+    for each in found:
+        print(f"{each.name:{wide}}" + "".join(f"{each.at(bits):>12.4f}" for bits in (4, 8, 32)))
+    print(f"{'all':{wide}}" + "".join(f"{sum(each.at(bits) for each in found):>12.4f}" for bits in (4, 8, 32)))
+    if all(each.at(4) == each.at(8) for each in found):
+        print("fewer than 8 bits are no faster here: ONNX Runtime computes in int8; they make the file smaller")
+    if slower := [each.name for each in found if each.at(8) > each.at(32)]:
+        print(f"faster in float than in int8 (see quantize.keep): {', '.join(slower)}")
+    if out is not None:
+        times = {each.name: {str(bits): round(each.at(bits), 6) for bits in (4, 8, 32)} for each in found}
+        facts = {"machine": _machine(threads), "batch": batch, "image_size": size, "layers": times}
+        write_atomically(out, (json.dumps(facts, indent=1) + "\n").encode())
+        print(f"{out}: the table, for budget.latency_table")
 
 
 def _full_precision(file: Path, threads: int, runs: dict[str, Any], facts: dict[str, tuple[int, int]]) -> None:

@@ -69,8 +69,9 @@ class AllocationProblem:
     quantization error of each unit at each choice (relative to the unit's mean square where the importance is
     relative); allowed [U, K]: False where a pinned layer may not go; choices: bits, ascending;
     average_bits: the budget, bits per weight. layers [U]: number of each unit's layer; group_names [G]; probe: the
-    network's own word on a plan, for allocators that ask it (see `Probe`). bit_prices [U], limit: another budget than bits,
-    such as bit operations: what one bit costs in each unit, and what all may cost; average_bits is then their quotient.
+    network's own word on a plan, for allocators that ask it (see `Probe`). unit_costs [U, K], limit: another budget than
+    bits, such as bit operations or milliseconds: what each unit costs at each choice (never less with more bits), and what
+    all may cost; average_bits is then what this comes to in bits.
     """
 
     scores: Tensor
@@ -83,7 +84,7 @@ class AllocationProblem:
     layers: Tensor | None = None
     group_names: tuple[str, ...] = ()
     probe: Probe | None = None
-    bit_prices: Tensor | None = None
+    unit_costs: Tensor | None = None
     limit: float | None = None
 
     def by_layer(self) -> Tensor:
@@ -106,18 +107,22 @@ class AllocationProblem:
         return self.probe
 
     @property
-    def prices(self) -> Tensor:
-        """What one bit costs in each unit [U]: its weights, where the budget is of bits."""
-        return self.sizes if self.bit_prices is None else self.bit_prices
-
-    @property
     def capacity(self) -> float:
         """What a plan may cost: bits, a whole number, unless the budget is of something else."""
         return float(whole_bits(self.average_bits, int(self.sizes.sum()))) if self.limit is None else self.limit
 
     def costs(self) -> Tensor:
-        """What each unit costs at each choice [U, K]."""
-        return self.prices[:, None] * torch.tensor(self.choices, dtype=self.prices.dtype)
+        """What each unit costs at each choice [U, K]: its bits, where the budget is of bits."""
+        return self.sizes[:, None] * torch.tensor(self.choices) if self.unit_costs is None else self.unit_costs
+
+    def cost(self, bits: Tensor) -> Tensor:
+        """What each unit costs with bits [U] out of the choices -> float64 [U]."""
+        place = torch.searchsorted(torch.tensor(self.choices), bits.to(torch.int64))
+        return self.costs().gather(1, place[:, None])[:, 0].double()
+
+    def fits(self, bits: Tensor) -> bool:
+        """Whether a plan keeps the budget."""
+        return float(self.cost(bits).sum()) <= self.capacity * (1 + 1e-12)
 
     def weighted_errors(self) -> Tensor:
         """Importance-weighted error e_u(b) [U, K]."""
@@ -128,9 +133,9 @@ class AllocationProblem:
         return self.group_scores[:, :, None] * self.errors
 
     def least_bits(self) -> float:
-        """The average bits of the cheapest allowed plan."""
-        cheapest = torch.where(self.allowed, self.costs().double(), torch.inf).min(1).values
-        return float(cheapest.sum() / self.prices.sum())
+        """The average bits of the plan with the fewest allowed bits."""
+        fewest = torch.tensor(self.choices)[self.allowed.int().argmax(1)]
+        return float((fewest * self.sizes).sum() / self.sizes.sum())
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
 from fairquant.data.transforms import Normalization
 from fairquant.errors import TrainingDiverged
-from fairquant.recipe.schema import Component, TrainSettings
+from fairquant.recipe.schema import Component
+from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Split, Step
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairquant.bits.attach import Attachment
-from fairquant.recipe.schema import TrainSettings
+from fairquant.recipe.sections import TrainSettings
 
 
 @dataclass(frozen=True)

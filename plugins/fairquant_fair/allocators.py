@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fairquant.bits.knapsack import Solution, solve_knapsack
 from fairquant.bits.minimax import solve_minimax
@@ -23,7 +24,7 @@ class Knapsack:
         found = solve_knapsack(
             problem.weighted_errors().numpy(),
             problem.costs().double().numpy(),
-            problem.allowed.numpy(),
+            worth_offering(problem).numpy(),
             problem.capacity,
         )
         return _allocation(problem, found)
@@ -38,9 +39,24 @@ class Minimax:
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
         found = solve_minimax(
-            problem.group_errors().numpy(), problem.costs().double().numpy(), problem.allowed.numpy(), problem.capacity
-        )
+            problem.group_errors().numpy(), problem.costs().double().numpy(), worth_offering(problem).numpy(),
+            problem.capacity,
+        )  # fmt: skip
         return _allocation(problem, found)
+
+
+def worth_offering(problem: AllocationProblem) -> Tensor:
+    """The allowed choices [U, K] without those that cost as much as a wider one with no more error: of budgets that are
+    not of bits, such as milliseconds on a processor with one kernel for several widths."""
+    offered = problem.allowed.clone()
+    if problem.unit_costs is None:
+        return offered
+    for narrow in range(len(problem.choices) - 1):
+        for wide in range(narrow + 1, len(problem.choices)):
+            same = problem.unit_costs[:, wide] <= problem.unit_costs[:, narrow]
+            no_worse = problem.errors[:, wide] <= problem.errors[:, narrow]
+            offered[:, narrow] &= ~(problem.allowed[:, wide] & same & no_worse)
+    return offered
 
 
 def _allocation(problem: AllocationProblem, found: Solution) -> Allocation:

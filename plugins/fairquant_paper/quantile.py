@@ -60,14 +60,15 @@ class Quantile:
         bits = bits.clone()
         ladder = sorted({*self.levels, problem.choices[0]}, reverse=True)
         for above, below in pairwise(ladder):
-            over = int((bits * problem.prices).sum()) - problem.capacity
-            if over <= 1e-6:
+            spent = problem.cost(bits)
+            over = float(spent.sum()) - problem.capacity
+            if over <= 1e-12 * problem.capacity:
                 return bits
             movable = order[(free & (bits == above))[order]]
-            freed = (problem.prices[movable] * (above - below)).double().cumsum(0)
-            needed = int(torch.searchsorted(freed, torch.tensor(over, dtype=torch.double))) + 1
+            freed = (spent - problem.cost(bits.clamp(max=below)))[movable].cumsum(0)
+            needed = int(torch.searchsorted(freed, over)) + 1
             bits[movable[:needed]] = below
-        if int((bits * problem.prices).sum()) - problem.capacity > 1e-6:
+        if not problem.fits(bits):
             raise Infeasible(
                 f"the budget of {problem.average_bits:g} bits is below the cheapest plan's {problem.least_bits():g}"
             )

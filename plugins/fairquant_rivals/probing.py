@@ -63,7 +63,7 @@ class Fmpq:
         betas = [-math.inf, *(math.nextafter(z, math.inf) for z in steps), math.inf]
         for beta in betas:
             bits = plan(beta)
-            if float((bits * problem.prices).sum()) <= problem.capacity * (1 + 1e-12):
+            if problem.fits(bits):
                 return Allocation(bits)
         raise Infeasible(f"fmpq: no threshold meets the budget of {problem.average_bits:g} bits. Allow fewer bits")
 
@@ -102,8 +102,9 @@ class Impq:
         layers = problem.by_layer()
         free = [n for n in torch.unique(layers).tolist() if bool((down != up)[layers == n].any())]
         changes = self._changes(problem, down, up, layers, free)
-        cost = np.array([float(((up - down) * problem.prices)[layers == n].sum()) for n in free])
-        spare = problem.capacity * (1 + 1e-12) - float((down * problem.prices).sum())
+        dearer = problem.cost(up) - problem.cost(down)
+        cost = np.array([float(dearer[layers == n].sum()) for n in free])
+        spare = problem.capacity * (1 + 1e-12) - float(problem.cost(down).sum())
         lowered = solve_quadratic(*quadratic(changes, self.shrinkage), cost, spare)
         bits = up.clone()
         for number, is_low in zip(free, lowered, strict=True):

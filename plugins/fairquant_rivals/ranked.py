@@ -38,7 +38,7 @@ def two_widths(problem: AllocationProblem, low: int, high: int) -> tuple[Tensor,
     for bits, key in ((low, "low"), (high, "high")):
         place = column(problem, bits, key)
         plans.append(torch.where(problem.allowed[:, place], bits, only))
-    if float((plans[0] * problem.prices).sum()) > problem.capacity * (1 + 1e-12):
+    if not problem.fits(plans[0]):
         raise Infeasible(
             f"{low} bits everywhere exceed the budget of {problem.average_bits:g} bits. "
             "Raise budget.average_bits or lower allocator.low"
@@ -50,15 +50,16 @@ def lowest_first(problem: AllocationProblem, scores: Tensor, low: int, high: int
     """All units start high; the lowest scores go down to low, in order, until the budget holds."""
     down, up = two_widths(problem, low, high)
     order = torch.argsort(scores, stable=True)  # positions by rank: the ranks themselves would be argsort of this
-    freed = ((up - down) * problem.prices)[order].double().cumsum(0)
-    excess = float((up * problem.prices).sum()) - problem.capacity * (1 + 1e-12)
+    saved = problem.cost(up) - problem.cost(down)
+    freed = saved[order].cumsum(0)
+    excess = float(problem.cost(up).sum()) - problem.capacity * (1 + 1e-12)
     count = 0 if excess <= 0 else int(torch.searchsorted(freed, excess)) + 1
     bits = up.clone()
     bits[order[:count]] = down[order[:count]]
     # the last steps may have freed more than was needed: the best of the lowered units that still fit come back
-    left = problem.capacity * (1 + 1e-12) - float((bits * problem.prices).sum())
+    left = problem.capacity * (1 + 1e-12) - float(problem.cost(bits).sum())
     for unit in reversed(order[max(count - 200, 0) : count].tolist()):
-        cost = float((up[unit] - down[unit]) * problem.prices[unit])
+        cost = float(saved[unit])
         if 0 < cost <= left:
             bits[unit], left = up[unit], left - cost
     return Allocation(bits)
@@ -140,9 +141,9 @@ class FairGrape:
     def allocate(self, problem: AllocationProblem) -> Allocation:
         down, up = two_widths(problem, self.low, self.high)
         importance = (problem.group_scores * problem.sizes).double().numpy()
-        cost = ((up - down) * problem.prices).double().numpy()
+        cost = (problem.cost(up) - problem.cost(down)).numpy()
         bits, layers = down.clone(), problem.by_layer()
-        spare = problem.capacity * (1 + 1e-12) - float((down * problem.prices).sum())
+        spare = problem.capacity * (1 + 1e-12) - float(problem.cost(down).sum())
         share = spare / max(float(cost.sum()), 1e-300)  # the same share of each layer goes up
         left_over = 0.0
         for layer in torch.unique(layers).tolist():

@@ -38,7 +38,7 @@ class UniformBits:
                 raise Infeasible(f"allocator.bits: {bits} is not among quantize.choices {list(problem.choices)}")
             free = problem.allowed[:, problem.choices.index(bits)]
             plan = torch.where(free, bits, choices[problem.allowed.int().argmax(1)])
-            if float((plan * problem.prices).sum()) <= problem.capacity * (1 + 1e-12):
+            if problem.fits(plan):
                 return Allocation(plan, nominal_bits=float(bits))
         raise Infeasible(
             f"{min(wanted)} bits everywhere exceed the budget of {problem.average_bits:g} bits. "

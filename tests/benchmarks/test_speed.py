@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from fairquant.bits import attach, find_layers
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.minimax import solve_minimax
-from fairquant.recipe.schema import TrainSettings
+from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Batch, BitPlan
 from fairquant.training.loop import make_optimizer
 

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from fairquant.bits import find_layers
 from fairquant.data.batching import batches
-from fairquant.recipe.schema import ModelSettings, TrainSettings
 from fairquant.recipe.search import Objective, Parameter, Search
+from fairquant.recipe.sections import ModelSettings, TrainSettings
 from fairquant.roles import DataContext
 from fairquant.study.storage import open_study
 from fairquant.study.trials import suggest

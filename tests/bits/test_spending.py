@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import fairquant
 from fairquant.bits import attach, find_layers, plan_of
 from fairquant.bits.problem import make_problem
-from fairquant.bits.spending import Spending, count_operations, within_size
+from fairquant.bits.spending import BitOperations, count_operations, within_size
 from fairquant.errors import Infeasible, UserError
 from fairquant.roles import Allocation, GroupImportance
 
@@ -121,7 +121,7 @@ def test_a_budget_below_what_stays_in_float_says_so():
         operations.spending(1e6, {})
     layers = find_layers(model, "channel")
     table = GroupImportance({layer.name: torch.ones(1, layer.units) for layer in layers}, ("a",))
-    spending = Spending(operations.positions, 10.0)
+    spending = BitOperations(operations.positions, 10.0)
     problem = make_problem(layers, table, table.table()[0], Uniform(), (2, 4), 1.0, {}, None, spending)
     with pytest.raises(Infeasible):
         Knapsack().allocate(problem)

@@ -77,7 +77,7 @@ def test_knapsack_gives_bits_to_what_matters():
 
 
 def test_an_infeasible_budget_is_said():
-    with pytest.raises(Infeasible, match="below the cheapest plan"):
+    with pytest.raises(Infeasible, match="below what the cheapest plan costs"):
         Knapsack().allocate(problem(5, (2, 4), 1.0))
     with pytest.raises(Infeasible, match="4 bits everywhere exceed the budget of 3 bits"):
         UniformBits(4).allocate(problem(5, (2, 4), 3.0))

@@ -41,7 +41,7 @@ def test_every_method_can_be_put_on_every_recipe(registry, method):
 def test_the_papers_models_have_layers_to_quantize(registry, name):
     from fairquant.bits import find_layers
     from fairquant.models import build_model
-    from fairquant.recipe.schema import ModelSettings
+    from fairquant.recipe.sections import ModelSettings
 
     model, _, _ = build_model(ModelSettings(name=name), 8)
     layers = find_layers(model, "channel")

@@ -10,7 +10,7 @@ from torch import nn
 
 from fairquant.bits import attach, find_layers
 from fairquant.data.transforms import Normalization
-from fairquant.recipe.schema import TrainSettings
+from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import BitPlan, Split
 from fairquant.training.loop import Trainer, train
 from fairquant.training.rounds import frozen_share
