@@ -190,7 +190,9 @@ def test_from_bench_to_a_run_within_its_milliseconds(registry):
     before = read_recipe(write(budget=budget, **options), registry=registry).digest()
     made[next(iter(made))]["2"] = 0.2
     Path("npu.json").write_text(json.dumps({"layers": made}))
-    assert read_recipe(write(budget=budget, **options), registry=registry).digest() != before  # its numbers, not its name
+    assert (
+        read_recipe(write(budget=budget, **options), registry=registry).digest() != before
+    )  # its numbers, not its name
 
 
 @pytest.mark.parametrize("kind", ["convolution", "depthwise", "linear", "tokens"])
