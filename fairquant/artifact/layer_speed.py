@@ -187,11 +187,14 @@ def _graph(module: nn.Module, shape: tuple[int, ...], form: str) -> Any:
             inputs.append("b")
         out = "y_float" if convolution else "y"
     if isinstance(module, nn.Conv2d):
-        pads = (0, 0) if isinstance(module.padding, str) else module.padding
+        if isinstance(module.padding, str):
+            padding: dict[str, Any] = {"auto_pad": {"same": "SAME_UPPER", "valid": "VALID"}[module.padding]}
+        else:
+            padding = {"pads": [*module.padding, *module.padding]}
         nodes.append(
             helper.make_node(
                 "Conv", inputs, [out], group=module.groups, strides=module.stride, dilations=module.dilation,
-                pads=[*pads, *pads], kernel_shape=module.kernel_size,
+                kernel_shape=module.kernel_size, **padding,
             )
         )  # fmt: skip
     else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.bits.dual import Dual
 from fairquant.bits.knapsack import (
     GOOD_GAP,
     SMALL,
@@ -24,11 +25,8 @@ from fairquant.bits.knapsack import (
 )
 
 Mask = NDArray[np.bool_]
-Singles = NDArray[np.float32]
 #: Relative gap at which no further effort is made, and the units on which the multipliers are first sought.
 ENOUGH, SAMPLE = 9e-4, 2_500
-#: Beyond this, numbers are cut off in single precision.
-MOST = 1e15
 
 
 def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: float) -> Solution:
@@ -41,7 +39,7 @@ def solve_minimax(group_errors: Floats, costs: Floats, allowed: Mask, capacity: 
         value = _worst(group_errors, least)
         return Solution(least, value, value)
     multipliers, price = _start(group_errors, costs, allowed, capacity)
-    dual = _Dual(group_errors, costs, allowed, capacity, price)
+    dual = Dual(group_errors, costs, allowed, capacity, price)
     problem = (group_errors, costs, allowed, capacity)
     multipliers, price = dual.climb(multipliers, price, 0.01, 6)
     best = _plan_at(multipliers, price, *problem)
@@ -74,7 +72,7 @@ def _start(group_errors: Floats, costs: Floats, allowed: Mask, capacity: float) 
         capacity = max(capacity * share, least)  # a sample of pinned units may cost more than its share
     multipliers = np.full(groups, 1 / groups)
     price = _marginal_price(group_errors.mean(0), costs, allowed, capacity)
-    dual = _Dual(group_errors, costs, allowed, capacity, price)
+    dual = Dual(group_errors, costs, allowed, capacity, price)
     for heat in (0.3, 0.03, 0.01):
         multipliers, price = dual.climb(multipliers, price, heat, 12)
     return multipliers, price
@@ -98,86 +96,6 @@ def _worst(group_errors: Floats, choice: Ints) -> float:
 def _better(one: Solution, other: Solution) -> Solution:
     best = one if one.value <= other.value else other
     return Solution(best.choice, best.value, max(one.lower_bound, other.lower_bound))
-
-
-class _Dual:
-    """The smoothed dual at points (multipliers on the simplex, price of a bit): value, slope and curvature.
-
-    Errors are held in units of a price, in single precision: enough for a direction, at half the memory traffic.
-    """
-
-    def __init__(self, group_errors: Floats, costs: Floats, allowed: Mask, capacity: float, unit: float) -> None:
-        groups, units, choices = group_errors.shape
-        self.unit, self.capacity = max(unit, 1e-200), capacity
-        self.table = np.empty((groups + 1, choices, units), np.float32)
-        with np.errstate(over="ignore"):
-            np.clip(group_errors.transpose(0, 2, 1) / self.unit, -MOST, MOST, out=self.table[:-1], casting="unsafe")
-        self.table[-1] = costs.T
-        self.blocked = None if allowed.all() else np.where(allowed.T, 0, np.inf).astype(np.float32)
-        self.bit = max(float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-30)  # what a usual step costs
-
-    def climb(self, multipliers: Floats, price: float, heat: float, steps: int) -> tuple[Floats, float]:
-        """Damped Newton steps (Levenberg) from a point; heat in units of a usual step's cost."""
-        point = np.append(multipliers, price / self.unit)
-        value, slope, curvature = self._at(point, heat * self.bit)
-        damping = 1e-3
-        for _ in range(steps):
-            damped = curvature + np.diag(damping * np.diag(curvature) + 1e-9 * np.trace(curvature) + 1e-30)
-            move = _newton_move(point, slope, damped)
-            if not slope @ move > 1e-7 * abs(value):
-                break
-            new = np.maximum(point + move, 0.0)
-            there, new_slope, new_curvature = self._at(new, heat * self.bit)
-            if there > value:
-                point, value, slope, curvature = new, there, new_slope, new_curvature
-                damping = max(damping / 5, 1e-6)
-            else:
-                damping *= 20
-        weights = point[:-1] / point[:-1].sum()
-        return weights, float(point[-1] * self.unit)
-
-    def _at(self, point: Floats, heat: float) -> tuple[float, Floats, Floats]:
-        """Value, gradient [G + 1] and minus the Hessian [G + 1, G + 1]; only undecided units bend."""
-        size, choices, units = self.table.shape
-        flat = self.table.reshape(size, -1)
-        energy = (np.minimum(point, MOST).astype(np.float32) @ flat).reshape(choices, units)
-        if self.blocked is not None:
-            energy += self.blocked
-        least = energy.min(0)
-        share = np.exp((least - energy) / np.float32(heat), dtype=np.float32)
-        total = share.sum(0)
-        share /= total
-        value = float(least.sum(dtype=np.float64) - heat * np.log(total).sum(dtype=np.float64))
-        slope = (flat @ share.reshape(-1)).astype(np.float64)
-        slope[-1] -= self.capacity
-        undecided = np.flatnonzero(total > 1.0001)
-        parts = self.table[:, :, undecided].astype(np.float64)
-        weights = share[:, undecided].astype(np.float64)
-        parts -= (parts * weights).sum(1, keepdims=True)
-        spread = (parts * weights).reshape(size, -1) @ parts.reshape(size, -1).T
-        return value - float(point[-1]) * self.capacity, slope, spread / heat
-
-
-def _newton_move(point: Floats, slope: Floats, curvature: Floats) -> Floats:
-    """The best move of a quadratic model with multipliers kept on the simplex and the price not below 0: coordinates
-    that would turn negative are set to 0, one round after the other."""
-    size = len(point)
-    free = np.ones(size, bool)
-    move = np.zeros(size)
-    on_simplex = np.append(np.ones(size - 1), 0.0)
-    for _ in range(size):
-        system = np.zeros((size + 1, size + 1))
-        system[:size, :size], system[size, :size], system[:size, size] = curvature, on_simplex, on_simplex
-        kept = np.append(free, True)
-        right = np.append(slope, 0.0) - system[:, :size] @ np.where(free, 0.0, move)
-        solved = np.linalg.lstsq(system[np.ix_(kept, kept)], right[kept], rcond=None)[0]
-        move[free] = solved[:-1]
-        negative = free & (point + move < -1e-15)
-        if not negative.any():
-            break
-        move[negative] = -point[negative]
-        free &= ~negative
-    return move
 
 
 def _plan_at(

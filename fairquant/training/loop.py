@@ -30,6 +30,7 @@ from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
 from fairquant.training.distributed import backward, gather, is_leader, share_state, whole_batch_norm
 from fairquant.training.observe import RunningLosses, seen_by_classifier
+from fairquant.training.optimizer import clipped_together, make_optimizer, rate_factor
 from fairquant.training.predict import predict
 from fairquant.training.rounds import Frozen, freeze_units, frozen_share
 
@@ -168,7 +169,7 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         backward(loss, self.of.model)
         if settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(_clipped(self.of.model), settings.clip_norm)
+            nn.utils.clip_grad_norm_(clipped_together(self.of.model), settings.clip_norm)
         self.optimizer.step()
         for rows in self.frozen:
             rows.restore()
@@ -239,43 +240,6 @@ class _Training:
         self.settled = saved["settled"]
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Weights with decay; norms, biases and scales without; bit and dead-zone logits without and at their own rate."""
-    groups: dict[str, list[nn.Parameter]] = {"weights": [], "plain": [], "bits": []}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        kind = (
-            "bits" if is_quantizers(name) and name.endswith("_logits") else "weights" if parameter.ndim > 1 else "plain"
-        )
-        groups[kind].append(parameter)
-    rate = settings.learning_rate
-    parts: list[dict[str, Any]] = [
-        {"params": groups["weights"], "start": rate, "lr": rate, "weight_decay": settings.weight_decay},
-        {"params": groups["plain"], "start": rate, "lr": rate, "weight_decay": 0.0},
-    ]
-    if groups["bits"]:
-        own = rate * settings.bit_learning_rate_scale
-        parts.append({"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0})
-    parts = [part for part in parts if part["params"]]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(parts, lr=rate, momentum=settings.momentum)
-    return torch.optim.AdamW(parts, lr=rate, fused=True)  # one pass over memory, also on a CPU
-
-
-def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:
-    """The schedule's factor on the learning rate at a step counted from the training's start."""
-    warmup = settings.warmup_epochs * per_epoch
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if settings.schedule == "step":
-        return float(settings.step_factor ** ((step // per_epoch) // settings.step_epochs))
-    if settings.schedule == "cosine":
-        share = (step - warmup) / max(settings.epochs * per_epoch - warmup, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-    return 1.0
-
-
 def validation_values(predictions: Any) -> Mapping[str, float]:
     """Accuracies on validation, in the plain form that early stopping and progress need."""
     right = predictions.predicted == predictions.labels
@@ -296,16 +260,6 @@ def _class_weights(train: Split, classes: int, settings: TrainSettings) -> Tenso
     counts = torch.bincount(torch.from_numpy(train.labels), minlength=classes).float()
     weights = torch.where(counts > 0, counts.sum() / counts.clamp_min(1), torch.zeros(classes))
     return weights / (weights * counts).sum() * counts.sum()
-
-
-def is_quantizers(name: str) -> bool:
-    """Whether a parameter belongs to a quantizer (the weight under it, `original`, does not)."""
-    return ".parametrizations." in f".{name}" and not name.endswith(".original")
-
-
-def _clipped(model: nn.Module) -> list[nn.Parameter]:
-    """Weights are clipped together; quantizer parameters have their own scale and are not."""
-    return [p for name, p in model.named_parameters() if p.grad is not None and not is_quantizers(name)]
 
 
 def _mix(seed: int, epoch: int, step: int) -> int:

@@ -26,7 +26,7 @@ from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.minimax import solve_minimax
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Batch, BitPlan
-from fairquant.training.loop import make_optimizer
+from fairquant.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.benchmark
 

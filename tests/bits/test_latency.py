@@ -205,7 +205,7 @@ def test_a_layer_timed_is_the_layer_in_integer_kernels(kind, tmp_path):
     torch.manual_seed(1)
     module, shape = {
         "convolution": (nn.Conv2d(16, 32, 3, stride=2, padding=1), (1, 16, 9, 9)),
-        "depthwise": (nn.Conv2d(16, 16, 3, groups=16, bias=False, padding=1), (1, 16, 9, 9)),
+        "depthwise": (nn.Conv2d(16, 16, 3, groups=16, bias=False, padding="same"), (1, 16, 9, 9)),
         "linear": (nn.Linear(32, 24), (1, 32)),
         "tokens": (nn.Linear(32, 24), (1, 5, 32)),
     }[kind]

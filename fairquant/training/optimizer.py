@@ -1,0 +1,58 @@
+"""The optimizer of a training: which parameters decay, at what rate they learn, how the rate runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairquant.recipe.sections import TrainSettings
+
+
+def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Weights with decay; norms, biases and scales without; bit and dead-zone logits without and at their own rate."""
+    groups: dict[str, list[nn.Parameter]] = {"weights": [], "plain": [], "bits": []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        kind = (
+            "bits" if is_quantizers(name) and name.endswith("_logits") else "weights" if parameter.ndim > 1 else "plain"
+        )
+        groups[kind].append(parameter)
+    rate = settings.learning_rate
+    parts: list[dict[str, Any]] = [
+        {"params": groups["weights"], "start": rate, "lr": rate, "weight_decay": settings.weight_decay},
+        {"params": groups["plain"], "start": rate, "lr": rate, "weight_decay": 0.0},
+    ]
+    if groups["bits"]:
+        own = rate * settings.bit_learning_rate_scale
+        parts.append({"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0})
+    parts = [part for part in parts if part["params"]]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=rate, momentum=settings.momentum)
+    return torch.optim.AdamW(parts, lr=rate, fused=True)  # one pass over memory, also on a CPU
+
+
+def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:
+    """The schedule's factor on the learning rate at a step counted from the training's start."""
+    warmup = settings.warmup_epochs * per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if settings.schedule == "step":
+        return float(settings.step_factor ** ((step // per_epoch) // settings.step_epochs))
+    if settings.schedule == "cosine":
+        share = (step - warmup) / max(settings.epochs * per_epoch - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    return 1.0
+
+
+def is_quantizers(name: str) -> bool:
+    """Whether a parameter belongs to a quantizer (the weight under it, `original`, does not)."""
+    return ".parametrizations." in f".{name}" and not name.endswith(".original")
+
+
+def clipped_together(model: nn.Module) -> list[nn.Parameter]:
+    """Weights are clipped together; quantizer parameters have their own scale and are not."""
+    return [p for name, p in model.named_parameters() if p.grad is not None and not is_quantizers(name)]
