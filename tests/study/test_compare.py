@@ -125,6 +125,7 @@ def place(tmp_path_factory):
 def found(place):
     return compare(
         "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1", "dataset.images=150",
+        "model.name=test_resnet", "model.image_size=32",
         methods=["fp32", "uniform-2-ptq", "fq-qat", "fairquantize"], seeds=[0, 1], budgets=[1.5, 3], demo=True,
         against="fp32", runs=place,
     )  # fmt: skip
@@ -172,6 +173,7 @@ def test_a_second_call_runs_nothing_again(found, place):
     before = {path: path.stat().st_mtime_ns for path in place.rglob("report.json")}
     again = compare(
         "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1", "dataset.images=150",
+        "model.name=test_resnet", "model.image_size=32",
         methods=["fp32", "uniform-2-ptq", "fq-qat", "fairquantize"], seeds=[0, 1], budgets=[1.5, 3], demo=True,
         against="fp32", runs=place,
     )  # fmt: skip
@@ -197,7 +199,7 @@ def test_mlflow_shows_one_parent_and_a_child_per_method_and_seed(found, place):
 def test_the_command_runs_jobs_side_by_side_and_prints_the_table(place):
     result = CliRunner().invoke(
         app,
-        ["compare", "quickstart", "train.epochs=1", "dataset.images=120", "tracking.mlflow=null", "--demo", "--methods", "uniform-4-ptq,uniform-2-ptq",
+        ["compare", "quickstart", "model.name=test_resnet", "model.image_size=32", "train.epochs=1", "dataset.images=120", "tracking.mlflow=null", "--demo", "--methods", "uniform-4-ptq,uniform-2-ptq",
          "--seeds", "0,1", "--jobs", "2", "--runs", str(place / "jobs")],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
