@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,18 @@ class Fisher:
     Modules that share a weight, and modules called more than once, count as one weight with more positions. A weight
     that is used without its module being called (attention's output projection in torch) is differentiated image by
     image.
+
+    labels: "true", or "predicted": those the model believes in, its `classes` likeliest ones weighed by their probabilities,
+    one pass each. With all classes this is the Fisher information itself, the Gauss-Newton diagonal: of use where the
+    calibration images are fitted so well that their own gradients vanish (Kunstner et al., arXiv 1905.12558).
     """
+
+    labels: Literal["true", "predicted"] = "true"
+    classes: int = 4
+
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise ValueError(f"classes: must be at least 1, got {self.classes!r}")
 
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
@@ -39,14 +50,26 @@ class Fisher:
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
             for batch in batches:
-                for layer, norms in zip(layers, _row_norms(model, batch, layers), strict=True):
-                    totals[layer.name].index_add_(0, batch.groups, norms)
+                for weight, labelled in self._labelled(model, batch):
+                    for layer, norms in zip(layers, _row_norms(model, labelled, layers), strict=True):
+                        totals[layer.name].index_add_(0, batch.groups, norms if weight is None else weight * norms)
                 seen += torch.bincount(batch.groups.cpu(), minlength=groups)
         count = seen.clamp_min(1)[:, None]
         scores = {
             layer.name: layer.per_unit(totals[layer.name] / count.to(totals[layer.name].device)) for layer in layers
         }
         return GroupImportance(scores, group_names)
+
+    def _labelled(self, model: nn.Module, batch: Batch) -> Iterator[tuple[Tensor | None, Batch]]:
+        """Batches with labels to differentiate the loss of, and the weight of each image's [B, 1], or None."""
+        if self.labels == "true":
+            yield None, batch
+            return
+        with torch.no_grad():
+            shares = model(batch.images).softmax(1)
+        likeliest = shares.topk(min(self.classes, shares.shape[1]), dim=1)
+        for share, labels in zip(likeliest.values.T, likeliest.indices.T, strict=True):
+            yield share[:, None], replace(batch, labels=labels)
 
 
 @dataclass

@@ -75,6 +75,20 @@ def test_fisher_of_convolutions_of_every_shape_equals_brute_force():
         torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
+def test_fisher_of_predicted_labels_is_the_hessian_where_the_model_is_linear():
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).double()
+    batch, layers = data(), find_layers(model, "channel")
+    found = Fisher(labels="predicted", classes=3).measure(model, cut(batch, 5, 1, 8), layers, GROUPS).scores["1"]
+    inputs, shares = batch.images.flatten(1), model(batch.images).softmax(1).detach()
+    hessian = (shares * (1 - shares)) * inputs.square().sum(1, keepdim=True)  # summed over each row of the weight
+    for group in range(3):
+        torch.testing.assert_close(found[group], hessian[batch.groups == group].mean(0))
+    fewer = Fisher(labels="predicted", classes=2).measure(model, cut(batch, 14), layers, GROUPS).scores["1"]
+    assert (fewer <= found + 1e-12).all()
+    assert (fewer < found - 1e-6).any()
+
+
 class Windows(nn.Module):
     """Windows as images of their own, image by image or window by window, and a sequence that comes first."""
 
@@ -104,7 +118,7 @@ def test_fisher_tells_images_apart_whatever_axis_they_are_on(image_major):
         torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
-@pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape()])
+@pytest.mark.parametrize("importance", [Fisher(), Fisher(labels="predicted"), Gradient(), Grape()])
 def test_importance_does_not_depend_on_batching(strange, importance):
     model, batch = strange.double(), data(20)
     layers = find_layers(model, "channel")
@@ -125,7 +139,7 @@ def test_the_papers_sum_over_batches_depends_on_batching_and_says_so(strange):
     assert not Gradient().exempt
 
 
-@pytest.mark.parametrize("importance", [Fisher(), Gradient(), Grape(), Grape(over="batch")])
+@pytest.mark.parametrize("importance", [Fisher(), Fisher(labels="predicted"), Gradient(), Grape(), Grape(over="batch")])
 def test_the_model_is_left_as_it_was(strange, importance):
     model = strange.train()
     model.norm.eval()
