@@ -46,15 +46,12 @@ def measure_layers(
     calls = _input_shapes(network, layers, images)
     found = []
     for layer in layers:
-        rounds: dict[str, list[float]] = {form: [] for form in FORMS}
+        rounds: dict[str, list[float]] = {form: [] for form in FORMS}  # a layer that is never called takes no time
         for (number, shape), count in Counter(calls.get(layer.name, ())).items():
-            module = layer.modules[number]
-            runs = {form: _session(_graph(module, shape, form), shape, threads) for form in FORMS}
-            share = seconds * count / len(calls[layer.name])
-            for form, times in _in_turn(runs, share).items():
-                rounds[form] = [a + count * b for a, b in zip(rounds[form], times, strict=False)] or [
-                    count * value for value in times
-                ]
+            runs = {form: _session(_graph(layer.modules[number], shape, form), shape, threads) for form in FORMS}
+            for form, times in _in_turn(runs, seconds * count / len(calls[layer.name])).items():
+                before = rounds[form] or [0.0] * len(times)
+                rounds[form] = [sofar + count * one for sofar, one in zip(before, times, strict=False)]
         found.append(LayerSpeed(layer.name, settled(rounds)))
         on_layer()
     return found

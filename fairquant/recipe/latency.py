@@ -33,8 +33,8 @@ def read_table(file: str | Path) -> dict[str, dict[int, float]]:
         for bits, value in times.items():
             if not (bits.isascii() and bits.isdigit()):
                 problems.append(f"{file}: layers.{name}: {bits!r} is not a number of bits")
-            elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                problems.append(f"{file}: layers.{name}.{bits}: must be positive milliseconds, got {value!r}")
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                problems.append(f"{file}: layers.{name}.{bits}: must be milliseconds, 0 or more, got {value!r}")
         found[name] = times
     if problems:
         raise UserError(problems)

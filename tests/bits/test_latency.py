@@ -134,8 +134,8 @@ def test_a_width_costs_what_the_fastest_wider_one_does():
         ("[]", 'expected {"layers"'),
         ('{"layers": {"a": 3}}', "layers.a: expected"),
         ('{"layers": {"a": {"eight": 3}}}', "layers.a: 'eight' is not a number of bits"),
-        ('{"layers": {"a": {"8": -3}}}', "layers.a.8: must be positive milliseconds, got -3"),
-        ('{"layers": {"a": {"8": true}}}', "layers.a.8: must be positive milliseconds, got True"),
+        ('{"layers": {"a": {"8": -3}}}', "layers.a.8: must be milliseconds, 0 or more, got -3"),
+        ('{"layers": {"a": {"8": true}}}', "layers.a.8: must be milliseconds, 0 or more, got True"),
     ],
 )
 def test_a_bad_table_is_told(tmp_path, monkeypatch, text, problem):
@@ -224,6 +224,27 @@ def test_a_layer_timed_is_the_layer_in_integer_kernels(kind, tmp_path):
         assert np.abs(answer.reshape(right.shape) - right).max() < near, form
         kernels = {node.op_type for node in onnx.load(tmp_path / f"{form}.onnx").graph.node}
         assert form == "float" or kernels & {"QLinearConv", "QGemm"}, kernels
+
+
+def test_a_layer_called_twice_takes_twice_and_one_that_is_not_called_takes_no_time():
+    pytest.importorskip("onnx")
+    from fairquant.artifact.layer_speed import measure_layers
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.once, self.twice, self.never = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+        def forward(self, images):
+            return self.once(self.twice(self.twice(images)))
+
+    model = Odd()
+    found = {
+        each.name: each.at(8)
+        for each in measure_layers(model, find_layers(model, "tensor"), torch.zeros(1, 3, 96, 96), 0.2, 1)
+    }
+    assert 1.3 < found["twice"] / found["once"] < 3.5
+    assert found["never"] == 0
 
 
 def test_noise_makes_no_width_faster():
