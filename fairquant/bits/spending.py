@@ -171,8 +171,8 @@ def within_size(
     if best is not None:
         return best
     raise UserError(
-        f"budget.size: {limit / 1e6:.3f} MB cannot be met: with {bits:.2f} bits per weight the file has "
-        f"{(limit + excess) / 1e6:.3f} MB. Scales, biases and layers in full precision count, too"
+        f"budget.size: {limit:,.0f} bytes cannot be met: with {bits:.2f} bits per weight the file has "
+        f"{limit + excess:,.0f} bytes. Scales, biases, layers in full precision and the recipe in it count, too"
     )
 
 

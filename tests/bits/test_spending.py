@@ -141,7 +141,9 @@ def test_within_size_takes_off_what_is_too_much_and_gives_up_with_the_reason():
     assert plan.average == 2
     assert 2 <= bits < 3
     assert within_size(1400, 1.5, 1.0, allocate, file_bytes)[1].average == 1
-    with pytest.raises(UserError, match=r"budget.size: 0.001 MB cannot be met: with 1.00 bits per weight the file has"):
+    with pytest.raises(
+        UserError, match=r"budget.size: 700 bytes cannot be met: with 1.00 bits per weight the file has 800"
+    ):
         within_size(700, None, 1.0, allocate, file_bytes)
 
 
@@ -170,6 +172,6 @@ def test_quantize_in_python_takes_a_size():
     model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3))
     data = Triples(40, 0)
     found = fairquant.quantize(
-        model, data, data, method="fq-qat-ptq", overrides=["budget.average_bits=null", "budget.size=6.8kB", "tracking.mlflow=null"]
+        model, data, data, method="fq-qat-ptq", overrides=["budget.average_bits=null", "budget.size=7.5kB", "tracking.mlflow=null"]
     )  # fmt: skip
-    assert found.report["artifact"]["bytes"] <= 6800
+    assert found.report["artifact"]["bytes"] <= 7500
