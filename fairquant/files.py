@@ -25,6 +25,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def absolute_database(address: str) -> str:
+    """sqlite:///runs.db -> sqlite:////here/runs.db; any other address as it is.
+
+    Libraries keep an open database by its address: after a change of folder the same words would name the old file.
+    """
+    prefix = "sqlite:///"
+    name = address.removeprefix(prefix)
+    return prefix + os.path.abspath(name) if address.startswith(prefix) and not name.startswith(":") else address
+
+
 @contextmanager
 def folder_lock(folder: Path, wait: bool) -> Iterator[None]:
     """Hold `folder` for this process; the lock dies with it. Raises RunBusy where it is held and wait is False."""

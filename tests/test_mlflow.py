@@ -27,11 +27,11 @@ def recipe(store):
     return "tiny.yaml"
 
 
-def test_a_run_is_in_the_store():
+def test_a_run_is_in_the_store(tmp_path):
     from mlflow.tracking import MlflowClient
 
     result = fairquant.run(recipe("sqlite:///mlflow.db"))
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("tiny")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "fq-baq-2.5bit-seed1"
@@ -66,3 +66,21 @@ def test_a_server_that_is_down_costs_a_warning_and_nothing_else():
     assert len(warnings) == 1
     assert "cannot be reached" in warnings[0]
     assert time.monotonic() - start < 120
+
+
+def test_a_store_beside_the_caller_stays_there_when_the_caller_moves(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from fairquant_mlflow.listener import client_of, experiment_of
+
+    from fairquant.cli.ui import views
+
+    named = SimpleNamespace(mlflow="sqlite:///mlflow.db", experiment="here")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert views(named.mlflow, 5000) == {}
+        asked = SimpleNamespace(tracking=named)
+        assert experiment_of(client_of(asked), asked) == "1"
+        assert (tmp_path / name / "mlflow.db").exists()
+        assert list(views(named.mlflow, 5000)) == ["here"]

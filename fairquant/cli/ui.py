@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fairquant.errors import UserError
+from fairquant.files import absolute_database
 
 DEFAULT = "sqlite:///mlflow.db"
 
@@ -42,7 +43,7 @@ def views(place: str, port: int) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        experiments = MlflowClient(place).search_experiments()
+        experiments = MlflowClient(absolute_database(place)).search_experiments()
     except MlflowException:
         return {}
     return {

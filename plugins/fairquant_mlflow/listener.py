@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fairquant.files import absolute_database
+
 LONGEST = 6_000  # characters of a parameter that MLflow takes
 
 
@@ -30,7 +32,7 @@ def client_of(recipe: Any) -> Any:
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing it sets its loggers to talk
         logging.getLogger(name).setLevel(logging.ERROR)
 
-    return MlflowClient(tracking_uri=recipe.tracking.mlflow)
+    return MlflowClient(tracking_uri=absolute_database(recipe.tracking.mlflow))
 
 
 def _id_file(run: Any) -> Path:

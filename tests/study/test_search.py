@@ -207,7 +207,7 @@ def test_a_hopeless_trial_is_pruned_and_shown_as_such(monkeypatch):
     assert "others were better" in results["trials"][1]["problem"]
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient("sqlite:///ml.db")
+    client = MlflowClient(f"sqlite:///{Path.cwd()}/ml.db")
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert {run.data.tags.get("state"): run.info.status for run in runs}["pruned"] == "KILLED"
 
