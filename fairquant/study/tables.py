@@ -55,9 +55,9 @@ def number(value: float, digits: int) -> str:
 def notes(found: Comparison) -> list[str]:
     """What the marks mean, and what went wrong."""
     seeds = sorted({seed for row in found.rows for seed in row.seeds})
+    of = "One seed, " if len(seeds) == 1 else "Mean ± standard deviation over seeds "
     lines = [
-        f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}. "
-        "Bold: the best mean among quantized methods, whatever their bits.",
+        f"{of}{', '.join(map(str, seeds))}. Bold: the best mean among quantized methods, whatever their bits.",
         f"*: differs from {found.reference} on the same test images (paired bootstrap, 95 % interval without 0). "
         "Many cells are compared: one in twenty would be marked by chance alone.",
         f"Null floor: each gap with the groups of {found.reference}'s test images permuted. A gap at its floor shows nothing.",

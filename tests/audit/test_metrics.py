@@ -368,3 +368,20 @@ def test_a_group_without_images_has_no_auc_and_does_not_stop_the_audit():
         found = evaluate(alone, [Component("m", metric)])["m"]
         assert np.isnan(found.by_group["g2"])
         assert np.isfinite([found.value, found.low, found.high]).all()
+
+
+def test_a_group_too_small_to_speak_of_is_left_out_and_counted():
+    """An intersection of attributes with a handful of images must not be the worst group."""
+    from fairquant_fair.accuracy import AccuracyGap, WorstGroupAccuracy
+
+    small = predictions(count=300, groups=3)
+    rows = np.concatenate([np.flatnonzero(small.groups < 2), np.flatnonzero(small.groups == 2)[:3]])
+    few = small.take(rows)
+    few = replace(few, logits=np.where((few.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[few.labels], few.logits))
+    table = Confusion(confusion_tensor(few))
+    large = Confusion(table.table[:2])
+    assert float(WorstGroupAccuracy().evaluate(table).value) == 0  # three images, all wrong
+    for metric in (WorstGroupAccuracy(min_support=10), AccuracyGap(min_support=10)):
+        found = metric.evaluate(table)
+        assert float(found.value) == float(type(metric)().evaluate(large).value)
+        assert int(found.skipped) == 1
