@@ -377,7 +377,9 @@ def test_a_group_too_small_to_speak_of_is_left_out_and_counted():
     small = predictions(count=300, groups=3)
     rows = np.concatenate([np.flatnonzero(small.groups < 2), np.flatnonzero(small.groups == 2)[:3]])
     few = small.take(rows)
-    few = replace(few, logits=np.where((few.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[few.labels], few.logits))
+    few = replace(
+        few, logits=np.where((few.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[few.labels], few.logits)
+    )
     table = Confusion(confusion_tensor(few))
     large = Confusion(table.table[:2])
     assert float(WorstGroupAccuracy().evaluate(table).value) == 0  # three images, all wrong
