@@ -6,8 +6,8 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ COLUMNS = (
 class Row:
     """One method at one budget. metrics: label -> spread over seeds; worst: ends of the interval of worst-group
     accuracy, mean over seeds; change: group -> accuracy against full precision; layers: average bits of each layer, first
-    seed; against: label -> difference from the reference."""
+    seed; reference: the row that differences are taken from, None for a reference itself; against: label -> difference."""
 
     name: str
     method: str
@@ -48,17 +48,19 @@ class Row:
     worst: tuple[float, float]
     change: dict[str, Spread]
     layers: dict[str, float]
+    reference: str | None
     against: dict[str, Difference]
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison: rows in the order asked for, the files written, every run's outcome. floors: label of each
-    gap -> its value with groups permuted in the reference's predictions, mean over seeds."""
+    """A finished comparison: rows in the order asked for, the files written, every run's outcome. references: the rows
+    that differences are taken from, one for each budget where the method named has several; floors: label of each gap ->
+    its value with groups permuted in the references' predictions, mean over them and over seeds."""
 
     recipe: Recipe
-    reference: str
+    references: tuple[str, ...]
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
     lower: frozenset[str]
@@ -92,7 +94,8 @@ def compare(
 ) -> Comparison:  # fmt: skip
     """Run methods x budgets x seeds of a recipe and compare them. Finished runs are not run again.
 
-    against: the method that differences are taken from (default: fq-baq where it takes part, else the first method).
+    against: the method that differences are taken from (default: fq-baq where it takes part, else the first method); at
+    several budgets each row is held against that method at its own budget, or all against one row ("fq-baq @ 3").
     Raises UserError where the recipe is not in order; a run that fails is a row's problem.
     """
     if not methods or not seeds:
@@ -103,7 +106,7 @@ def compare(
         raise UserError(missing)
     cells = make_cells(methods, budgets, seeds, library(plugins.registry))
     names = list(dict.fromkeys(cell.row for cell in cells))
-    reference = _reference(against, names)
+    references = _references(against, names)
     place = Path(runs) if runs is not None else default_runs()
     folder = comparison_folder(base, cells, overrides, place)
     info = ComparisonInfo(base, folder, folder.name)
@@ -112,7 +115,7 @@ def compare(
     for warning in plugins.notify("fairquant_comparison_started", comparison=info):
         warn(f"warning: {warning}")
     outcomes = run_cells(cells, str(recipe), overrides, demo, place, jobs, displays, on_done)
-    found = summarise(base, outcomes, names, reference, folder)
+    found = summarise(base, outcomes, names, references, folder)
     write_comparison(found)
     finished = [outcome.folder for outcome in outcomes if outcome.folder is not None]
     for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
@@ -120,13 +123,22 @@ def compare(
     return found
 
 
-def _reference(against: str | None, names: Sequence[str]) -> str:
-    if against is None:
-        return next((name for name in names if name.split(" @ ")[0] == "fq-baq"), names[0])
-    for name in names:
-        if against in (name, name.split(" @ ")[0]):
-            return name
-    raise UserError(f"--against {against}: takes no part in this comparison. Methods: {', '.join(names)}")
+def _references(against: str | None, names: Sequence[str]) -> tuple[str, ...]:
+    """The rows meant: one row, or a method's rows at every budget."""
+    methods = [name.split(" @ ")[0] for name in names]
+    wanted = against or ("fq-baq" if "fq-baq" in methods else methods[0])
+    found = tuple(name for name, method in zip(names, methods, strict=True) if wanted in (name, method))
+    if not found:
+        raise UserError(f"--against {against}: takes no part in this comparison. Methods: {', '.join(names)}")
+    return found
+
+
+def _reference_of(row: Row, references: Sequence[Row]) -> Row | None:
+    """A row is held against the reference of its own budget; where there is none, against the one nearest to its bits."""
+    if row in references or not references:
+        return None
+    same = [found for found in references if found.budget is not None and found.budget == row.budget]
+    return same[0] if same else min(references, key=lambda found: abs(found.bits.mean - row.bits.mean))
 
 
 def comparison_folder(recipe: Recipe, cells: Sequence[Cell], overrides: Sequence[str], runs: Path) -> Path:
@@ -137,7 +149,7 @@ def comparison_folder(recipe: Recipe, cells: Sequence[Cell], overrides: Sequence
 
 
 def summarise(
-    recipe: Recipe, outcomes: Sequence[Outcome], names: Sequence[str], reference: str, folder: Path
+    recipe: Recipe, outcomes: Sequence[Outcome], names: Sequence[str], references: tuple[str, ...], folder: Path
 ) -> Comparison:
     """From reports and predictions to the table."""
     labels = [component.label for component in recipe.metrics]
@@ -148,8 +160,6 @@ def summarise(
     for name, found in by_row.items():
         good = [outcome for outcome in found if outcome.report is not None]
         reports = [outcome.report for outcome in good if outcome.report is not None]
-        common = [seed for seed in stored[name] if seed in stored[reference]] if name != reference else []
-        pairs = [(stored[reference][seed], stored[name][seed]) for seed in common]
         problems = [f"seed {o.cell.seed}: {o.problem}" for o in found if o.problem is not None]
         rows.append(
             Row(
@@ -158,15 +168,27 @@ def summarise(
                 spread([report["artifact"]["bytes"] / 1e6 for report in reports]),
                 {label: spread([report["metrics"][label]["value"] for report in reports]) for label in labels}
                 if reports else {},
-                _worst(reports), _changes(reports), _layers(good),
-                paired_differences(pairs, recipe.metrics, seed=recipe.seed) if pairs else {},
-                tuple(problems),
+                _worst(reports), _changes(reports), _layers(good), None, {}, tuple(problems),
             )
         )  # fmt: skip
+    possible = [row for row in rows if row.name in references and row.seeds]
+    rows = [_against(row, _reference_of(row, possible), stored, recipe) for row in rows]
     lower = frozenset(component.label for component in recipe.metrics if lower_is_better(component.value))
-    floors = [null_floors(p, recipe.metrics, seed=recipe.seed) for p in stored[reference].values()]
+    floors = [null_floors(p, recipe.metrics, seed=recipe.seed) for name in references for p in stored[name].values()]
     mean = {label: sum(floor[label] for floor in floors) / len(floors) for label in (floors[0] if floors else {})}
-    return Comparison(recipe, reference, tuple(rows), columns, lower, mean, tuple(outcomes), folder)
+    return Comparison(recipe, references, tuple(rows), columns, lower, mean, tuple(outcomes), folder)
+
+
+def _against(row: Row, reference: Row | None, stored: Mapping[str, Mapping[int, Predictions]], recipe: Recipe) -> Row:
+    """The row with its paired differences, over the seeds that both have."""
+    if reference is None or not row.seeds:
+        return row
+    mine, theirs = stored[row.name], stored[reference.name]
+    pairs = [(theirs[seed], mine[seed]) for seed in mine if seed in theirs]
+    if not pairs:
+        return row
+    found = paired_differences(pairs, recipe.metrics, seed=recipe.seed)
+    return replace(row, reference=reference.name, against=found)
 
 
 def _predictions(outcomes: Sequence[Outcome]) -> dict[int, Predictions]:
@@ -223,7 +245,7 @@ def write_comparison(found: Comparison) -> None:
     write_atomically(found.folder / "compare.html", comparison_page(found).encode())
     content = plain({
         "recipe": found.recipe.name + (" (DEMO: synthetic data, a few epochs)" if found.recipe.demo else ""),
-        "reference": found.reference,
+        "references": list(found.references),
         "lower_is_better": sorted(found.lower),
         "null_floors": found.floors,
         "rows": [asdict(row) for row in found.rows],

@@ -44,7 +44,7 @@ def _table(found: Comparison) -> str:
         "<div class='scroll'><table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in header(found)) + "</tr>"
     ]
     for row in found.rows:
-        kind = " class='reference'" if row.name == found.reference else ""
+        kind = " class='reference'" if row.name in found.references else ""
         cells = "".join(
             f"<td class='{'best ' if entry.best else ''}{'clear' if entry.clear else ''}'>{escape(entry.text)}</td>"
             for entry in entries(found, row)

@@ -56,11 +56,17 @@ def notes(found: Comparison) -> list[str]:
     """What the marks mean, and what went wrong."""
     seeds = sorted({seed for row in found.rows for seed in row.seeds})
     of = "One seed, " if len(seeds) == 1 else "Mean ± standard deviation over seeds "
+    one, several = found.references[0], len(found.references) > 1
+    against = (
+        f"{one.split(' @ ')[0]} at the same budget (where it has none: at the one nearest in bits)" if several else one
+    )
+    permuted = f"{one.split(' @ ')[0]} (mean over budgets)" if several else one
     lines = [
         f"{of}{', '.join(map(str, seeds))}. Bold: the best mean among quantized methods, whatever their bits.",
-        f"*: differs from {found.reference} on the same test images (paired bootstrap, 95 % interval without 0). "
+        f"*: differs from {against} on the same test images (paired bootstrap, 95 % interval without 0). "
         "Many cells are compared: one in twenty would be marked by chance alone.",
-        f"Null floor: each gap with the groups of {found.reference}'s test images permuted. A gap at its floor shows nothing.",
+        f"Null floor: each gap with the groups of the test images permuted, predictions of {permuted}. "
+        "A gap at its floor shows nothing.",
         "All methods start from the same full-precision model of each seed; rows that train have the same epochs.",
     ]
     if found.recipe.demo:

@@ -182,6 +182,26 @@ def test_a_second_call_runs_nothing_again(found, place):
     assert str(again.rows) == str(found.rows)
 
 
+def test_a_row_is_held_against_the_reference_of_its_own_budget(place, found):
+    """Methods at 3 bits against fq-qat at 3 bits; a row without a budget against the one nearest in bits."""
+    again = compare(
+        "quickstart", f"tracking.mlflow=sqlite:///{place}/ml.db", "train.epochs=1", "dataset.images=150",
+        "model.name=test_resnet", "model.image_size=32",
+        methods=["fp32", "uniform-2-ptq", "fq-qat", "fairquantize"], seeds=[0, 1], budgets=[1.5, 3], demo=True,
+        against="fq-qat", runs=place,
+    )  # fmt: skip
+    rows = {row.name: row for row in again.rows}
+    assert {name: row.reference for name, row in rows.items()} == {
+        "fp32": "fq-qat @ 3", "uniform-2-ptq": "fq-qat @ 1.5", "fq-qat @ 1.5": None, "fq-qat @ 3": None,
+        "fairquantize @ 1.5": None, "fairquantize @ 3": "fq-qat @ 3",
+    }  # fmt: skip
+    for row in again.rows:
+        for label in ("accuracy", "worst-group-accuracy") if row.reference else ():
+            apart = row.metrics[label].mean - rows[row.reference].metrics[label].mean
+            assert row.against[label].value == pytest.approx(apart)
+    assert "differs from fq-qat at the same budget" in (again.folder / "compare.md").read_text()
+
+
 def test_mlflow_shows_one_parent_and_a_child_per_method_and_seed(found, place):
     from mlflow.tracking import MlflowClient
 
