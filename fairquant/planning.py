@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fairquant.artifact.save import artifact_content
 from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import LossProbe
+from fairquant.bits.problem import weight_errors
 from fairquant.bits.spending import Operations, Spending, count_operations, latency_spending, within_size
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
 from fairquant.recipe.latency import read_table
 from fairquant.recipe.schema import Recipe
-from fairquant.roles import Allocation, BitPlan, GroupImportance, Layer, Split, Splits
+from fairquant.roles import (
+    Allocation,
+    AllocationProblem,
+    BitPlan,
+    ErrorImportance,
+    GroupImportance,
+    Layer,
+    Split,
+    Splits,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ class Planning:
         problem = make_problem(
             layers, importance, scores, quantizer, choices, most, pinned, self._probe(), spending
         )  # fmt: skip
+        problem = self._measured(problem, reduce)
 
         def solve(bits: float) -> tuple[Allocation, BitPlan]:
             found: Allocation = allocator.allocate(replace(problem, average_bits=bits))
@@ -99,6 +110,23 @@ class Planning:
                 budget.bytes, budget.average_bits, problem.least_bits(), solve, measure
             )
         return attach(layers, quantizer, plan, choices, most, pinned, problem.scores, spending), allocation
+
+    def _measured(
+        self, problem: AllocationProblem, reduce: Callable[[Tensor, tuple[str, ...]], Tensor]
+    ) -> AllocationProblem:
+        """With importance-weighted errors as the importance measures them, where it does."""
+        recipe, names = self.recipe, self.splits.group_names
+        importance = recipe.importance.value if recipe.importance is not None else None
+        if not isinstance(importance, ErrorImportance):
+            return problem
+        assert recipe.quantizer is not None
+        quantizer = recipe.quantizer.value
+        errors = {layer.name: torch.stack([*weight_errors(layer, quantizer, problem.choices)]) for layer in self.layers}
+        stream = batches(self.images(), recipe.calibration.batch_size, self.normalize, self.device)
+        found = importance.group_errors(self.network, stream, self.layers, names, errors)
+        table = torch.cat([found[layer.name] for layer in self.layers], 1).double().cpu()
+        reduced = reduce(table.flatten(1), names).view(table.shape[1:])
+        return replace(problem, measured_errors=reduced, measured_group_errors=table)
 
     def _spending(self, operations: Operations, inputs: Mapping[str, int]) -> Spending | None:
         """The budget where it is of something else than bits or bytes."""

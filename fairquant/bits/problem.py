@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -14,15 +14,19 @@ from fairquant.roles.quantizer import Quantizer
 
 
 @torch.no_grad()
-def quantization_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Tensor:
-    """Squared error of each unit at each choice [U, K], with the very quantizer that will be used."""
+def weight_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Iterator[Tensor]:
+    """Q_b(W) - W at each choice, in the weight's shape, with the very quantizer that will be used."""
     weight = layer.weight.detach()
-    columns = []
     for bits in choices:
         built = quantizer.build(weight, torch.full((layer.units,), bits, dtype=torch.int64), (bits,))
-        rows = (built.to(weight.device).eval()(weight) - weight).flatten(1).square().sum(1)
-        columns.append(layer.per_unit(rows))
-    return torch.stack(columns, 1).double().cpu()
+        yield built.to(weight.device).eval()(weight) - weight
+
+
+@torch.no_grad()
+def quantization_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Tensor:
+    """Squared error of each unit at each choice [U, K]."""
+    squares = (error.flatten(1).square().sum(1) for error in weight_errors(layer, quantizer, choices))
+    return torch.stack([layer.per_unit(rows) for rows in squares], 1).double().cpu()
 
 
 def make_problem(

@@ -71,7 +71,8 @@ class AllocationProblem:
     average_bits: the budget, bits per weight. layers [U]: number of each unit's layer; group_names [G]; probe: the
     network's own word on a plan, for allocators that ask it (see `Probe`). unit_costs [U, K], limit: another budget than
     bits, such as bit operations or milliseconds: what each unit costs at each choice (never less with more bits), and what
-    all may cost; average_bits is then what this comes to in bits.
+    all may cost; average_bits is then what this comes to in bits. measured_errors [U, K], measured_group_errors [G, U, K]:
+    the importance-weighted errors, where the importance measures them itself at each choice (`ErrorImportance`).
     """
 
     scores: Tensor
@@ -86,6 +87,8 @@ class AllocationProblem:
     probe: Probe | None = None
     unit_costs: Tensor | None = None
     limit: float | None = None
+    measured_errors: Tensor | None = None
+    measured_group_errors: Tensor | None = None
 
     def by_layer(self) -> Tensor:
         """Number of each unit's layer [U]; every unit is its own where the problem does not say."""
@@ -126,11 +129,12 @@ class AllocationProblem:
 
     def weighted_errors(self) -> Tensor:
         """Importance-weighted error e_u(b) [U, K]."""
-        return self.scores[:, None] * self.errors
+        return self.scores[:, None] * self.errors if self.measured_errors is None else self.measured_errors
 
     def group_errors(self) -> Tensor:
         """Importance-weighted error of each group e_{u,g}(b) [G, U, K]."""
-        return self.group_scores[:, :, None] * self.errors
+        measured = self.measured_group_errors
+        return self.group_scores[:, :, None] * self.errors if measured is None else measured
 
     def least_bits(self) -> float:
         """The average bits of the plan with the fewest allowed bits."""

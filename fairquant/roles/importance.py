@@ -86,7 +86,7 @@ class Importance(Protocol):
     """Scores every unit for every group.
 
     Laws: weights, gradients, buffers, mode and random state stay as they were (`fairquant.bits.untouched` sees to
-    it); the scores do not depend on how samples are batched.
+    it); the scores do not depend on how samples are batched. Optional: `group_errors`, see `ErrorImportance`.
 
         @dataclass(frozen=True)
         class Magnitude:
@@ -99,3 +99,17 @@ class Importance(Protocol):
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
     ) -> GroupImportance: ...
+
+
+@runtime_checkable
+class ErrorImportance(Importance, Protocol):
+    """An importance that also measures what each width does to each group, in place of importance times squared error.
+
+    errors: layer name -> [K, *weight.shape], Q_b(W) - W for each of K widths, with the quantizer that will be used. Returns
+    layer name -> [G, U, K], what allocators call e_{u,g}(b): not negative, and 0 where the error is 0.
+    """
+
+    def group_errors(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...],
+        errors: Mapping[str, Tensor],
+    ) -> Mapping[str, Tensor]: ...  # fmt: skip

@@ -11,6 +11,7 @@ from fairquant.registry import hookimpl
 def fairquant_register(registry: Any) -> None:
     add, here = registry.add, "fairquant_fair"
     add("importance", "fisher", f"{here}.fisher:Fisher", "per-sample squared gradients, one pass for all groups")
+    add("importance", "block-fisher", f"{here}.fisher:BlockFisher", "fisher along each width's own quantization error")
     add("importance", "runner", f"{here}.runner:Runner", "gradient of the gap of group losses, times weights")
     add("allocator", "knapsack", f"{here}.allocators:Knapsack", "least importance-weighted error within the budget")
     add("allocator", "minimax", f"{here}.allocators:Minimax", "the worst-served group decides, within the budget")

@@ -331,6 +331,26 @@ class ByNumber(Magnitude):
         return replace(found, scores={name: table * factor for name, table in found.scores.items()})
 
 
+@dataclass(frozen=True)
+class Signed(Magnitude):
+    """Measures errors too, with a sign."""
+
+    def group_errors(self, model, batches, layers, group_names, errors):
+        return {
+            layer.name: layer.per_unit(errors[layer.name].flatten(2).sum(2)).T.repeat(len(group_names), 1, 1)
+            for layer in layers
+        }
+
+
+@dataclass(frozen=True)
+class ErrorsOfBatches(Signed):
+    """Squares them, as often as there are batches."""
+
+    def group_errors(self, model, batches, layers, group_names, errors):
+        found = super().group_errors(model, batches, layers, group_names, errors)
+        return {name: table.square() * len(list(batches)) for name, table in found.items()}
+
+
 # --- quantizers ---
 
 
@@ -547,6 +567,8 @@ BROKEN = {
     ("importance", "leaves_the_model_as_it_was"): LeavesEval(),
     ("importance", "batches_do_not_matter"): BatchMeans(),
     ("importance", "scores_follow_their_groups"): ByNumber(),
+    ("importance", "group_errors_are_errors"): Signed(),
+    ("importance", "group_errors_do_not_depend_on_batches"): ErrorsOfBatches(),
     ("quantizer", "decoding_gives_the_forward_bit_for_bit"): quantizer(Drifts, "Drifts."),
     ("quantizer", "codes_fit_their_bits"): quantizer(Doubles, "Doubles its codes."),
     ("quantizer", "freeze_sets_the_bits"): quantizer(NeverFrozen, "Learns for ever."),

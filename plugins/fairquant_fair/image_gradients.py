@@ -1,10 +1,11 @@
-"""Squared norms of single images' gradients, without ever forming such a gradient where that is the dearer way."""
+"""What one wants to know of single images' gradients, without keeping them, nor forming them where that is the dearer way."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +26,69 @@ class _Call:
     derivative: Tensor | None = None
 
 
+class Reduction(Protocol):
+    """What is wanted of a layer's gradients, per output channel; a gradient of an image is a matrix [out, n]."""
+
+    def of_positions(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
+        """Of the images' gradients sum over offsets o of slopes @ inputs[..., o:o+T]^T (one block of columns an offset),
+        with inputs [B, groups, n, P] and slopes [B, groups, out/groups, T]: [B, out, ...]."""
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Of one image's gradient, in the weight's shape: [out, ...]."""
+
+
+class SquaredNorms:
+    """Squared norm of each row: [B, out]."""
+
+    def of_positions(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
+        return _squared_rows(inputs, slopes, offsets)
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        return gradient.flatten(1).square().sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Scalar product of each row with the same row of K changes of the weight, changes [K, *weight.shape]: [B, out, K]."""
+
+    changes: Tensor
+
+    def of_positions(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
+        batch, groups, columns, _ = inputs.shape
+        rows, positions = slopes.shape[2:]
+        changes = self.changes.reshape(-1, groups, rows, columns, len(offsets))
+        if positions == 1:  # the products with the inputs first: a gradient has more numbers than these
+            answers = _sum([
+                torch.einsum("bgn,kgmn->bgmk", inputs[..., o], changes[..., tap]) for tap, o in enumerate(offsets)
+            ])  # fmt: skip
+            found = slopes * answers
+        else:
+            blocks = (slopes @ inputs[..., o : o + positions].transpose(2, 3) for o in offsets)
+            found = _sum([
+                torch.einsum("bgmn,kgmn->bgmk", block, changes[..., tap]) for tap, block in enumerate(blocks)
+            ])  # fmt: skip
+        return found.reshape(batch, groups * rows, -1)
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
+
+
 def row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list[Tensor]:
-    """Squared norm of each image's gradient, per output channel: [B, out] for each layer.
+    """Squared norm of each image's gradient, per output channel: [B, out] for each layer."""
+    return reduce_gradients(model, batch, layers, [SquaredNorms() for _ in layers])
+
+
+def reduce_gradients(
+    model: nn.Module, batch: Batch, layers: tuple[Layer, ...], reductions: Sequence[Reduction]
+) -> list[Tensor]:
+    """One reduction for each layer, of the gradient of each image's loss: [B, out, ...] for each layer.
 
     A layer is dealt with as soon as the backward pass has brought its last derivative, which is then let go: nothing
     but the layers' inputs is kept, as in any training step.
     """
     size = len(batch.labels)
     calls: list[list[_Call]] = [[] for _ in layers]
-    norms: list[Tensor | None] = [None] * len(layers)
+    results: list[Tensor | None] = [None] * len(layers)
     roots: list[Tensor] = []
 
     def finish(place: int) -> None:
@@ -43,7 +98,7 @@ def row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list
                 for call in calls[place]
                 if call.derivative is not None
             ]
-            norms[place] = _by_stretches(seen, size)
+            results[place] = _by_stretches(seen, size, reductions[place])
         calls[place].clear()
 
     def arrived(place: int, call: _Call, derivative: Tensor) -> None:
@@ -75,22 +130,22 @@ def row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list
     for place, layer in enumerate(layers):
         if any(call.derivative is not None for call in calls[place]):
             finish(place)
-        elif norms[place] is None:
-            norms[place] = _image_by_image(model, batch, layer)
-    return [norm for norm in norms if norm is not None]
+        elif results[place] is None:
+            results[place] = _image_by_image(model, batch, layer, reductions[place])
+    return [result for result in results if result is not None]
 
 
 @torch.enable_grad()
-def _image_by_image(model: nn.Module, batch: Batch, layer: Layer) -> Tensor:
+def _image_by_image(model: nn.Module, batch: Batch, layer: Layer, reduction: Reduction) -> Tensor:
     """The slow way, for a weight whose module is never called itself; zeros where it is not used at all."""
-    weight, rows = layer.weight, []
+    weight, found = layer.weight, []
     weight.requires_grad_(True)
     for row in range(len(batch.labels)):
         loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
         gradient = torch.autograd.grad(loss, weight, allow_unused=True)[0] if loss.requires_grad else None
-        rows.append(weight.new_zeros(layer.rows) if gradient is None else gradient.flatten(1).square().sum(1))
+        found.append(reduction.of_gradient(torch.zeros_like(weight) if gradient is None else gradient).detach())
     weight.requires_grad_(False)
-    return torch.stack(rows)
+    return torch.stack(found)
 
 
 def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -146,8 +201,8 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
     return True
 
 
-def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int) -> Tensor:
-    """Squared row norms [B, out], a few images at a time so that what is made of them stays in the processor's cache."""
+def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int, reduction: Reduction) -> Tensor:
+    """The reduction [B, out, ...], a few images at a time so that what is made of them stays in the processor's cache."""
     module, inputs, slopes = calls[0]
     assert isinstance(module.weight, Tensor)
     per_image = inputs[0].numel() + slopes[0].numel() + module.weight.numel()
@@ -156,11 +211,11 @@ def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int) -> T
     for start in range(0, size, step):
         images = slice(start, start + step)
         if len(calls) == 1 and _slides_by_one(module):
-            found.append(_squared_rows(*_shifts(module, calls[0][1][images], calls[0][2][images])))
+            found.append(reduction.of_positions(*_shifts(module, calls[0][1][images], calls[0][2][images])))
             continue
         parts = [_positions(module, inputs[images], slopes[images]) for module, inputs, slopes in calls]
         inputs, outputs = (torch.cat(each, -1) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
-        found.append(_squared_rows(inputs, outputs, (0,)))
+        found.append(reduction.of_positions(inputs, outputs, (0,)))
     return torch.cat(found)
 
 
