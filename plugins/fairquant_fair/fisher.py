@@ -86,8 +86,8 @@ class BlockFisher(Fisher):
 
     `fisher` takes the weights' errors for unrelated and alike; a pruned channel's are neither. The block of a unit in the
     Fisher matrix is what second-order pruning keeps per block (Singh & Alistarh, WoodFisher, arXiv 2004.14340); that the
-    error is known, not modelled, makes its quadratic form a product of two vectors for each image. Costs the gradients
-    themselves, about four times `fisher`; the errors take K times the weights' memory while it is measured.
+    error is known, not modelled, makes its quadratic form a product of two vectors for each image. The errors take K times
+    the weights' memory while it is measured.
     """
 
     def group_errors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeGuard
@@ -14,6 +14,10 @@ from torch.nn import functional as F
 from fairquant.roles import Batch, Layer
 
 STRETCH = 1 << 21  # numbers (inputs, derivatives, gradients) handled at a time
+FEW = 16  # positions of an image up to which K changes are applied to them sooner than to the gradient
+
+#: A layer's calls: module, inputs and derivatives at its output, both with one entry an image.
+Seen = list[tuple[nn.Module, Tensor, Tensor]]
 
 
 @dataclass
@@ -27,21 +31,20 @@ class _Call:
 
 
 class Reduction(Protocol):
-    """What is wanted of a layer's gradients, per output channel; a gradient of an image is a matrix [out, n]."""
+    """What is wanted of a layer's gradients, per output channel; an image's gradient has the weight's shape [out, ...]."""
 
-    def of_positions(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
-        """Of the images' gradients sum over offsets o of slopes @ inputs[..., o:o+T]^T (one block of columns an offset),
-        with inputs [B, groups, n, P] and slopes [B, groups, out/groups, T]: [B, out, ...]."""
+    def of_calls(self, calls: Seen, size: int) -> Tensor:
+        """Of all images' gradients, from what the layer's calls saw: [B, out, ...]."""
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
-        """Of one image's gradient, in the weight's shape: [out, ...]."""
+        """Of one image's gradient: [out, ...]."""
 
 
 class SquaredNorms:
     """Squared norm of each row: [B, out]."""
 
-    def of_positions(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
-        return _squared_rows(inputs, slopes, offsets)
+    def of_calls(self, calls: Seen, size: int) -> Tensor:
+        return _by_stretches(calls, size, _squared_rows)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         return gradient.flatten(1).square().sum(1)
@@ -53,24 +56,33 @@ class Products:
 
     changes: Tensor
 
-    def of_positions(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
-        batch, groups, columns, _ = inputs.shape
-        rows, positions = slopes.shape[2:]
-        changes = self.changes.reshape(-1, groups, rows, columns, len(offsets))
-        if positions == 1:  # the products with the inputs first: a gradient has more numbers than these
-            answers = _sum([
-                torch.einsum("bgn,kgmn->bgmk", inputs[..., o], changes[..., tap]) for tap, o in enumerate(offsets)
-            ])  # fmt: skip
-            found = slopes * answers
-        else:
-            blocks = (slopes @ inputs[..., o : o + positions].transpose(2, 3) for o in offsets)
-            found = _sum([
-                torch.einsum("bgmn,kgmn->bgmk", block, changes[..., tap]) for tap, block in enumerate(blocks)
-            ])  # fmt: skip
-        return found.reshape(batch, groups * rows, -1)
+    def of_calls(self, calls: Seen, size: int) -> Tensor:
+        positions = sum(slopes[0].numel() for _, _, slopes in calls) // self.changes.shape[1]
+        if positions > FEW:
+            return _by_stretches(calls, size, self._of_gradients)
+        return self._of_answers(*_side_by_side([_positions(*call) for call in calls]))
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
+
+    def _of_answers(self, inputs: Tensor, slopes: Tensor) -> Tensor:
+        """What the changed weights would add to the outputs, times the slopes there: all images by one matrix product."""
+        batch, groups, columns, _ = inputs.shape
+        changes = self.changes.reshape(-1, groups, slopes.shape[2], columns)
+        answers = torch.einsum("bgnt,kgmn->bgmkt", inputs, changes)
+        found: Tensor = torch.linalg.vecdot(answers, slopes[:, :, :, None])
+        return found.reshape(batch, -1, len(changes))
+
+    def _of_gradients(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
+        """The gradients first: where an image has many positions, the changes are gone through once and not once for each."""
+        batch, groups, columns, _ = inputs.shape
+        rows, positions = slopes.shape[2:]
+        changes = self.changes.reshape(-1, groups, rows, columns, len(offsets))
+        found = _sum([
+            torch.einsum("bgmn,kgmn->bgmk", slopes @ inputs[..., o : o + positions].transpose(2, 3), changes[..., tap])
+            for tap, o in enumerate(offsets)
+        ])  # fmt: skip
+        return found.reshape(batch, groups * rows, -1)
 
 
 def row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list[Tensor]:
@@ -98,7 +110,7 @@ def reduce_gradients(
                 for call in calls[place]
                 if call.derivative is not None
             ]
-            results[place] = _by_stretches(seen, size, reductions[place])
+            results[place] = reductions[place].of_calls(seen, size)
         calls[place].clear()
 
     def arrived(place: int, call: _Call, derivative: Tensor) -> None:
@@ -201,8 +213,10 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
     return True
 
 
-def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int, reduction: Reduction) -> Tensor:
-    """The reduction [B, out, ...], a few images at a time so that what is made of them stays in the processor's cache."""
+def _by_stretches(calls: Seen, size: int, reduce: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]) -> Tensor:
+    """reduce(inputs [B, g, n, P], slopes [B, g, m, T], offsets) -> [B, g*m, ...], of the gradients
+    slopes @ inputs[..., o:o+T]^T, a block of columns for each offset o; a few images at a time so that what is made of
+    them stays in the processor's cache."""
     module, inputs, slopes = calls[0]
     assert isinstance(module.weight, Tensor)
     per_image = inputs[0].numel() + slopes[0].numel() + module.weight.numel()
@@ -211,12 +225,17 @@ def _by_stretches(calls: list[tuple[nn.Module, Tensor, Tensor]], size: int, redu
     for start in range(0, size, step):
         images = slice(start, start + step)
         if len(calls) == 1 and _slides_by_one(module):
-            found.append(reduction.of_positions(*_shifts(module, calls[0][1][images], calls[0][2][images])))
+            found.append(reduce(*_shifts(module, calls[0][1][images], calls[0][2][images])))
             continue
         parts = [_positions(module, inputs[images], slopes[images]) for module, inputs, slopes in calls]
-        inputs, outputs = (torch.cat(each, -1) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
-        found.append(reduction.of_positions(inputs, outputs, (0,)))
+        found.append(reduce(*_side_by_side(parts), (0,)))
     return torch.cat(found)
+
+
+def _side_by_side(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Inputs and slopes of all calls as those of one call with more positions."""
+    inputs, slopes = (torch.cat(each, -1) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
+    return inputs, slopes
 
 
 def _padded(module: nn.Conv2d, seen: Tensor) -> Tensor:
