@@ -16,7 +16,7 @@ from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import LossProbe
-from fairquant.bits.problem import weight_errors
+from fairquant.bits.problem import measure_errors
 from fairquant.bits.spending import Operations, Spending, count_operations, latency_spending, within_size
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
@@ -120,13 +120,12 @@ class Planning:
         if not isinstance(importance, ErrorImportance):
             return problem
         assert recipe.quantizer is not None
-        quantizer = recipe.quantizer.value
-        errors = {layer.name: torch.stack([*weight_errors(layer, quantizer, problem.choices)]) for layer in self.layers}
         stream = batches(self.images(), recipe.calibration.batch_size, self.normalize, self.device)
-        found = importance.group_errors(self.network, stream, self.layers, names, errors)
-        table = torch.cat([found[layer.name] for layer in self.layers], 1).double().cpu()
-        reduced = reduce(table.flatten(1), names).view(table.shape[1:])
-        return replace(problem, measured_errors=reduced, measured_group_errors=table)
+
+        def measure(errors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            return importance.group_errors(self.network, stream, self.layers, names, errors)
+
+        return measure_errors(problem, self.layers, recipe.quantizer.value, measure, lambda table: reduce(table, names))
 
     def _spending(self, operations: Operations, inputs: Mapping[str, int]) -> Spending | None:
         """The budget where it is of something else than bits or bytes."""

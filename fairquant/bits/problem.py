@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -76,6 +77,22 @@ def make_problem(
         ),
         limit=None if spending is None else spending.limit,
     )
+
+
+def measure_errors(
+    problem: AllocationProblem,
+    layers: tuple[Layer, ...],
+    quantizer: Quantizer,
+    measure: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    reduce: Callable[[Tensor], Tensor],
+) -> AllocationProblem:
+    """The problem with importance-weighted errors as `measure` finds them: layer -> Q_b(W) - W [K, ...] to layer ->
+    [G, U, K]. reduce: groups to one, [G, N] -> [N]; all widths together, so that it sees a group's errors as one."""
+    errors = {layer.name: torch.stack([*weight_errors(layer, quantizer, problem.choices)]) for layer in layers}
+    found = measure(errors)
+    table = torch.cat([found[layer.name] for layer in layers], 1).double().cpu()
+    reduced = reduce(table.flatten(1)).view(table.shape[1:])
+    return replace(problem, measured_errors=reduced, measured_group_errors=table)
 
 
 def plan_of(layers: tuple[Layer, ...], bits: Tensor) -> BitPlan:

@@ -44,10 +44,16 @@ class SquaredNorms:
     """Squared norm of each row: [B, out]."""
 
     def of_calls(self, calls: Seen, size: int) -> Tensor:
-        return _by_stretches(calls, size, _squared_rows)
+        return _by_stretches(calls, size, self._of_some)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         return gradient.flatten(1).square().sum(1)
+
+    def _of_some(self, calls: Seen) -> Tensor:
+        module, seen, derivative = calls[0]
+        if len(calls) == 1 and _slides_by_one(module):
+            return _squared_rows(*_shifts(module, seen, derivative))
+        return _squared_rows(*_side_by_side(calls), (0,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,31 +64,26 @@ class Products:
 
     def of_calls(self, calls: Seen, size: int) -> Tensor:
         positions = sum(slopes[0].numel() for _, _, slopes in calls) // self.changes.shape[1]
-        if positions > FEW:
-            return _by_stretches(calls, size, self._of_gradients)
-        return self._of_answers(*_side_by_side([_positions(*call) for call in calls]))
+        return _by_stretches(calls, size, self._of_gradients) if positions > FEW else self._of_answers(calls)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
 
-    def _of_answers(self, inputs: Tensor, slopes: Tensor) -> Tensor:
+    def _of_answers(self, calls: Seen) -> Tensor:
         """What the changed weights would add to the outputs, times the slopes there: all images by one matrix product."""
-        batch, groups, columns, _ = inputs.shape
-        changes = self.changes.reshape(-1, groups, slopes.shape[2], columns)
-        answers = torch.einsum("bgnt,kgmn->bgmkt", inputs, changes)
+        inputs, slopes = _side_by_side(calls)
+        answers = torch.einsum("bgnt,kgmn->bgmkt", inputs, self._by_row(inputs, slopes))
         found: Tensor = torch.linalg.vecdot(answers, slopes[:, :, :, None])
-        return found.reshape(batch, -1, len(changes))
+        return found.flatten(1, 2)
 
-    def _of_gradients(self, inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    def _of_gradients(self, calls: Seen) -> Tensor:
         """The gradients first: where an image has many positions, the changes are gone through once and not once for each."""
-        batch, groups, columns, _ = inputs.shape
-        rows, positions = slopes.shape[2:]
-        changes = self.changes.reshape(-1, groups, rows, columns, len(offsets))
-        found = _sum([
-            torch.einsum("bgmn,kgmn->bgmk", slopes @ inputs[..., o : o + positions].transpose(2, 3), changes[..., tap])
-            for tap, o in enumerate(offsets)
-        ])  # fmt: skip
-        return found.reshape(batch, groups * rows, -1)
+        inputs, slopes = _side_by_side(calls)
+        gradients = slopes @ inputs.transpose(2, 3)
+        return torch.einsum("bgmn,kgmn->bgmk", gradients, self._by_row(inputs, slopes)).flatten(1, 2)
+
+    def _by_row(self, inputs: Tensor, slopes: Tensor) -> Tensor:
+        return self.changes.reshape(-1, inputs.shape[1], slopes.shape[2], inputs.shape[2])
 
 
 def row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list[Tensor]:
@@ -213,27 +214,20 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
     return True
 
 
-def _by_stretches(calls: Seen, size: int, reduce: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]) -> Tensor:
-    """reduce(inputs [B, g, n, P], slopes [B, g, m, T], offsets) -> [B, g*m, ...], of the gradients
-    slopes @ inputs[..., o:o+T]^T, a block of columns for each offset o; a few images at a time so that what is made of
-    them stays in the processor's cache."""
+def _by_stretches(calls: Seen, size: int, reduce: Callable[[Seen], Tensor]) -> Tensor:
+    """reduce(calls of a few images) side by side, so that what is made of them stays in the processor's cache."""
     module, inputs, slopes = calls[0]
     assert isinstance(module.weight, Tensor)
     per_image = inputs[0].numel() + slopes[0].numel() + module.weight.numel()
     step = max(1, STRETCH // per_image) if slopes.device.type == "cpu" else size
-    found = []
-    for start in range(0, size, step):
-        images = slice(start, start + step)
-        if len(calls) == 1 and _slides_by_one(module):
-            found.append(reduce(*_shifts(module, calls[0][1][images], calls[0][2][images])))
-            continue
-        parts = [_positions(module, inputs[images], slopes[images]) for module, inputs, slopes in calls]
-        found.append(reduce(*_side_by_side(parts), (0,)))
-    return torch.cat(found)
+    stretches = (slice(start, start + step) for start in range(0, size, step))
+    return torch.cat([reduce([(m, seen[images], d[images]) for m, seen, d in calls]) for images in stretches])
 
 
-def _side_by_side(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Inputs and slopes of all calls as those of one call with more positions."""
+def _side_by_side(calls: Seen) -> tuple[Tensor, Tensor]:
+    """Inputs [B, g, n, T] and slopes [B, g, m, T] of all calls as those of one call with more positions: an image's
+    gradient is slopes @ inputs^T."""
+    parts = [_positions(*call) for call in calls]
     inputs, slopes = (torch.cat(each, -1) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
     return inputs, slopes
 

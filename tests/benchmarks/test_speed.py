@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 import timm
 import torch
-from fairquant_fair.fisher import Fisher
+from fairquant_fair.fisher import BlockFisher, Fisher
 from fairquant_paper.baq import Baq
 from fairquant_paper.importance import Gradient, Grape
 from fairquant_paper.uniform import Uniform
+from fairquant_rivals.hawq import Hawq
 from torch.nn import functional as F
 
 from fairquant.bits import attach, find_layers
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.minimax import solve_minimax
+from fairquant.bits.problem import weight_errors
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Batch, BitPlan
 from fairquant.training.optimizer import make_optimizer
@@ -70,6 +72,27 @@ def test_importance(shown, importance, groups):
         f"\nimportance {type(importance).__name__:9} {shown}, {groups} groups / forward+backward: {ratio:.2f} (reach 1.10)"
     )
     assert ratio < 2
+
+
+@pytest.mark.parametrize("shown", MODELS)
+def test_measured_errors(shown):
+    """block-fisher's errors at nine widths, and hawq, in forward and backward passes."""
+    name, size, count = MODELS[shown]
+    model = timm.create_model(name, num_classes=8).eval()
+    layers = find_layers(model, "channel")
+    batch = Batch(torch.randn(count, 3, size, size), torch.randint(8, (count,)), torch.arange(count) % 2)
+    errors = {layer.name: torch.stack([*weight_errors(layer, Uniform(), tuple(range(9)))]) for layer in layers}
+
+    def forward_backward():
+        F.cross_entropy(model(batch.images), batch.labels).backward()
+        model.zero_grad()
+
+    block = median_ratio(
+        lambda: BlockFisher().group_errors(model, [batch], layers, ("a", "b"), errors), forward_backward, pairs=3
+    )
+    hawq = median_ratio(lambda: Hawq().measure(model, [batch], layers, ("a", "b")), forward_backward, pairs=3)
+    print(f"\nblock-fisher {shown} / forward+backward: {block:.1f}; hawq: {hawq:.1f}")
+    assert block < hawq
 
 
 @pytest.mark.parametrize("shown", MODELS)

@@ -1,0 +1,73 @@
+"""From importance to an allocation problem: errors of the very quantizer, and errors that an importance measures itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fairquant_fair.allocators import Knapsack, Minimax
+from fairquant_paper.reducers import Balanced, Cvar, Max, Mean
+from fairquant_paper.uniform import Uniform
+from torch import nn
+
+from fairquant.bits import find_layers, make_problem
+from fairquant.bits.problem import measure_errors, weight_errors
+from fairquant.roles import GroupImportance
+
+GROUPS, CHOICES = ("a", "b"), (0, 2, 4, 8)
+
+
+@pytest.fixture
+def layers():
+    torch.manual_seed(0)
+    return find_layers(nn.Sequential(nn.Linear(10, 4), nn.ReLU(), nn.Linear(4, 6)), "channel")
+
+
+@pytest.fixture
+def problem(layers):
+    scores = {layer.name: torch.rand(2, layer.units) for layer in layers}
+    importance = GroupImportance(scores, GROUPS)
+    return make_problem(layers, importance, importance.table().max(0).values, Uniform(), CHOICES, 3.0, {})
+
+
+def test_errors_are_those_of_the_quantizer(layers, problem):
+    for layer, squared in zip(layers, problem.errors.split([4, 6]), strict=True):
+        weight = layer.weight.detach()
+        for column, error in enumerate(weight_errors(layer, Uniform(), CHOICES)):
+            built = Uniform().build(weight, torch.full((layer.units,), CHOICES[column]), CHOICES)
+            torch.testing.assert_close(weight + error, built.eval()(weight))
+            torch.testing.assert_close(error.square().sum(1).double(), squared[:, column])
+
+
+@pytest.mark.parametrize("reducer", [Max(), Mean(), Cvar(0.7), Balanced()])
+def test_measured_errors_take_the_place_of_importance_times_error(layers, problem, reducer):
+    """An importance that measures what the product says changes nothing, whatever reduces the groups."""
+    scores = dict(zip(("0", "2"), problem.group_scores.split([4, 6], 1), strict=True))
+
+    def product(errors):
+        squares = {name: error.flatten(2).square().sum(2).double() for name, error in errors.items()}  # [K, U]
+        return {name: scores[name][:, :, None] * square.T for name, square in squares.items()}
+
+    found = measure_errors(problem, layers, Uniform(), product, lambda table: reducer.reduce(table, GROUPS))
+    torch.testing.assert_close(found.group_errors(), problem.group_errors())
+    reduced = reducer.reduce(problem.group_errors().flatten(1), GROUPS).view(10, 4)
+    torch.testing.assert_close(found.weighted_errors(), reduced)
+    assert torch.equal(Minimax().allocate(found).bits, Minimax().allocate(problem).bits)
+
+
+@pytest.mark.parametrize("allocator", [Knapsack(), Minimax()])
+def test_allocators_go_by_what_was_measured(layers, problem, allocator):
+    """Only group b suffers, and only from what is done to the last layer: all bits that there are go there."""
+
+    def measure(errors):
+        lost = {
+            name: torch.tensor([9.0, 4.0, 1.0, 0.0]).expand(2, error.shape[1], -1).clone()
+            for name, error in errors.items()
+        }
+        lost["0"][:] = 0
+        lost["2"][0] = 0
+        return lost
+
+    found = measure_errors(problem, layers, Uniform(), measure, lambda table: table.max(0).values)
+    bits = allocator.allocate(found).bits
+    assert bits[4:].tolist() == [8] * 6  # 24 weights at 8 bits are 192 of the 64 * 3 bits there are
+    assert bits[:4].tolist() == [0] * 4
