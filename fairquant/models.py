@@ -59,6 +59,17 @@ def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> n
         raise UserError(f"model: timm cannot build {settings.name!r} with {options}: {error}") from error
 
 
+def count_values(settings: ModelSettings, classes: int) -> int | None:
+    """Parameters and buffers of the model, without memory for any of them; None where it cannot be built so."""
+    try:
+        with torch.device("meta"):
+            model = create(settings, classes)
+    except (UserError, NotImplementedError, RuntimeError):
+        return None
+    found: dict[int, int] = {id(value): value.numel() for value in model.state_dict(keep_vars=True).values()}
+    return sum(found.values())
+
+
 def read_weights(file: Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from .pt / .pth without running any code in it."""
     if not file.is_file():

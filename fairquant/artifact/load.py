@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_seal, widths_of
-from fairquant.bits.activations import put_on
+from fairquant.artifact.format import BITS, CODEBOOKS, SCALES, widths_of
+from fairquant.artifact.header import Header, read_header
+from fairquant.bits.activations import NAME, put_on
 from fairquant.bits.packing import unpack
 from fairquant.errors import UserError
 from fairquant.recipe.sections import ModelSettings
@@ -40,9 +40,10 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     function that makes one. The result has `fairquant_metadata`: classes, preprocessing, plan, recipe, audit.
     Raises UserError for a file that is truncated, altered, foreign, or does not fit the model.
     """
-    artifact = read_artifact(path)
-    target = _architecture(artifact, model, Path(path))
-    put_on(target, artifact.metadata.get("activations", {}), str(path))
+    header = read_header(Path(path))
+    target, metadata = _architecture(header, model), header.metadata
+    artifact = _decode(header)
+    put_on(target, metadata.get("activations", {}), str(path))
     names = dict(target.state_dict(keep_vars=True))
     problems: list[str] = []
     filled: set[str] = set()
@@ -57,9 +58,9 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     problems += [f"{path}: it holds nothing for the model's {name!r}" for name in missing]
     if problems:
         raise UserError(problems[:10], str(path))
-    if artifact.metadata["preprocessing"].get("channels_last"):
+    if metadata["preprocessing"].get("channels_last"):
         target = target.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    target.fairquant_metadata = artifact.metadata  # type: ignore[assignment]
+    target.fairquant_metadata = metadata  # type: ignore[assignment]
     return target.eval()
 
 
@@ -73,91 +74,69 @@ def _fill(names: dict[str, Tensor], name: str, value: Tensor, filled: set[str]) 
     return []
 
 
-def _architecture(artifact: Artifact, model: nn.Module | Callable[[], nn.Module] | None, path: Path) -> nn.Module:
+def _architecture(header: Header, model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module:
     if model is not None:
         return model if isinstance(model, nn.Module) else model()
-    architecture = artifact.metadata["architecture"]
+    architecture, classes = header.metadata["architecture"], len(header.metadata["classes"])
     if architecture.get("source") != "timm":
         raise UserError(
-            f"{path}: this artifact was made from your own nn.Module ({architecture.get('class', '?')}), which the file "
+            f"{header.path}: this artifact was made from your own nn.Module ({architecture.get('class', '?')}), which the file "
             "does not hold (no pickle). Give it: fairquant.load(path, model=MyModel())"
         )
-    from fairquant.models import create
+    from fairquant.models import count_values, create
 
     settings = ModelSettings(
         name=architecture["name"], image_size=architecture["image_size"], options=architecture["options"]
     )
-    return create(settings, len(artifact.metadata["classes"]))
+    steps = sum(name.endswith(f".{NAME}.log_step") for name in header.entries)  # of activations, put on afterwards
+    wanted, held = count_values(settings, classes), header.values - steps
+    if wanted not in (None, held):
+        raise UserError(f"{header.path}: it holds {held} values, the model that it names has {wanted}")
+    return create(settings, classes)
 
 
 def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Read and verify a file. Raises UserError that names what is wrong with it."""
-    file = Path(path)
+    return _decode(read_header(Path(path)))
+
+
+def _decode(header: Header) -> Artifact:
+    file, layers = header.path, header.layers
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-    text = _header(content, file)
-    if text.get("format") != FORMAT:
-        made = text.get("format", "")
-        raise UserError(
-            f"{file}: its format is {made!r}, this version reads {FORMAT!r}" if made.startswith("fairquant")
-            else f"{file}: a safetensors file, but not made by fairquant (no format in its metadata)"
-        )  # fmt: skip
-    check_seal(content, text.get("checksum", ""), file)
-    tensors = load_tensors(content)
-    metadata = {key: json.loads(value) for key, value in text.items() if key not in ("format", "checksum")}
-    return _decode(tensors, metadata, file)
-
-
-def _header(content: bytes, file: Path) -> dict[str, str]:
-    """The metadata, after checking that the header and the tensors it promises are all there."""
-    try:
-        length = struct.unpack("<Q", content[:8])[0]
-        header = json.loads(content[8 : 8 + length])
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        promised = 8 + length + max(ends, default=0)
-        text: dict[str, str] = header.get("__metadata__", {})
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{file}: not a safetensors file, or its header is damaged or cut off") from error
-    if len(content) != promised:
-        what = "cut off" if len(content) < promised else "longer than its header says"
-        raise UserError(f"{file}: {what}: {len(content)} bytes, {promised} expected")
-    return text
-
-
-def _decode(tensors: dict[str, Tensor], metadata: dict[str, Any], file: Path) -> Artifact:
+        tensors = load_tensors(header.content)
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise UserError(f"{file}: its tensors cannot be read: {str(error).splitlines()[0]}") from error
     weights, shared = {}, {}
-    described = metadata["layers"]
-    rows = [entry["shape"][0] for entry in described]
-    if described:
+    rows = [layer.rows for layer in layers]
+    if layers:
         packed = tensors.pop(BITS)
         bits = torch.stack([packed >> 4, packed & 15], 1).flatten()[: sum(rows)].to(torch.int64)
+        if int(bits.max()) > 8:
+            raise UserError(f"{file}: a row claims {int(bits.max())} bits, 8 at most are stored")
         values = tensors.pop(SCALES)
         scales = torch.split(values[: sum(rows)], rows)
-        shifted = [count for count, entry in zip(rows, described, strict=True) if entry["shift"]]
+        shifts = iter(torch.split(values[sum(rows) :], [layer.rows for layer in layers if layer.shift]))
         words = tensors.pop(CODEBOOKS, torch.zeros(0))
-        shifts = iter(torch.split(values[sum(rows) :], shifted))
-        for entry, widths, scale in zip(described, torch.split(bits, rows), scales, strict=True):
-            name, shape = entry["names"][0], tuple(entry["shape"])
-            columns = int(torch.Size(shape[1:]).numel())
-            coded = bool(entry.get("codebook", False))
+        for layer, widths, scale in zip(layers, torch.split(bits, rows), scales, strict=True):
+            name = layer.names[0]
             try:
-                codes = unpack(tensors.pop(f"{name}.weight").numpy(), widths, columns, coded)
+                codes = unpack(tensors.pop(f"{name}.weight").numpy(), widths, layer.columns, layer.codebook)
             except (KeyError, ValueError) as error:
                 raise UserError(f"{file}: layer {name!r}: {error}") from error
             codebook = None
-            if coded:
-                codebook, words = _codebook(widths, words)
-            shift = next(shifts) if entry["shift"] else None
-            weights[name] = QuantizedWeight(codes, widths, scale, shape, shift, codebook)
-            shared[name] = tuple(entry["names"])
-    return Artifact(weights, shared, tensors, metadata)
+            if layer.codebook:
+                codebook, words = _codebook(widths, words, f"{file}: layer {name!r}")
+            shift = next(shifts) if layer.shift else None
+            weights[name] = QuantizedWeight(codes, widths, scale, layer.shape, shift, codebook)
+            shared[name] = layer.names
+    return Artifact(weights, shared, tensors, header.metadata)
 
 
-def _codebook(bits: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+def _codebook(bits: Tensor, words: Tensor, place: str) -> tuple[Tensor, Tensor]:
     """The next layer's codebook [9, 256] and the words left for those after it."""
     codebook = torch.zeros(9, 256)
+    if len(words) < sum(2**width for width in widths_of(bits)):
+        raise UserError(f"{place}: its codebook is cut off")
     for width in widths_of(bits):
         codebook[width, : 2**width], words = words[: 2**width], words[2**width :]
     return codebook, words

@@ -24,6 +24,7 @@ from fairquant.artifact.format import BLANK
 from fairquant.artifact.load import Artifact, load, read_artifact
 from fairquant.artifact.qdq import place_activations
 from fairquant.artifact.ranges import Calibration, Coverage, Method
+from fairquant.artifact.runtime import Preprocessing
 from fairquant.bits.activations import take_off
 from fairquant.errors import UserError
 from fairquant.files import write_atomically
@@ -99,7 +100,7 @@ def _layer_of(artifact: Artifact, module: str) -> str:
 
 def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
     """The network as plain ONNX in float."""
-    size = int(artifact.metadata["preprocessing"]["image_size"])
+    size = Preprocessing.of(artifact.metadata, out).image_size
     example = torch.zeros(2, 3, size, size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():

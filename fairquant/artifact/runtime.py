@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from fairquant.artifact.format import BLANK
+from fairquant.artifact.graph_checks import check_onnx
 from fairquant.errors import UserError
-
-#: More than any classifier of images needs; what claims more is refused before anything is set aside for it.
-MOST_BYTES, MOST_VALUES = 4 << 30, 1 << 28
 
 
 class Runtime(Protocol):
@@ -51,17 +49,23 @@ class OnnxRuntime:
 
     session: Any
     metadata: dict[str, Any]
+    path: Path
     name: str = "ONNX Runtime"
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        try:
+            found: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        except Exception as error:
+            raise UserError(f"{self.path}: ONNX Runtime cannot run it: {str(error).strip().splitlines()[0]}") from error
+        if found.shape != (len(images), len(self.metadata["classes"])):
+            raise UserError(f"{self.path}: it answers with {found.shape}, not with one value for each class")
         return found
 
 
 def open_runtime(path: Path, threads: int = 0) -> Runtime:
     """By its ending: .safetensors or .onnx. UserError where it cannot be read, was damaged, or is neither."""
     if path.suffix == ".onnx":
-        return OnnxRuntime(*_open_onnx(path, threads))
+        return OnnxRuntime(*_open_onnx(path, threads), path)
     if path.suffix == ".safetensors":
         from fairquant.artifact.load import load
 
@@ -101,76 +105,6 @@ def _check_seal(content: bytes, checksum: str, path: Path) -> None:
     blanked = content[:at] + BLANK.encode() + content[at + 64 :]
     if len(checksum) != 64 or hashlib.sha256(blanked).hexdigest() != checksum:
         raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")
-
-
-def check_onnx(path: Path) -> bytes:
-    """The content, once its header is sound: nothing outside the file, no shape beyond reason, every tensor whole."""
-    import onnx
-
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UserError(f"{path}: {size / 1e9:.1f} GB is more than a model of this kind can be")
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:
-        raise UserError(f"{path}: not an ONNX file, or cut off") from error
-    if not model.graph.node or not model.graph.input:
-        raise UserError(f"{path}: not an ONNX file, or an empty one")
-    for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise UserError(f"{path}: tensor {tensor.name!r} points outside the file, which is refused")
-        if any(dim < 0 for dim in tensor.dims):
-            raise UserError(f"{path}: tensor {tensor.name!r} has a negative size")
-        count = 1
-        for dim in tensor.dims:
-            count *= dim
-        if count > 8 * len(content):
-            raise UserError(f"{path}: tensor {tensor.name!r} claims {count} values, more than the file can hold")
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx", "com.microsoft"):
-            raise UserError(f"{path}: node {node.name!r} is of the foreign domain {node.domain!r}")
-        if node.op_type in _GROWING:
-            raise UserError(f"{path}: node {node.name!r} is {node.op_type}, which can ask for any amount of memory")
-    _bound_memory(model, path)
-    for value in [*model.graph.input, *model.graph.output]:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0 or dim.dim_value > 1 << 20:
-                raise UserError(f"{path}: {value.name!r} has an impossible size, {dim.dim_value}")
-    return content
-
-
-def _bound_memory(model: Any, path: Path) -> None:
-    """Refuse a graph in which some tensor of one image would be larger than any classifier's."""
-    import onnx
-
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise UserError(f"{path}: its shapes do not fit together: {str(error).strip().splitlines()[0]}") from error
-    for value in inferred.graph.value_info:
-        count = 1
-        for dim in value.type.tensor_type.shape.dim:
-            count *= max(dim.dim_value, 1)
-        if count > MOST_VALUES:
-            raise UserError(f"{path}: {value.name!r} would have {count} values, which is refused")
-
-
-#: Operations that make large tensors out of small numbers, and that no exported classifier has.
-_GROWING = frozenset({"Loop", "Scan", "If", "ConstantOfShape", "Range", "Tile", "Resize", "Upsample", "RandomNormal",
-                      "RandomUniform", "OneHot", "SequenceInsert"})  # fmt: skip
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
 
 
 def _plain(value: str) -> Any:

@@ -85,6 +85,7 @@ def _per_layer(files: list[Path], batch: int, seconds: float, threads: int, out:
     from fairquant.artifact.layer_speed import measure_layers
     from fairquant.artifact.load import load, read_artifact
     from fairquant.artifact.onnx import need_onnx
+    from fairquant.artifact.runtime import Preprocessing
     from fairquant.bits import find_layers
     from fairquant.bits.activations import take_off
     from fairquant.cli.display import Bars
@@ -94,7 +95,7 @@ def _per_layer(files: list[Path], batch: int, seconds: float, threads: int, out:
         raise UserError("--per-layer: give one .safetensors file, whose layers are to be timed")
     need_onnx()
     torch.set_num_threads(threads)
-    size = read_artifact(files[0]).metadata["preprocessing"]["image_size"]
+    size = Preprocessing.of(read_artifact(files[0]).metadata, files[0]).image_size
     network = load(files[0])
     take_off(network)
     layers = find_layers(network, "tensor")

@@ -1,0 +1,159 @@
+"""What an ONNX file may be, checked before ONNX Runtime sees it.
+
+A checksum shows damage, not intent. So a graph is refused that points outside its file, runs other graphs, or whose tensors
+for one image are larger than any classifier's: their sizes are computed anew here, whatever the file says of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fairquant.artifact.header import read_bounded
+from fairquant.errors import UserError
+
+#: More values than a tensor of any classifier of images has, and more than an image has along one side.
+MOST_VALUES, MOST_SIDE = 1 << 28, 1 << 20
+#: Operations that leave the numbers in a tensor as they are.
+SAME = ("Squeeze", "Unsqueeze", "Identity", "Cast", "Reshape")
+Sizes = Mapping[str, tuple[int, ...]]
+
+
+def check_onnx(path: Path) -> bytes:
+    """The content of a file whose graph is sound. Raises UserError that names what is wrong with it."""
+    import onnx
+
+    content = read_bounded(path)
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:
+        raise UserError(f"{path}: not an ONNX file, or cut off") from error
+    if not model.graph.node or not model.graph.input:
+        raise UserError(f"{path}: not an ONNX file, or an empty one")
+    for problem in (*_foreign_parts(model), *_impossible_tensors(model, len(content))):
+        raise UserError(f"{path}: {problem}")
+    try:
+        onnx.checker.check_model(model)
+        _bound_memory(model)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:
+        raise UserError(f"{path}: its graph does not fit together: {_first_line(error)}") from error
+    return content
+
+
+def _foreign_parts(model: Any) -> Iterator[str]:
+    if model.functions or model.training_info or model.graph.sparse_initializer:
+        yield "it brings functions, a training or sparse tensors of its own, which no exported classifier has"
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            yield f"node {node.name!r} is of the foreign domain {node.domain!r}"
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            yield f"node {node.name!r} is {node.op_type}, which runs a graph of its own and can take any amount of memory"
+    for value in [*model.graph.input, *model.graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if not 0 <= dim.dim_value <= MOST_SIDE:
+                yield f"{value.name!r} has an impossible size, {dim.dim_value}"
+
+
+def _impossible_tensors(model: Any, size: int) -> Iterator[str]:
+    import onnx
+
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]
+    for tensor in (*tensors, *(each for attribute in attributes for each in attribute.tensors)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            yield f"tensor {tensor.name!r} points outside the file, which is refused"
+        if any(dim < 0 for dim in tensor.dims):
+            yield f"tensor {tensor.name!r} has a negative size"
+        elif (count := math.prod(tensor.dims)) > 8 * size:
+            yield f"tensor {tensor.name!r} claims {count} values, more than the file can hold"
+
+
+def _bound_memory(model: Any) -> None:
+    """ValueError where some tensor of one image is larger than any classifier's, or of a size that cannot be known."""
+    one = _for_one_image(model)
+    found = _sizes(one)
+    if _spell_out_ranges(one, found):
+        found = _sizes(one)
+    for node in one.graph.node:
+        for name in filter(None, node.output):
+            if name not in found:
+                raise ValueError(
+                    f"node {node.name!r} is {node.op_type} of a size that cannot be known, which is refused"
+                )
+            if math.prod(found[name]) > MOST_VALUES:
+                raise ValueError(f"{name!r} would have {math.prod(found[name])} values, which is refused")
+
+
+def _for_one_image(model: Any) -> Any:
+    """A copy with a batch of one and nothing said of the sizes in between."""
+    import onnx
+
+    one = onnx.ModelProto()
+    one.CopyFrom(model)
+    del one.graph.value_info[:]
+    for value in one.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    given = {each.name for each in one.graph.initializer}
+    for value in one.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name in given or len(dims) != 4 or any(dim.dim_value < 1 for dim in dims[1:]):
+            raise ValueError(f"its input {value.name!r} is no batch of images of a known size")
+        dims[0].dim_value = 1
+    return one
+
+
+def _sizes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Tensor -> its size, where all of it can be known."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {}
+    for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            found[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    return found
+
+
+def _spell_out_ranges(model: Any, sizes: Sizes) -> bool:
+    """Put the numbers themselves in place of every Range up to a tensor's size, which shape inference does not follow.
+    ValueError for any other Range."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer if math.prod(each.dims) < 16}
+    ranges = [node for node in graph.node if node.op_type == "Range"]
+    for node in ranges:
+        ends = [number for name in node.input for number in _numbers(name, makers, constants, sizes)]
+        if len(ends) != 3 or ends[2] < 1 or ends[1] - ends[0] > MOST_SIDE:
+            raise ValueError(f"node {node.name!r} is a Range that can ask for any amount of memory, which is refused")
+        graph.initializer.append(numpy_helper.from_array(np.arange(*ends, dtype=np.int64), node.output[0]))
+        graph.node.remove(node)
+    return bool(ranges)
+
+
+def _numbers(name: str, makers: Mapping[str, Any], constants: Mapping[str, Any], sizes: Sizes) -> list[int]:
+    """What a tensor of few whole numbers holds: constants, or a tensor's sizes, or some of these; [] where it is neither."""
+    if name in constants:
+        return [int(number) for number in constants[name].reshape(-1)]
+    node = makers.get(name)
+    if node is None or node.op_type not in ("Shape", "Gather", *SAME):
+        return []
+    if node.op_type == "Shape":
+        bounds = {attribute.name: attribute.i for attribute in node.attribute}
+        return list(sizes.get(node.input[0], ())[bounds.get("start", 0) : bounds.get("end")])
+    found = _numbers(node.input[0], makers, constants, sizes)
+    if node.op_type == "Gather":
+        places = _numbers(node.input[1], makers, constants, sizes)
+        return [found[place] for place in places if -len(found) <= place < len(found)]
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

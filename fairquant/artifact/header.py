@@ -1,0 +1,192 @@
+"""What an artifact says of itself, checked before anything is set aside for it.
+
+A checksum shows damage, not intent: whoever makes a file can seal it. So nothing in the header is believed: shapes must be
+whole, bounded and backed by as many bits as they claim, options must not lead to other files or networks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_seal
+from fairquant.errors import UserError
+
+#: More than any classifier of images needs: bytes of a file, weights of a model (a pruned one takes no bytes).
+MOST_BYTES, MOST_WEIGHTS = 4 << 30, 1 << 31
+#: Keywords of timm.create_model that fetch or read something else than this file.
+FOREIGN = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+KINDS: dict[str, type] = {
+    "architecture": dict, "classes": list, "preprocessing": dict, "layers": list, "plan": dict, "recipe": dict,
+    "audit": dict, "activations": dict,
+}  # fmt: skip
+NEEDED = ("architecture", "classes", "preprocessing", "layers")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One quantized layer as the header describes it."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    shift: bool
+    codebook: bool
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0]
+
+    @property
+    def columns(self) -> int:
+        return math.prod(self.shape[1:])
+
+
+@dataclass(frozen=True)
+class Header:
+    """content: the whole file; entries: tensor name -> dtype, shape and place; the rest read from the metadata."""
+
+    path: Path
+    content: bytes
+    metadata: dict[str, Any]
+    layers: tuple[Stored, ...]
+    entries: dict[str, dict[str, Any]]
+
+    @property
+    def values(self) -> int:
+        """Parameters and buffers that the file holds."""
+        packed = {BITS, SCALES, CODEBOOKS, *(f"{layer.names[0]}.weight" for layer in self.layers)}
+        kept: int = sum(math.prod(entry["shape"]) for name, entry in self.entries.items() if name not in packed)
+        return kept + sum(layer.rows * layer.columns for layer in self.layers)
+
+
+def read_header(path: Path) -> Header:
+    """Of a file that is whole, unaltered, ours, and says nothing impossible. UserError that names what is wrong."""
+    content = read_bounded(path)
+    entries, text = _parsed(content, path)
+    if text.get("format") != FORMAT:
+        made = text.get("format", "")
+        raise UserError(
+            f"{path}: its format is {made!r}, this version reads {FORMAT!r}" if made.startswith("fairquant")
+            else f"{path}: a safetensors file, but not made by fairquant (no format in its metadata)"
+        )  # fmt: skip
+    check_seal(content, text.get("checksum", ""), path)
+    metadata = _metadata(text, path)
+    layers = _layers(metadata["layers"], path)
+    _backed(entries, layers, path)
+    return Header(path, content, metadata, layers, entries)
+
+
+def read_bounded(path: Path) -> bytes:
+    """The content of a file of at most MOST_BYTES."""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UserError(f"{path}: {size / 1e9:.1f} GB is more than a model of this kind can be")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _parsed(content: bytes, path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Tensors and metadata as text, after checking that the tensors promised are all there."""
+    try:
+        length = struct.unpack("<Q", content[:8])[0]
+        entries: dict[str, dict[str, Any]] = json.loads(content[8 : 8 + length])
+        text = entries.pop("__metadata__", {})
+        promised = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        numbers = [size for entry in entries.values() for size in entry["shape"]]
+        if not all(isinstance(size, int) and size >= 0 for size in numbers):
+            raise TypeError
+        if not all(isinstance(value, str) for value in text.values()):
+            raise TypeError
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path}: not a safetensors file, or its header is damaged or cut off") from error
+    if len(content) != promised:
+        what = "cut off" if len(content) < promised else "longer than its header says"
+        raise UserError(f"{path}: {what}: {len(content)} bytes, {promised} expected")
+    return entries, text
+
+
+def _metadata(text: dict[str, str], path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in text.items():
+        if key in ("format", "checksum"):
+            continue
+        try:
+            found[key] = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: its {key} is no JSON") from error
+    problems = [f"it has no {key}" for key in NEEDED if key not in found]
+    problems += [
+        f"its {key} is {type(value).__name__}, {KINDS[key].__name__} expected"
+        for key, value in found.items()
+        if key in KINDS and not isinstance(value, KINDS[key])
+    ]
+    if not problems and not (found["classes"] and all(isinstance(name, str) for name in found["classes"])):
+        problems.append("its classes are not names")
+    if not problems:
+        problems += _architecture_problems(found["architecture"])
+    if problems:
+        raise UserError(problems, str(path))
+    return found
+
+
+def _architecture_problems(architecture: dict[str, Any]) -> list[str]:
+    if architecture.get("source") != "timm":
+        return []
+    size, options = architecture.get("image_size"), architecture.get("options")
+    if not isinstance(architecture.get("name"), str) or not isinstance(options, dict):
+        return ["its architecture has no name or no options"]
+    found = [f"its architecture has the option {key!r}, which is refused" for key in options if key in FOREIGN]
+    if not (isinstance(size, int) and 8 <= size <= 4096):
+        found.append(f"its image size is {size!r}, which is refused")
+    return found
+
+
+def _layers(described: list[Any], path: Path) -> tuple[Stored, ...]:
+    layers, weights = [], 0
+    for number, entry in enumerate(described):
+        if not _is_layer(entry):
+            raise UserError(f"{path}: layer {number} is described as {str(entry)[:100]}, which is damaged or refused")
+        layers.append(
+            Stored(tuple(entry["names"]), tuple(entry["shape"]), bool(entry.get("shift")), bool(entry.get("codebook")))
+        )
+        weights += layers[-1].rows * layers[-1].columns
+    if weights > MOST_WEIGHTS:
+        raise UserError(f"{path}: its layers claim {weights} weights, more than a model of this kind can have")
+    return tuple(layers)
+
+
+def _is_layer(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    names, shape = entry.get("names"), entry.get("shape")
+    return (
+        isinstance(names, list)
+        and bool(names)
+        and all(isinstance(name, str) for name in names)
+        and isinstance(shape, list)
+        and 2 <= len(shape) <= 4
+        and all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < MOST_WEIGHTS for size in shape)
+    )
+
+
+def _backed(entries: dict[str, dict[str, Any]], layers: tuple[Stored, ...], path: Path) -> None:
+    """Every row has its width and its scale in the file, every layer its codes, in tensors of the right kind."""
+    rows = sum(layer.rows for layer in layers)
+    shifted = sum(layer.rows for layer in layers if layer.shift)
+    wanted = {BITS: ("U8", [(rows + 1) // 2]), SCALES: ("F32", [rows + shifted])} if layers else {}
+    for name, (kind, shape) in wanted.items():
+        entry = entries.get(name, {})
+        if entry.get("dtype") != kind or entry.get("shape") != shape:
+            raise UserError(f"{path}: {name!r} is not {kind} {shape}, as its {len(layers)} layers need")
+    for layer in layers:
+        entry = entries.get(f"{layer.names[0]}.weight", {})
+        if entry.get("dtype") != "U8" or len(entry.get("shape", ())) != 1:
+            raise UserError(f"{path}: layer {layer.names[0]!r}: no packed codes")
+    if any(layer.codebook for layer in layers) and entries.get(CODEBOOKS, {}).get("dtype") != "F32":
+        raise UserError(f"{path}: {CODEBOOKS!r} is missing")
