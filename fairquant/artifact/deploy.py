@@ -2,43 +2,79 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fairquant.artifact.ranges import Calibration
-from fairquant.artifact.runtime import Preprocessing, Runtime, in_batches
+from fairquant.artifact.runtime import Preprocessing, Runtime, in_batches, open_runtime
 from fairquant.audit.evaluate import Change, change_against, evaluate
 from fairquant.data.batching import draw_calibration, stack_images
 from fairquant.errors import UserError
 from fairquant.recipe import Recipe, recipe_from
+from fairquant.recipe.lines import parse_yaml
 from fairquant.registry import Plugins
+from fairquant.results import read_predictions
 from fairquant.roles import MetricValue, Predictions, Split, Splits
+from fairquant.roles.dataset import joined
 
 #: Images at a time: to predict, and to calibrate, where every activation is held at once.
 BATCH, FEW = 32, 8
 
 
-def recipe_of(metadata: dict[str, Any], path: Path, overrides: Sequence[str], plugins: Plugins) -> Recipe:
-    """The recipe that the file was made by, with overrides such as dataset.root=FOLDER."""
+def recipe_of(
+    metadata: dict[str, Any], path: Path, overrides: Sequence[str], plugins: Plugins, dataset: str | None = None
+) -> Recipe:
+    """The recipe that the file was made by, with overrides such as dataset.root=FOLDER. dataset: other data than those it
+    was made with, by name, or as a recipe says it."""
     given = dict(metadata.get("recipe") or {})
-    demo = bool(given.pop("demo", False))
+    demo = bool(given.pop("demo", False)) and dataset is None
+    if dataset is not None:
+        given["dataset"] = _dataset_section(dataset)
     if not given or given.get("dataset", {}).get("name") == "your-data":
         raise UserError(
-            f"{path}: made from data in Python's memory, which the file does not hold. Give images instead, with --images, "
-            "or audit in Python: fairquant.audit.evaluate"
+            f"{path}: made from data in Python's memory, which the file does not hold. Name others with --dataset, "
+            "or images with --images where they are only to calibrate with"
         )
     given.pop("search", None)
     recipe = recipe_from(given, overrides, registry=plugins.registry, source=f"the recipe in {path}", name=path.stem)
     if missing := recipe.dataset.value.check():
         raise UserError([*missing, "The file was made with these data: give their place, such as dataset.root=FOLDER"])
     return recipe.with_(demo=demo)
+
+
+def _dataset_section(dataset: str) -> dict[str, Any]:
+    """A name, with its options on the command line; or a YAML file: a recipe's dataset section, or nothing but one."""
+    file = Path(dataset)
+    if file.suffix not in (".yaml", ".yml"):
+        return {"name": dataset}
+    try:
+        content, _, problems = parse_yaml(file.read_text(encoding="utf-8"), dataset)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--dataset {dataset}: cannot be read: {error}") from error
+    found = content.get("dataset", content)
+    if problems or not isinstance(found, dict) or "name" not in found:
+        raise UserError(
+            problems or f"--dataset {dataset}: no dataset section with a name, such as {{name: image-table}}"
+        )
+    return found
+
+
+def audited(splits: Splits, classes: Sequence[str], every: bool, path: Path) -> Splits:
+    """The splits with the images to audit as test, their labels numbered as the file's classes are. every: all images,
+    for data that the model was not trained on."""
+    part = joined((splits.train, splits.validation, splits.test)) if every else splits.test
+    if tuple(classes) == splits.class_names:
+        return replace(splits, test=part)
+    if unknown := [name for name in splits.class_names if name not in classes]:
+        raise UserError(
+            f"{path}: it knows no class {', '.join(map(repr, unknown))} of these data. Its classes: {', '.join(classes)}"
+        )
+    number = np.array([list(classes).index(name) for name in splits.class_names], np.int64)
+    return replace(splits, test=replace(part, labels=number[part.labels]), class_names=tuple(classes))
 
 
 def calibration_images(recipe: Recipe, splits: Splits, preprocessing: Preprocessing) -> Calibration:
@@ -76,6 +112,27 @@ def predictions_of(
     )
 
 
+def to_compare_with(
+    path: Path,
+    found: Predictions,
+    splits: Splits,
+    preprocessing: Preprocessing,
+    bar: Callable[[str, int], Callable[[int], None]],
+) -> dict[str, Predictions]:
+    """Full precision and the trained artifact on the same images: as the run stored them beside the file or, of other
+    images, the artifact beside it asked anew."""
+    stored, artifact = path.with_name("predictions.npz"), path.with_name("model.safetensors")
+    if stored.is_file():
+        before, after = read_predictions(stored)
+        if after.ids == found.ids and after.class_names == found.class_names:
+            both = {"full precision": before, "trained artifact": after}
+            return both if path.suffix == ".onnx" else {"full precision": before}
+    if path.suffix != ".onnx" or not artifact.is_file():
+        return {}
+    advance = bar("predicting, trained artifact", len(splits.test))
+    return {"trained artifact": predictions_of(open_runtime(artifact), splits.test, splits, preprocessing, advance)}
+
+
 @dataclass(frozen=True)
 class ShippedAudit:
     """name -> metrics of full precision, trained artifact and exported file, as far as they are at hand; change: what the
@@ -89,9 +146,6 @@ class ShippedAudit:
 
 def audit_file(found: Predictions, name: str, others: dict[str, Predictions], recipe: Recipe) -> ShippedAudit:
     """The same metrics and intervals as the run's. others: full precision and the trained artifact, on the same images."""
-    for other, predictions in others.items():
-        if predictions.ids != found.ids:
-            raise UserError(f"the stored predictions of {other} are of other images: was the split seed changed?")
     every = {**others, name: found}
     columns = {label: evaluate(each, recipe.metrics, seed=recipe.seed) for label, each in every.items()}
     if not others:
@@ -100,40 +154,3 @@ def audit_file(found: Predictions, name: str, others: dict[str, Predictions], re
     change = change_against(found, others[against], seed=recipe.seed)
     harmed = tuple(group for group, value in change["accuracy"].by_group.items() if value["high"] < 0)
     return ShippedAudit(columns, change, against, harmed)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """milliseconds: batch -> (median, 95th percentile) of one call; images a second at the larger batch; bytes on disk;
-    peak: most memory above what the process had, in bytes, over loading and running."""
-
-    name: str
-    milliseconds: dict[int, tuple[float, float]]
-    throughput: float
-    bytes: int
-    peak: int
-
-
-def measure(
-    runs: dict[str, Callable[[NDArray[np.float32]], object]], size: int, batches: Sequence[int], seconds: float
-) -> dict[str, dict[int, list[float]]]:
-    """Milliseconds of each, taken in turn so that noise hits all alike: name -> batch -> times."""
-    draw = np.random.default_rng(0)
-    found: dict[str, dict[int, list[float]]] = {name: {} for name in runs}
-    for batch in batches:
-        images = draw.normal(size=(batch, 3, size, size)).astype(np.float32)
-        for run in runs.values():
-            run(images)
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(next(iter(found.values())).get(batch, [])) < 5:
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run(images)
-                found[name].setdefault(batch, []).append(1e3 * (time.perf_counter() - start))
-    return found
-
-
-def speed(name: str, times: dict[int, list[float]], size: int, peak: int) -> Speed:
-    shown = {batch: (statistics.median(values), float(np.quantile(values, 0.95))) for batch, values in times.items()}
-    largest = max(times)
-    return Speed(name, shown, 1e3 * largest / shown[largest][0], size, peak)

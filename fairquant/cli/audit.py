@@ -8,47 +8,50 @@ from typing import Annotated, Any
 import typer
 
 from fairquant.cli.options import Overrides
+from fairquant.errors import UserError
 
 
 def audit(
     file: Annotated[Path, typer.Argument(help="A model.safetensors or an exported .onnx.")],
     overrides: Overrides = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Other data: the name of a data set, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="With --dataset: every image, not only the test part.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 where the export costs a group accuracy beyond chance.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the audit as JSON.")] = None,
 ) -> None:
     """Audit a file on its recipe's test images: full precision, trained artifact and exported file side by side."""
+    if every and dataset is None:
+        raise UserError("--all: only with --dataset. The model was trained on most images of its own data")
     from fairquant.api import load_data
-    from fairquant.artifact.deploy import audit_file, predictions_of, recipe_of
+    from fairquant.artifact.deploy import audit_file, audited, predictions_of, recipe_of, to_compare_with
     from fairquant.artifact.runtime import Preprocessing, open_runtime
     from fairquant.cli.display import Bars
     from fairquant.registry import discover
-    from fairquant.results import read_predictions
 
     bars = Bars()
     with bars:
         bars.say("loading ...")
         runtime = open_runtime(file)
-        recipe = recipe_of(runtime.metadata, file, overrides or [], discover())
-        splits = load_data(recipe, bars)
-        advance = bars.bar("predicting", len(splits.test))
-        found = predictions_of(runtime, splits.test, splits, Preprocessing.of(runtime.metadata, file), advance)
-    stored = file.with_name("predictions.npz")
-    others: dict[str, Any] = {}
-    if stored.is_file():
-        before, after = read_predictions(stored)
-        others = (
-            {"full precision": before, "trained artifact": after}
-            if file.suffix == ".onnx"
-            else {"full precision": before}
-        )
+        how = Preprocessing.of(runtime.metadata, file)
+        recipe = recipe_of(runtime.metadata, file, overrides or [], discover(), dataset)
+        splits = audited(load_data(recipe, bars), runtime.metadata["classes"], every, file)
+        for note in splits.notes if dataset is not None else ():
+            bars.say(note)
+        found = predictions_of(runtime, splits.test, splits, how, bars.bar("predicting", len(splits.test)))
+        others = to_compare_with(file, found, splits, how, bars.bar)
     result = audit_file(found, f"{file.name} in {runtime.name}", others, recipe)
     print(table(result, recipe))
     if out is not None:
         _write(out, result)
     if file.suffix == ".onnx" and not others:
-        print(f"note: no predictions.npz beside {file}, so nothing to compare with. Export into the run's folder")
+        print(f"note: no model.safetensors beside {file}, so nothing to compare with. Export into the run's folder")
     if file.suffix == ".onnx" and result.harmed:
         print(f"the export costs accuracy beyond chance: {', '.join(result.harmed)}")
         if strict:

@@ -33,34 +33,33 @@ def bench(
         return _per_layer(files, min(sizes), seconds / 10, threads, out)
     if out is not None:
         raise UserError("--out: only with --per-layer")
-    import resource
+    import tempfile
 
     import torch
 
-    from fairquant.artifact.deploy import measure, speed
     from fairquant.artifact.runtime import Preprocessing, open_runtime
+    from fairquant.artifact.speed import measure, peak_memory, speed
 
     torch.set_num_threads(threads)
     runs: dict[str, Any] = {}
     facts: dict[str, tuple[int, int]] = {}
     size = 0
-    for file in files:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        runtime = open_runtime(file, threads)
-        size = Preprocessing.of(runtime.metadata, file).image_size
-        name = f"{_short(file, files)} ({runtime.name})"
-        runs[name] = runtime.logits
-        import numpy as np
-
-        runtime.logits(np.zeros((max(sizes), 3, size, size), np.float32))
-        facts[name] = file.stat().st_size, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    reference = next((file for file in files if file.suffix == ".safetensors"), None)
-    if reference is None and (beside := files[0].with_name("model.safetensors")).is_file():
-        reference = beside
-    if reference is not None:
-        _full_precision(reference, threads, runs, facts)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            runtime = open_runtime(file, threads)
+            size = Preprocessing.of(runtime.metadata, file).image_size
+            name = f"{_short(file, files)} ({runtime.name})"
+            runs[name] = runtime.logits
+            facts[name] = file.stat().st_size, peak_memory(file, size, max(sizes), threads)
+        reference = next((file for file in files if file.suffix == ".safetensors"), None)
+        if reference is None and (beside := files[0].with_name("model.safetensors")).is_file():
+            reference = beside
+        if reference is not None:
+            _full_precision(reference, Path(folder), (size, max(sizes), threads), runs, facts)
     found = measure(runs, size, sizes, seconds)
     print(_machine(threads))
+    import numpy as np
+
     base = next((name for name in runs if name.startswith("full precision (PyTorch")), None)
     head = "".join(f"{f'batch {b}: median ms':>22}{'95 %':>9}" for b in sizes)
     print(f"{'':44}{head}{'images/s':>10}{'MB':>8}{'peak MB':>9}{'speed-up':>10}")
@@ -120,17 +119,25 @@ def _per_layer(files: list[Path], batch: int, seconds: float, threads: int, out:
         print(f"{out}: the table, for budget.latency_table")
 
 
-def _full_precision(file: Path, threads: int, runs: dict[str, Any], facts: dict[str, tuple[int, int]]) -> None:
-    """The same network with float32 weights, in PyTorch and exported as it is."""
-    import tempfile
-
+def _full_precision(
+    file: Path, folder: Path, how: tuple[int, int, int], runs: dict[str, Any], facts: dict[str, tuple[int, int]]
+) -> None:
+    """The same network with float32 weights, in PyTorch and exported as it is. how: image size, batch, threads."""
     from fairquant.artifact.load import load, read_artifact
     from fairquant.artifact.runtime import TorchRuntime
+    from fairquant.artifact.save import save_artifact
+    from fairquant.artifact.speed import peak_memory
+    from fairquant.bits.activations import take_off
 
     model = load(file)
+    take_off(model)
+    artifact = read_artifact(file)
+    metadata = {key: value for key, value in artifact.metadata.items() if key not in ("layers", "activations")}
+    plain = folder / "full.safetensors"
+    save_artifact(plain, model, (), {}, metadata)
     size = sum(v.numel() * v.element_size() for v in model.state_dict().values())
     runs["full precision (PyTorch fp32)"] = TorchRuntime(model, {}).logits
-    facts["full precision (PyTorch fp32)"] = size, 0
+    facts["full precision (PyTorch fp32)"] = size, peak_memory(plain, *how)
     try:
         import onnxruntime
 
@@ -139,13 +146,12 @@ def _full_precision(file: Path, threads: int, runs: dict[str, Any], facts: dict[
         need_onnx()
     except (UserError, ImportError):
         return
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.onnx"
-        trace(load(file), read_artifact(file), plain)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])
-        facts["full precision (ONNX Runtime fp32)"] = plain.stat().st_size, 0
+    traced = folder / "full.onnx"
+    trace(load(plain), artifact, traced)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = how[-1]
+    session = onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
+    facts["full precision (ONNX Runtime fp32)"] = traced.stat().st_size, peak_memory(traced, *how, plain=True)
     runs["full precision (ONNX Runtime fp32)"] = lambda images: session.run(None, {"images": images})
 
 

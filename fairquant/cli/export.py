@@ -10,6 +10,9 @@ import typer
 from fairquant.cli.options import Overrides
 from fairquant.errors import UserError
 
+#: Images of a folder that are calibrated with, at most.
+MOST = 512
+
 if TYPE_CHECKING:
     from fairquant.artifact.ranges import Calibration
     from fairquant.cli.display import Bars
@@ -84,7 +87,15 @@ def _calibration(
     names = sorted(
         each for each in images.rglob("*") if each.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".webp")
     )
-    if not names:
-        raise UserError(f"--images {images}: no image there")
-    pixels = np.stack([preprocessing.read(each) for each in names[:512]])
-    return Calibration([preprocessing.normalise(pixels[rows]) for rows in in_batches(len(pixels), FEW)])
+    pixels = []
+    for each in names[:MOST]:
+        try:
+            pixels.append(preprocessing.read(each))
+        except Exception as error:
+            bars.say(f"{each}: does not decode: {type(error).__name__}: {error}")
+    if not pixels:
+        raise UserError(f"--images {images}: no image there that can be read")
+    if len(names) > MOST:
+        bars.say(f"--images {images}: the first {MOST} of {len(names)} images are enough to calibrate with")
+    read = np.stack(pixels)
+    return Calibration([preprocessing.normalise(read[rows]) for rows in in_batches(len(read), FEW)])

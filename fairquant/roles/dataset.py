@@ -68,6 +68,31 @@ class _Chosen:
 
 
 @dataclass(frozen=True)
+class _Together:
+    parts: tuple[Images, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Tensor:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+def joined(parts: tuple[Split, ...]) -> Split:
+    """All images of several parts, one part after the other."""
+    return Split(
+        _Together(tuple(part.images for part in parts)),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.groups for part in parts]),
+        tuple(name for part in parts for name in part.ids),
+    )
+
+
+@dataclass(frozen=True)
 class Splits:
     """What a dataset gives. `fingerprint` is a digest of its content; `notes` what was dropped, with counts."""
 

@@ -214,6 +214,45 @@ def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(ru
     assert "the export costs accuracy beyond chance: " in bad.output
 
 
+def test_other_data_are_audited_by_name_or_recipe_with_the_artifact_asked_anew(runs, exported, tmp_path):
+    out, section = tmp_path / "audit.json", tmp_path / "elsewhere.yaml"
+    named = ["audit", str(exported[0]), "--dataset", "synthetic-lesions", "dataset.images=90", "seed=5", "--all"]
+    result = CliRunner().invoke(app, [*named, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "full precision" not in result.output  # it saw none of these images
+    columns = json.loads(out.read_text())["columns"]
+    assert list(columns) == ["trained artifact", "model.onnx in ONNX Runtime"]
+    section.write_text("dataset: {name: synthetic-lesions, images: 90}\nmethod: fp32\n")
+    again = CliRunner().invoke(app, ["audit", str(exported[0]), "--dataset", str(section), "seed=5", "--all"])
+    assert again.output[again.output.index("accuracy") :] == result.output[result.output.index("accuracy") :]
+    for arguments, text in {
+        ("--dataset", "isic"): "no dataset is called 'isic'. Did you mean 'isic2019'?",
+        ("--dataset", str(tmp_path / "none.yaml")): "none.yaml: cannot be read",
+        ("--all",): "--all: only with --dataset",
+    }.items():
+        assert text in str(CliRunner().invoke(app, ["audit", str(exported[0]), *arguments]).exception)
+
+
+def test_labels_of_other_data_are_numbered_as_the_files_classes_are():
+    from fairquant.artifact.deploy import audited
+    from fairquant.roles import Split, Splits
+    from fairquant.roles.dataset import ArrayImages
+
+    def part(labels, *ids):
+        rows = np.arange(len(labels))
+        array = np.zeros((len(labels), 4, 4, 3), np.uint8) + np.array(labels, np.uint8)[:, None, None, None]
+        return Split(ArrayImages(array, rows), np.array(labels), np.zeros(len(labels), np.int64), ids)
+
+    splits = Splits(part([0], "a"), part([1, 0], "b", "c"), part([1], "d"), ("mole", "wart"), ("all",), ("x",), "")
+    found = audited(splits, ["wart", "burn", "mole"], True, Path("m.onnx")).test
+    assert found.ids == ("a", "b", "c", "d")
+    assert found.labels.tolist() == [2, 0, 2, 0]
+    assert [int(found.images[row].max()) for row in range(4)] == [0, 1, 0, 1]
+    assert audited(splits, ["mole", "wart"], False, Path("m.onnx")).test.ids == ("d",)
+    with pytest.raises(UserError, match="it knows no class 'wart' of these data. Its classes: mole, burn"):
+        audited(splits, ["mole", "burn"], False, Path("m.onnx"))
+
+
 def test_predict_reads_files_folders_and_lists_and_names_what_does_not_decode(exported, runs, tmp_path):
     draw = np.random.default_rng(1)
     for number in range(5):
@@ -269,6 +308,40 @@ def test_bench_measures_all_side_by_side(exported, runs):
         "speed-up",
     ):
         assert text in found.output, found.output
+    memory = [float(line.split()[-2]) for line in found.output.splitlines() if line.endswith("x")]
+    assert len(memory) == 4
+    assert min(memory) > 1  # megabytes, each in a process of its own: none hides behind one before it
+
+
+def test_the_file_can_be_made_into_one_for_mobile_devices_and_answers_the_same(exported, tmp_path):
+    """The command of docs/deploy.md."""
+    import onnxruntime
+
+    page = (REPOSITORY / "docs" / "deploy.md").read_text()
+    module, name = re.search(r"`python -m (\S+) (\S+)`", page).groups()
+    (tmp_path / name).write_bytes(exported[0].read_bytes())
+    subprocess.run([sys.executable, "-m", module, name], cwd=tmp_path, check=True, capture_output=True)
+    runtime = open_runtime(exported[0])
+    given = images(runtime.metadata["preprocessing"]["image_size"])
+    session = onnxruntime.InferenceSession(str(tmp_path / name).replace(".onnx", ".ort"))
+    found = session.run(None, {"images": given})[0]
+    np.testing.assert_allclose(found, runtime.logits(given), atol=0.05 * np.abs(found).max())
+
+
+def test_a_folder_of_images_calibrates_and_what_does_not_decode_is_named(runs, tmp_path):
+    source, folder = str(runs[0] / "model.safetensors"), tmp_path / "images"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no image")
+    command = ["export", source, "--images", str(folder), "--out", str(tmp_path / "m.onnx")]
+    assert "no image there that can be read" in str(CliRunner().invoke(app, command).exception)
+    for number in range(9):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "broken.jpg: does not decode" in result.output
+    assert "all: " in result.output  # no groups are known of these
+    assert open_runtime(tmp_path / "m.onnx").metadata["activations"] == "int8"
 
 
 def test_what_is_missing_is_said(runs, tmp_path):

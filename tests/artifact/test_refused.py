@@ -156,8 +156,8 @@ def test_headers_that_lie_under_a_good_checksum_do_no_harm(artifact, tmp_path):
     header, metadata, body = opened(artifact.read_bytes())
     rng, bad = random.Random(0), tmp_path / "bad.safetensors"
     open_runtime(artifact)
-    before, refused = most_memory(), 0
-    for number in range(260):
+    before, reasons = most_memory(), []
+    for _ in range(260):
         tensors, facts = copy.deepcopy(header), copy.deepcopy(metadata)
         for _ in range(rng.choice([1, 1, 2])):
             altered(rng, rng.choice([tensors, facts, {"layers": facts.get("layers")}, facts]))
@@ -165,9 +165,9 @@ def test_headers_that_lie_under_a_good_checksum_do_no_harm(artifact, tmp_path):
         try:
             Preprocessing.of(open_runtime(bad).metadata, bad)
         except UserError as error:
-            refused += 1
-            assert "bad.safetensors" in str(error), (number, str(error))
-    assert refused > 150
+            reasons.append(str(error))
+    assert len(reasons) > 150
+    assert all("bad.safetensors" in reason for reason in reasons), reasons
     assert grown(before) < 150
 
 
@@ -236,22 +236,17 @@ def test_graphs_that_lie_under_a_good_checksum_do_no_harm(exported, tmp_path):
     rng, bad = random.Random(1), tmp_path / "bad.onnx"
     images = np.zeros((2, 3, SIZE, SIZE), np.float32)
     open_runtime(exported).logits(images)
-    before, refused = most_memory(), 0
+    before, reasons = most_memory(), []
     for _ in range(220):
         model = onnx.load(exported)
         odd_graph(rng, model)
         bad.write_bytes(sealed(model))
         try:
-            runtime = open_runtime(bad)
+            open_runtime(bad).logits(images)
         except UserError as error:
-            refused += 1
-            assert "bad.onnx" in str(error)
-        else:
-            try:
-                runtime.logits(images)
-            except UserError as error:
-                assert "bad.onnx" in str(error)
-    assert refused > 150
+            reasons.append(str(error))
+    assert len(reasons) > 150
+    assert all("bad.onnx" in reason for reason in reasons), reasons
     assert grown(before) < 200
 
 
@@ -341,12 +336,9 @@ def test_foreign_and_oversized_files_are_refused(tmp_path):
     assert grown(before) < 50
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "options"),
-    [("convnext_atto", 32, {}), ("tiny_vit_5m_224", 64, {}), ("deit_tiny_patch16_224", 32, {"img_size": 32})],
-)
-def test_what_we_export_ourselves_is_not_refused(tmp_path, name, size, options):
-    """ConvNeXt's graph has a Range, TinyViT's makes windows, DeiT's reads sizes off its tensors."""
-    source = build(tmp_path / "model.safetensors", CodebookEma(), name, size, **options)
+@pytest.mark.parametrize(("name", "size"), [("convnext_atto", 32), ("tiny_vit_5m_224", 64)])
+def test_what_we_export_ourselves_is_not_refused(tmp_path, name, size):
+    """ConvNeXt's graph has a Range, TinyViT's makes windows."""
+    source = build(tmp_path / "model.safetensors", CodebookEma(), name, size)
     images = np.random.default_rng(1).normal(size=(3, 3, size, size)).astype(np.float32)
     assert open_runtime(export(source)).logits(images).shape == (3, len(CLASSES))
