@@ -19,7 +19,7 @@ from fairquant.runs import Display
 from fairquant.study.workers import begin, follow_parent
 
 #: Shown first in tables, in this order; other methods follow by name.
-ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-baq")
+ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-block", "fq-baq")
 
 
 @dataclass(frozen=True)

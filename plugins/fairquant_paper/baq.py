@@ -26,7 +26,8 @@ class Baq:
 
     gradient: how the task's loss reaches theta_b. "fractional" (FracBits, arXiv 2007.02017) mixes the two
     neighbouring widths, w_hat = (1-f) Q_floor(b) + f Q_ceil(b), so that dL/db = <dL/dw_hat, Q_ceil - Q_floor>, a true
-    finite difference. "step" rounds b straight-through and differentiates the step s(b), as CoDeQ does.
+    finite difference. "step" rounds b straight-through and differentiates the step s(b), as CoDeQ does; below two bits,
+    where there is no step, it takes the finite difference, so that a pruned unit feels what it would be worth.
     scale: the clipping c. "absmax" max|w| with dead zone d = (1 - tanh|theta_d|) c, theta_d = -6 at the start (the
     paper); "quantile" the 99 % quantile of |w| at the start, as a ratio of max|w|; "mse" the ratio of least squared
     error at each width, with the dead zone in steps, d = 2 (1 - tanh|theta_d|) c / q, started at the uniform grid.
@@ -114,15 +115,30 @@ class BaqWeightQuantizer(WeightQuantizer):
         with torch.no_grad():
             whole = self._whole_bits(len(rows))
             lower = bits.floor().clamp(self.low, max(self.high - 1, self.low)) if learning else bits
-            low = lower.to(torch.int64) if learning and self.gradient == "fractional" else whole
-            statistics = row_statistics(rows, need_mean=bool((low <= 1).any()))
+            below = lower.to(torch.int64)
+            fractional = learning and self.gradient == "fractional"
+            low = below if fractional else whole
+            statistics = row_statistics(rows, need_mean=bool((torch.minimum(low, below) <= 1).any()))
             grid = self.grid(rows, low, dead, statistics)
-            above = self.grid(rows, (low + 1).clamp_max(self.high), dead, statistics)
-        if learning and self.gradient == "fractional":
+        if fractional:
+            with torch.no_grad():
+                above = self.grid(rows, (low + 1).clamp_max(self.high), dead, statistics)
             mixed: Tensor = _Fractional.apply(rows, bits - low, dead, grid, above)  # type: ignore[no-untyped-call]
             return mixed.view_as(weight)
-        stepped: Tensor = _Step.apply(rows, bits, dead, grid)  # type: ignore[no-untyped-call]
+        few = torch.nonzero(bits.detach() < 2)[:, 0] if learning and self.high > self.low else whole[:0]
+        worth = self._next_bit(rows, few, below, dead, statistics)
+        stepped: Tensor = _Step.apply(rows, bits, dead, grid, few, worth)  # type: ignore[no-untyped-call]
         return stepped.view_as(weight)
+
+    @torch.no_grad()
+    def _next_bit(
+        self, rows: Tensor, chosen: Tensor, below: Tensor, dead: Tensor, statistics: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Q_{b+1}(w) - Q_b(w) of the chosen rows [M, n] at their bits `below` [R]."""
+        if not len(chosen):
+            return rows[:0]
+        here, above = (self.grid(rows, below + more, dead, statistics).part(chosen) for more in (0, 1))
+        return above.quantize(rows[chosen]) - here.quantize(rows[chosen])
 
     def _whole_bits(self, rows: int) -> Tensor:
         if bool(self.settled):
@@ -185,25 +201,27 @@ class _Fractional(torch.autograd.Function):
 
 
 class _Step(torch.autograd.Function):
-    """Q at rounded bits. dL/db = dL/ds ds/dq dq/db with s = (c - d/2)/(q - 1/2), q = 2^(b-1) - 1."""
+    """Q at rounded bits. dL/db = dL/ds ds/dq dq/db with s = (c - d/2)/(q - 1/2), q = 2^(b-1) - 1; for the rows `few`
+    [M], dL/db = <dL/dw_hat, worth>, worth [M, n] what the next bit would change."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, bits: Tensor, dead: Tensor, grid: Grid) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, bits: Tensor, dead: Tensor, grid: Grid, few: Tensor, worth: Tensor) -> Tensor:
         out = quantize_rows(rows, grid)
-        ctx.save_for_backward(rows, out, dead)
+        ctx.save_for_backward(rows, out, dead, few, worth)
         ctx.grid = grid
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
         if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
-            return gradient, None, None, None  # type: ignore[return-value]
-        rows, out, dead = ctx.saved_tensors
+            return gradient, None, None, None, None, None  # type: ignore[return-value]
+        rows, out, dead, few, worth = ctx.saved_tensors
         grid: Grid = ctx.grid
         total = _dead_zone_gradient(rows, out, gradient, grid)
         whole = grid.largest.clamp_min(1)
         to_bits = -total * math.log(2) * (whole + 1) / (whole - 0.5)
-        return gradient, to_bits, _to_dead(total, grid, _zone_slope(grid, dead)), None
+        to_bits[few] = torch.linalg.vecdot(gradient[few], worth, dim=1)
+        return gradient, to_bits, _to_dead(total, grid, _zone_slope(grid, dead)), None, None, None
 
 
 def _zone_slope(grid: Grid, dead: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Grid:
     shift: Tensor | None = None
     threshold: Tensor | None = None
 
-    def part(self, rows: slice) -> Grid:
+    def part(self, rows: slice | Tensor) -> Grid:
         return Grid(
             self.scale[rows], self.largest[rows], self.signs[rows], self.any_signs,
             None if self.shift is None else self.shift[rows],

@@ -145,6 +145,38 @@ def test_the_task_loss_reaches_bits_and_dead_zone(gradient, scale):
     assert (built.dead_logits.grad != 0).any()
 
 
+def test_below_two_bits_the_step_gradient_is_the_finite_difference_too():
+    """A pruned unit has no step, and a sign none that bits would change: yet both must feel what a bit is worth to them,
+    or learnt bits could only fall there."""
+    weight, slope, widths = weights(4, 60, 5), torch.randn(4, 60), torch.tensor([0, 0, 1, 1])
+    for place in (0.2, 0.8):
+        built = Baq("step").build(weight, widths, CHOICES).train()
+        logits = built.bit_logits
+        with torch.no_grad():
+            logits.copy_(torch.atanh((widths + place) / 8))
+        (built(weight) * slope).sum().backward()
+        per_bit = logits.grad / (8 * (1 - torch.tanh(logits).square()))
+        below, above = (Baq().build(weight, w, CHOICES).eval()(weight) for w in (widths, widths + 1))
+        torch.testing.assert_close(per_bit.detach(), ((above - below) * slope).sum(1), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("gradient", ["fractional", "step"])
+def test_a_pruned_unit_that_matters_gets_bits_back(gradient):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 4, bias=False))
+    teacher = model[0].weight.detach().clone()
+    model[0].weight.requires_grad_(False)
+    attachment = attached(model, Baq(gradient), 0)
+    optimizer = torch.optim.Adam([attachment.quantizers[0].bit_logits], lr=0.02)
+    model.train()
+    for step in range(60):
+        inputs = torch.randn(64, 16, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        F.mse_loss(model(inputs), inputs @ teacher.T).backward()
+        optimizer.step()
+    assert attachment.quantizers[0].bits().min() > 1.5
+
+
 def attached(model: nn.Module, quantizer: object, bits: int):
     layers = find_layers(model, "channel")
     plan = BitPlan({l.name: torch.full((l.units,), bits) for l in layers}, {l.name: l.unit_size for l in layers})
