@@ -1,6 +1,7 @@
 """Which form of BAQ should be the default? Both bit gradients x three scales on real dermoscopy, on validation, over seeds.
 
-python tests/benchmarks/compare_baq.py DATA [--runs DIR]     DATA: a folder in ISIC 2019's layout
+python tests/benchmarks/compare_baq.py DATA [--runs DIR] [--forms WORD]     DATA: a folder in ISIC 2019's layout; WORD: only
+forms with it in their name
 Every form gets the same baseline (per seed), the same epochs and the same budget; fq-qat (bits fixed by the same plan)
 stands beside them. The table shows validation images only. The rule, fixed before the runs: the form with the highest
 mean worst-group accuracy; forms within one standard error of it (of the paired difference over seeds) are ranked by
@@ -22,7 +23,12 @@ FORMS = {
     f"baq {gradient} {scale}": ["method=fq-baq", f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
     for gradient in ("fractional", "step")
     for scale in ("mse", "absmax", "quantile")
-} | {"fq-qat (bits fixed)": ["method=fq-qat"]}
+} | {
+    "step mse, block-fisher": ["method=fq-baq", "quantizer={name: baq}", "importance={name: block-fisher}"],
+    "step mse, fisher": ["method=fq-baq", "quantizer={name: baq}", "importance={name: fisher}"],
+    "fq-qat (bits fixed), fisher": ["method=fq-qat"],
+    "fq-block (bits fixed), block-fisher": ["method=fq-block"],
+}
 SEEDS = (11, 12, 13)  # not those of the paper: their test images are reported on
 COMMON = [
     "model.name=resnet10t", "model.pretrained=false", "model.image_size=48", "budget.average_bits=1.5",
@@ -34,10 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--forms", default="")
     given = parser.parse_args()
     table: dict[str, list[list[float]]] = {}
     for seed in SEEDS:
         for form, overrides in FORMS.items():
+            if given.forms not in form:
+                continue
             result = fairquant.run(
                 "recipes/isic_resnet18.yaml",
                 *overrides,
