@@ -1,7 +1,7 @@
 """Which form of BAQ should be the default? Both bit gradients x three scales on real dermoscopy, on validation, over seeds.
 
-python tests/benchmarks/compare_baq.py DATA [--runs DIR] [--forms WORD]     DATA: a folder in ISIC 2019's layout; WORD: only
-forms with it in their name
+python tests/benchmarks/compare_baq.py DATA [--runs DIR] [--forms WORDS] [--seeds 11,12,13]
+DATA: a folder in ISIC 2019's layout; WORDS: with commas, only forms with one of them in their name
 Every form gets the same baseline (per seed), the same epochs and the same budget; fq-qat (bits fixed by the same plan)
 stands beside them. The table shows validation images only. The rule, fixed before the runs: the form with the highest
 mean worst-group accuracy; forms within one standard error of it (of the paired difference over seeds) are ranked by
@@ -19,13 +19,13 @@ import fairquant
 from fairquant.results import read_predictions
 from fairquant.training.loop import validation_values
 
+FISHER = ("method=fq-baq", "importance={name: fisher}")
 FORMS = {
-    f"baq {gradient} {scale}": ["method=fq-baq", f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
+    f"baq {gradient} {scale}": [*FISHER, f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
     for gradient in ("fractional", "step")
     for scale in ("mse", "absmax", "quantile")
 } | {
-    "step mse, block-fisher": ["method=fq-baq", "quantizer={name: baq}", "importance={name: block-fisher}"],
-    "step mse, fisher": ["method=fq-baq", "quantizer={name: baq}", "importance={name: fisher}"],
+    "baq step mse, block-fisher": ["method=fq-baq", "importance={name: block-fisher}", "quantizer={name: baq}"],
     "fq-qat (bits fixed), fisher": ["method=fq-qat"],
     "fq-block (bits fixed), block-fisher": ["method=fq-block"],
 }
@@ -41,11 +41,12 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--forms", default="")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     given = parser.parse_args()
     table: dict[str, list[list[float]]] = {}
-    for seed in SEEDS:
+    for seed in map(int, given.seeds.split(",")):
         for form, overrides in FORMS.items():
-            if given.forms not in form:
+            if not any(word in form for word in given.forms.split(",")):
                 continue
             result = fairquant.run(
                 "recipes/isic_resnet18.yaml",
