@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import LossProbe
-from fairquant.bits.problem import measure_errors
+from fairquant.bits.problem import weight_errors, widths, with_measured
 from fairquant.bits.spending import Operations, Spending, count_operations, latency_spending, within_size
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.transforms import Normalization
@@ -24,7 +24,6 @@ from fairquant.recipe.latency import read_table
 from fairquant.recipe.schema import Recipe
 from fairquant.roles import (
     Allocation,
-    AllocationProblem,
     BitPlan,
     ErrorImportance,
     GroupImportance,
@@ -92,10 +91,13 @@ class Planning:
         spending = self._spending(operations, inputs)
         most = budget.average_bits or 8.0 if spending is None else spending.average_bits(layers)
         scores = reduce(table, importance.group_names)
+        errors = self._weight_errors(widths(choices, pinned))
         problem = make_problem(
-            layers, importance, scores, quantizer, choices, most, pinned, self._probe(), spending
+            layers, importance, scores, quantizer, choices, most, pinned, self._probe(), spending, errors
         )  # fmt: skip
-        problem = self._measured(problem, reduce)
+        if errors is not None:
+            measured = self._measured(errors)
+            problem = with_measured(problem, layers, measured, lambda scores: reduce(scores, importance.group_names))
 
         def solve(bits: float) -> tuple[Allocation, BitPlan]:
             found: Allocation = allocator.allocate(replace(problem, average_bits=bits))
@@ -111,21 +113,21 @@ class Planning:
             )
         return attach(layers, quantizer, plan, choices, most, pinned, problem.scores, spending), allocation
 
-    def _measured(
-        self, problem: AllocationProblem, reduce: Callable[[Tensor, tuple[str, ...]], Tensor]
-    ) -> AllocationProblem:
-        """With importance-weighted errors as the importance measures them, where it does."""
-        recipe, names = self.recipe, self.splits.group_names
-        importance = recipe.importance.value if recipe.importance is not None else None
-        if not isinstance(importance, ErrorImportance):
-            return problem
+    def _weight_errors(self, widths: tuple[int, ...]) -> Mapping[str, Tensor] | None:
+        """Layer -> Q_b(W) - W at each width [K, ...], for an importance that measures what they do; None for others."""
+        recipe = self.recipe
+        if recipe.importance is None or not isinstance(recipe.importance.value, ErrorImportance):
+            return None
         assert recipe.quantizer is not None
-        stream = batches(self.images(), recipe.calibration.batch_size, self.normalize, self.device)
+        quantizer = recipe.quantizer.value
+        return {layer.name: torch.stack([*weight_errors(layer, quantizer, widths)]) for layer in self.layers}
 
-        def measure(errors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            return importance.group_errors(self.network, stream, self.layers, names, errors)
-
-        return measure_errors(problem, self.layers, recipe.quantizer.value, measure, lambda table: reduce(table, names))
+    def _measured(self, errors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Layer -> importance-weighted errors per group [G, U, K]."""
+        assert self.recipe.importance is not None
+        importance: ErrorImportance = self.recipe.importance.value
+        stream = batches(self.images(), self.recipe.calibration.batch_size, self.normalize, self.device)
+        return importance.group_errors(self.network, stream, self.layers, self.splits.group_names, errors)
 
     def _spending(self, operations: Operations, inputs: Mapping[str, int]) -> Spending | None:
         """The budget where it is of something else than bits or bytes."""

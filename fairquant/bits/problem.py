@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -24,10 +24,15 @@ def weight_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) 
 
 
 @torch.no_grad()
-def quantization_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Tensor:
-    """Squared error of each unit at each choice [U, K]."""
-    squares = (error.flatten(1).square().sum(1) for error in weight_errors(layer, quantizer, choices))
+def squared_errors(layer: Layer, errors: Iterable[Tensor]) -> Tensor:
+    """Weight errors at each of K choices -> squared error of each unit at each choice [U, K]."""
+    squares = (error.flatten(1).square().sum(1) for error in errors)
     return torch.stack([layer.per_unit(rows) for rows in squares], 1).double().cpu()
+
+
+def widths(choices: tuple[int, ...], pinned: Mapping[str, int]) -> tuple[int, ...]:
+    """The problem's choices: the recipe's, and those of pinned layers."""
+    return tuple(sorted({*choices, *pinned.values()}))
 
 
 def make_problem(
@@ -40,14 +45,17 @@ def make_problem(
     pinned: Mapping[str, int],
     probe: Probe | None = None,
     spending: Spending | None = None,
+    at_hand: Mapping[str, Tensor] | None = None,
 ) -> AllocationProblem:
     """importance: sums per unit; scores [U]: the reducer's result. A pinned layer keeps one choice (added if needed).
-    spending: a budget of something else than bits, in place of average_bits."""
-    columns = tuple(sorted({*choices, *pinned.values()}))
+    spending: a budget of something else than bits, in place of average_bits. at_hand: layer -> its weight errors at
+    all `widths` [K, ...], where they have been worked out before."""
+    columns = widths(choices, pinned)
     sizes = torch.cat([torch.full((layer.units,), layer.unit_size, dtype=torch.int64) for layer in layers])
     errors, allowed = [], []
     for layer in layers:
-        squared = quantization_errors(layer, quantizer, columns)
+        worked_out = weight_errors(layer, quantizer, columns) if at_hand is None else at_hand[layer.name]
+        squared = squared_errors(layer, worked_out)
         if importance.relative:
             energy = layer.per_unit(layer.weight.detach().flatten(1).square().sum(1)).double().cpu()
             squared = squared * (layer.unit_size / energy.clamp_min(1e-30))[:, None]
@@ -79,18 +87,15 @@ def make_problem(
     )
 
 
-def measure_errors(
+def with_measured(
     problem: AllocationProblem,
     layers: tuple[Layer, ...],
-    quantizer: Quantizer,
-    measure: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    measured: Mapping[str, Tensor],
     reduce: Callable[[Tensor], Tensor],
 ) -> AllocationProblem:
-    """The problem with importance-weighted errors as `measure` finds them: layer -> Q_b(W) - W [K, ...] to layer ->
-    [G, U, K]. reduce: groups to one, [G, N] -> [N]; all widths together, so that it sees a group's errors as one."""
-    errors = {layer.name: torch.stack([*weight_errors(layer, quantizer, problem.choices)]) for layer in layers}
-    found = measure(errors)
-    table = torch.cat([found[layer.name] for layer in layers], 1).double().cpu()
+    """The problem with importance-weighted errors as they were measured: layer -> [G, U, K]. reduce: groups to one,
+    [G, N] -> [N]; all widths together, so that it sees a group's errors as one."""
+    table = torch.cat([measured[layer.name] for layer in layers], 1).double().cpu()
     reduced = reduce(table.flatten(1)).view(table.shape[1:])
     return replace(problem, measured_errors=reduced, measured_group_errors=table)
 

@@ -10,10 +10,14 @@ from fairquant_paper.uniform import Uniform
 from torch import nn
 
 from fairquant.bits import find_layers, make_problem
-from fairquant.bits.problem import measure_errors, weight_errors
+from fairquant.bits.problem import weight_errors, with_measured
 from fairquant.roles import GroupImportance
 
 GROUPS, CHOICES = ("a", "b"), (0, 2, 4, 8)
+
+
+def errors_of(layers):
+    return {layer.name: torch.stack([*weight_errors(layer, Uniform(), CHOICES)]) for layer in layers}
 
 
 @pytest.fixture
@@ -38,16 +42,24 @@ def test_errors_are_those_of_the_quantizer(layers, problem):
             torch.testing.assert_close(error.square().sum(1).double(), squared[:, column])
 
 
+def test_errors_at_hand_are_not_worked_out_again(layers, problem):
+    importance = GroupImportance(
+        dict(zip(("0", "2"), problem.group_scores.float().split([4, 6], 1), strict=True)), GROUPS
+    )
+    scores = importance.table().max(0).values
+    again = make_problem(layers, importance, scores, None, CHOICES, 3.0, {}, at_hand=errors_of(layers))
+    assert torch.equal(again.errors, problem.errors)
+
+
 @pytest.mark.parametrize("reducer", [Max(), Mean(), Cvar(0.7), Balanced()])
 def test_measured_errors_take_the_place_of_importance_times_error(layers, problem, reducer):
     """An importance that measures what the product says changes nothing, whatever reduces the groups."""
     scores = dict(zip(("0", "2"), problem.group_scores.split([4, 6], 1), strict=True))
 
-    def product(errors):
-        squares = {name: error.flatten(2).square().sum(2).double() for name, error in errors.items()}  # [K, U]
-        return {name: scores[name][:, :, None] * square.T for name, square in squares.items()}
+    squares = {name: error.flatten(2).square().sum(2).double() for name, error in errors_of(layers).items()}  # [K, U]
+    product = {name: scores[name][:, :, None] * square.T for name, square in squares.items()}
 
-    found = measure_errors(problem, layers, Uniform(), product, lambda table: reducer.reduce(table, GROUPS))
+    found = with_measured(problem, layers, product, lambda table: reducer.reduce(table, GROUPS))
     torch.testing.assert_close(found.group_errors(), problem.group_errors())
     reduced = reducer.reduce(problem.group_errors().flatten(1), GROUPS).view(10, 4)
     torch.testing.assert_close(found.weighted_errors(), reduced)
@@ -58,16 +70,10 @@ def test_measured_errors_take_the_place_of_importance_times_error(layers, proble
 def test_allocators_go_by_what_was_measured(layers, problem, allocator):
     """Only group b suffers, and only from what is done to the last layer: all bits that there are go there."""
 
-    def measure(errors):
-        lost = {
-            name: torch.tensor([9.0, 4.0, 1.0, 0.0]).expand(2, error.shape[1], -1).clone()
-            for name, error in errors.items()
-        }
-        lost["0"][:] = 0
-        lost["2"][0] = 0
-        return lost
-
-    found = measure_errors(problem, layers, Uniform(), measure, lambda table: table.max(0).values)
+    lost = {layer.name: torch.tensor([9.0, 4.0, 1.0, 0.0]).repeat(2, layer.units, 1) for layer in layers}
+    lost["0"][:] = 0
+    lost["2"][0] = 0
+    found = with_measured(problem, layers, lost, lambda table: table.max(0).values)
     bits = allocator.allocate(found).bits
     assert bits[4:].tolist() == [8] * 6  # 24 weights at 8 bits are 192 of the 64 * 3 bits there are
     assert bits[:4].tolist() == [0] * 4
