@@ -95,10 +95,13 @@ RATIOS = tuple(1.0 - 0.035 * step for step in range(26))
 
 @torch.no_grad()
 def mse_clipping(weight: Tensor, bits: Tensor) -> Tensor:
-    """Per row, the ratio of max|w| at which to clip for the least squared error at its bits [R] -> [R]."""
+    """Per row, the ratio of max|w| at which to clip for the least squared error at its bits [R] -> [R]; 1 where no row
+    near it has two bits or more."""
     best = weight.new_ones(weight.shape[0])
     for rows in stretches(weight):
         part, width = weight[rows], bits[rows]
+        if int(width.max()) < 2:  # pruned, or signs: nothing to clip
+            continue
         limit = part.abs().amax(1)
         least = torch.full_like(limit, torch.inf)
         lowest = 0.12 if int(width.min()) <= 4 else 0.6  # wide codes clip little
