@@ -26,24 +26,30 @@ def cut(batch: Batch, *sizes: int) -> list[Batch]:
     return [Batch(*part) for part in parts]
 
 
+def gradients_of_images(model, batch, layer):
+    """The weight's gradient of one image at a time by autograd, float64: one tensor [N_g, ...] for each group."""
+    weight = layer.modules[0].weight
+    weight.requires_grad_(True)
+    found = []
+    for group in range(3):
+        rows = torch.where(batch.groups == group)[0]
+        losses = [F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1]) for row in rows]
+        found.append(torch.stack([torch.autograd.grad(loss, weight)[0] for loss in losses]))
+    return found
+
+
 def brute_force(model, batch, layers, kind):
-    """One image at a time, gradients by autograd of the weights themselves, float64."""
     model = model.eval()
     found = {}
     for layer in layers:
-        weight = layer.modules[0].weight
-        weight.requires_grad_(True)
         rows = []
-        for group in range(3):
-            per_sample = []
-            for row in torch.where(batch.groups == group)[0]:
-                loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
-                per_sample.append(torch.autograd.grad(loss, weight)[0])
-            gradients = torch.stack(per_sample)
+        for gradients in gradients_of_images(model, batch, layer):
             mean = gradients.mean(0)
             value = {
-                "fisher": gradients.square().mean(0), "gradient": mean.abs(), "grape": (mean * weight.detach()).square(),
-            }[kind]  # fmt: skip
+                "fisher": gradients.square().mean(0),
+                "gradient": mean.abs(),
+                "grape": (mean * layer.weight.detach()).square(),
+            }[kind]
             rows.append(value.flatten(1).sum(1))
         stacked = torch.stack(rows)
         found[layer.name] = stacked.sum(1, keepdim=True) if layer.unit == "tensor" else stacked
@@ -181,20 +187,15 @@ def some_errors(layers, widths=3):
 
 
 def brute_force_errors(model, batch, layers, errors):
-    """Gradients of single images by autograd of the weights, their products with the errors, squared, averaged."""
+    """The gradients' products with the errors of each width, squared, averaged over a group's images."""
     model = model.eval()
     found = {}
     for layer in layers:
-        weight = layer.modules[0].weight
-        weight.requires_grad_(True)
         rows = []
-        for group in range(3):
-            squares = []
-            for row in torch.where(batch.groups == group)[0]:
-                loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
-                products = (torch.autograd.grad(loss, weight)[0] * errors[layer.name]).flatten(2).sum(2)  # [K, out]
-                squares.append((products.sum(1, keepdim=True) if layer.unit == "tensor" else products).square().T)
-            rows.append(torch.stack(squares).mean(0))
+        for gradients in gradients_of_images(model, batch, layer):
+            products = (gradients[:, None] * errors[layer.name]).flatten(3).sum(3)  # [N_g, K, out]
+            whole = products.sum(2, keepdim=True) if layer.unit == "tensor" else products
+            rows.append(whole.square().mean(0).T)
         found[layer.name] = torch.stack(rows)
     return found
 
