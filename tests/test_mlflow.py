@@ -84,3 +84,17 @@ def test_a_store_beside_the_caller_stays_there_when_the_caller_moves(tmp_path, m
         assert experiment_of(client_of(asked), asked) == "1"
         assert (tmp_path / name / "mlflow.db").exists()
         assert list(views(named.mlflow, 5000)) == ["here"]
+
+
+def test_files_lie_beside_the_database_wherever_the_command_is_given(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from fairquant_mlflow.listener import client_of, experiment_of
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    tracking = SimpleNamespace(mlflow=f"sqlite:///{tmp_path}/mlflow.db", experiment="lesions")
+    recipe = SimpleNamespace(tracking=tracking, name="lesions", demo=False)
+    client = client_of(recipe)
+    experiment = client.get_experiment(experiment_of(client, recipe))
+    assert experiment.artifact_location == (tmp_path / "mlruns" / "lesions").as_uri()

@@ -91,13 +91,22 @@ COLUMNS = {
 }  # fmt: skip
 
 
+def _artifacts_of(store: str, experiment: str) -> str | None:
+    """Files lie beside a database in a file, wherever the command is given; a server has a place of its own for them."""
+    address, prefix = absolute_database(store), "sqlite:///"
+    if not address.startswith(prefix) or address.startswith(prefix + ":"):
+        return None
+    return (Path(address.removeprefix(prefix)).parent / "mlruns" / experiment).as_uri()
+
+
 def experiment_of(client: Any, recipe: Any) -> Any:
     """The id of the recipe's experiment, made where it is missing; another job may make it at the same time."""
     name = recipe.tracking.experiment or recipe.name + ("-demo" if recipe.demo else "")
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return client.create_experiment(name, tags={VIEW: json.dumps(COLUMNS)})
+            place = _artifacts_of(recipe.tracking.mlflow, name)
+            return client.create_experiment(name, artifact_location=place, tags={VIEW: json.dumps(COLUMNS)})
         except Exception:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
