@@ -65,6 +65,8 @@ def pareto(rows: list[Row]) -> str:
         slots.setdefault(f"{row.bits.mean:.2f}".rstrip("0").rstrip("."), []).append(row)
     place, ticks = 0, []
     for members in slots.values():  # methods with the same bits stand side by side above them
+        if place:
+            axes.axvline(place - 1, color="#d0d7de", lw=0.8)
         ticks.append(place + (len(members) - 1) / 2)
         for row in members:
             low, high = (100 * end for end in row.worst)
@@ -75,10 +77,10 @@ def pareto(rows: list[Row]) -> str:
                 row.method, (place, high), rotation=60, fontsize=8, xytext=(0, 3), textcoords="offset points", ha="left"
             )
             place += 1
-        axes.axvline(place, color="#d0d7de", lw=0.8)
         place += 1
-    axes.set_xticks(ticks, list(slots))
-    axes.set_xlabel("average bits per weight")
+    axes.set_xticks(ticks, [f"{bits} bits" for bits in slots])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel("average bits per weight; methods of the same bits side by side")
     axes.set_ylabel("worst-group accuracy on test [%], 95 % interval")
     axes.margins(y=0.2)
     axes.grid(alpha=0.25, axis="y")
