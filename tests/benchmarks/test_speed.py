@@ -98,7 +98,11 @@ def test_measured_errors(shown):
 @pytest.mark.parametrize("shown", MODELS)
 @pytest.mark.parametrize(
     ("quantizer", "reach"),
-    [(Uniform(), {"r": 1.25, "d": 1.10}), (Baq(), {"r": 1.40, "d": 1.20}), (Baq("step"), {"r": 1.40, "d": 1.20})],
+    [
+        (Uniform(), {"r": 1.25, "d": 1.10}),
+        (Baq("fractional"), {"r": 1.40, "d": 1.20}),
+        (Baq("step"), {"r": 1.40, "d": 1.20}),
+    ],
     ids=["uniform", "baq-fractional", "baq-step"],
 )
 def test_training_step(shown, quantizer, reach):
