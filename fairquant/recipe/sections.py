@@ -156,7 +156,8 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One training. learning_rate applies to weights; bits and scales learn at learning_rate * bit_learning_rate_scale.
+    """One training. learning_rate applies to weights; bits and dead zones learn at learning_rate *
+    bit_learning_rate_scale, and with adamw only as far as their mean gradient exceeds bit_confidence standard errors.
 
     settle_after: share of the epochs after which learnt bits are projected onto the budget and frozen, so that the
     weights adapt to what ships. post_training: quantize without any training.
@@ -188,6 +189,7 @@ class TrainSettings:
     workers: int | None = None
     checkpoint_minutes: float = 10.0
     bit_learning_rate_scale: float = 100.0
+    bit_confidence: float = 2.0
     settle_after: float = 0.6
     post_training: bool = False
     rounds: int = 1
@@ -198,7 +200,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "learning_rate", "step_epochs", "step_factor", "checkpoint_minutes",
                   "bit_learning_rate_scale", "rounds")  # fmt: skip
-        _not_negative(self, "epochs", "weight_decay", "momentum", "warmup_epochs")
+        _not_negative(self, "epochs", "weight_decay", "momentum", "warmup_epochs", "bit_confidence")
         if self.clip_norm is not None:
             _positive(self, "clip_norm")
         if not 0 <= self.label_smoothing < 1:

@@ -24,6 +24,11 @@ class BitState:
         """Bits per weight, differentiable."""
         return (self.bits * self.sizes).sum() / self.sizes.sum()
 
+    @property
+    def spent(self) -> Tensor:
+        """Bits per weight as they would be rounded now."""
+        return (self.bits.detach().round() * self.sizes).sum() / self.sizes.sum()
+
 
 @dataclass(frozen=True)
 class Step:

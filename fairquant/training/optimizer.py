@@ -28,11 +28,39 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
     ]
     if groups["bits"]:
         own = rate * settings.bit_learning_rate_scale
-        parts.append({"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0})
+        bits = {"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0}
+        parts.append(bits | {"confidence": settings.bit_confidence})
     parts = [part for part in parts if part["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parts, lr=rate, momentum=settings.momentum)
-    return torch.optim.AdamW(parts, lr=rate, fused=True)  # one pass over memory, also on a CPU
+    return ConfidentAdamW(parts, lr=rate, fused=True)  # fused: one pass over memory, also on a CPU
+
+
+class ConfidentAdamW(torch.optim.AdamW):
+    """AdamW; a parameter group with `confidence` z > 0 moves only as far as its mean gradient stands out from noise.
+
+    Adam divides by the gradient's size, so that what feels noise alone still walks at the full rate. Of a noise with
+    standard deviation sqrt(v), Adam's mean m of t steps has the standard error
+    e = sqrt(v (1 - b1) / (1 + b1) * (1 + b1^t) / (1 - b1^t)); here the step is Adam's times max(0, 1 - z e / |m|).
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        held = [
+            (group, parameter, parameter.clone())
+            for group in self.param_groups if group.get("confidence", 0) > 0
+            for parameter in group["params"] if parameter.grad is not None
+        ]  # fmt: skip
+        loss = super().step(closure)
+        for group, parameter, before in held:
+            state, (first, second) = self.state[parameter], group["betas"]
+            done = state["step"].to(parameter.device)
+            mean = state["exp_avg"].abs() / (1 - first**done)
+            spread = (state["exp_avg_sq"] / (1 - second**done)).sqrt()
+            error = spread * torch.sqrt((1 - first) / (1 + first) * (1 + first**done) / (1 - first**done))
+            share = (1 - group["confidence"] * error / mean.clamp_min(1e-30)).clamp_min(0)
+            parameter.copy_(torch.lerp(before, parameter, share))
+        return loss
 
 
 def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:

@@ -29,8 +29,9 @@ class GroupVariance:
 class BitBudget:
     """weight * price * (average bits - budget), the price of a bit found by dual ascent.
 
-    price <- max(0, price + rate * (average - budget)): it rises while the learnt bits are over the budget and falls
-    while they are under it, so that bits settle where the last of them is worth the same everywhere.
+    price <- max(0, price + rate * (average - budget)), of the bits rounded as they are spent: it rises while they are
+    over the budget and falls while they are under it, so that bits settle where the last of them is worth the same
+    everywhere.
     """
 
     weight: float = 1.0
@@ -52,7 +53,7 @@ class BitBudget:
         price = step.memory.price if isinstance(step.memory, _Price) else torch.tensor(self.start)
         if isinstance(step.memory, _Price):
             with torch.no_grad():
-                price.add_(self.rate * excess.detach()).clamp_(min=0)
+                price.add_(self.rate * (step.bits.spent - step.bits.budget)).clamp_(min=0)
         return self.weight * price.detach().clone() * excess
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, largest_code, row_bits, rows_of
-from fairquant_paper.grids import Grid, mse_clipping, row_statistics, stretches
+from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, row_bits, rows_of
+from fairquant_paper.grids import Grid, code_range, mse_clipping, row_statistics, stretches
 from fairquant_paper.uniform import quantize_rows
 
 BitGradient = Literal["fractional", "step"]
@@ -93,16 +93,13 @@ class BaqWeightQuantizer(WeightQuantizer):
         """The grid at whole bits [R]; dead [R] = 1 - tanh|theta_d|."""
         limit, mean = statistics
         clip = limit * self.clip.gather(1, bits[:, None].clamp_max(8))[:, 0]
-        largest = largest_code(bits)
+        least, largest = code_range(bits)
         whole = largest.clamp_min(1)
         zone = (2 * dead * clip / whole if self.kind == "mse" else dead * clip).clamp_max(1.9 * clip)
         scale = ((clip - zone / 2) / (whole - 0.5)).clamp_min(1e-12)
         shift = zone / 2 - scale / 2
         signs = bits == 1
-        any_signs = bool(signs.any())
-        if any_signs:
-            scale, shift = torch.where(signs, mean, scale), torch.where(signs, 0.0, shift)
-        return Grid(scale, largest, signs, any_signs, shift, zone / 2)
+        return Grid(torch.where(signs, mean, scale), least, largest, torch.where(signs, 0.0, shift))
 
     def _dead(self, rows: int) -> Tensor:
         return row_bits(1 - torch.tanh(self.dead_logits.abs()), rows)
@@ -125,20 +122,13 @@ class BaqWeightQuantizer(WeightQuantizer):
                 above = self.grid(rows, (low + 1).clamp_max(self.high), dead, statistics)
             mixed: Tensor = _Fractional.apply(rows, bits - low, dead, grid, above)  # type: ignore[no-untyped-call]
             return mixed.view_as(weight)
-        few = torch.nonzero(bits.detach() < 2)[:, 0] if learning and self.high > self.low else whole[:0]
-        worth = self._next_bit(rows, few, below, dead, statistics)
-        stepped: Tensor = _Step.apply(rows, bits, dead, grid, few, worth)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            few = torch.nonzero(bits < 2)[:, 0] if learning and self.high > self.low else whole[:0]
+            next_bit = (
+                [self.grid(rows, below + more, dead, statistics).part(few) for more in (0, 1)] if len(few) else []
+            )
+        stepped: Tensor = _Step.apply(rows, bits, dead, grid, few, next_bit)  # type: ignore[no-untyped-call]
         return stepped.view_as(weight)
-
-    @torch.no_grad()
-    def _next_bit(
-        self, rows: Tensor, chosen: Tensor, below: Tensor, dead: Tensor, statistics: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """Q_{b+1}(w) - Q_b(w) of the chosen rows [M, n] at their bits `below` [R]."""
-        if not len(chosen):
-            return rows[:0]
-        here, above = (self.grid(rows, below + more, dead, statistics).part(chosen) for more in (0, 1))
-        return above.quantize(rows[chosen]) - here.quantize(rows[chosen])
 
     def _whole_bits(self, rows: int) -> Tensor:
         if bool(self.settled):
@@ -163,12 +153,12 @@ def _dead_zone_gradient(rows: Tensor, out: Tensor, gradient: Tensor, grid: Grid)
     """
     total = torch.empty_like(grid.scale)
     assert grid.shift is not None
-    top = grid.largest * grid.scale + grid.shift
+    top = (grid.largest * grid.scale + grid.shift)[:, None]
     for part in stretches(rows):
-        residual = out[part] - rows[part]
-        residual.mul_((out[part] != 0) & (rows[part].abs() <= top[part][:, None]))
+        residual = out[part] - rows[part].clamp(-top[part], top[part])
+        residual.mul_(out[part].sign().abs_())
         total[part] = torch.linalg.vecdot(gradient[part], residual, dim=1)
-    return total
+    return total * (1 - grid.least)
 
 
 def _to_dead(total: Tensor, grid: Grid, clip_over_step: Tensor) -> Tensor:
@@ -202,29 +192,42 @@ class _Fractional(torch.autograd.Function):
 
 class _Step(torch.autograd.Function):
     """Q at rounded bits. dL/db = dL/ds ds/dq dq/db with s = (c - d/2)/(q - 1/2), q = 2^(b-1) - 1; for the rows `few`
-    [M], dL/db = <dL/dw_hat, worth>, worth [M, n] what the next bit would change."""
+    [M], dL/db = <dL/dw_hat, Q_{b+1} - Q_b>, next_bit their two grids."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, bits: Tensor, dead: Tensor, grid: Grid, few: Tensor, worth: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, bits: Tensor, dead: Tensor, grid: Grid, few: Tensor, next_bit: list[Grid]
+    ) -> Tensor:
         out = quantize_rows(rows, grid)
-        ctx.save_for_backward(rows, out, dead, few, worth)
-        ctx.grid = grid
+        ctx.save_for_backward(rows, out, dead, few)
+        ctx.grid, ctx.next_bit = grid, next_bit
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
         if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
             return gradient, None, None, None, None, None  # type: ignore[return-value]
-        rows, out, dead, few, worth = ctx.saved_tensors
+        rows, out, dead, few = ctx.saved_tensors
         grid: Grid = ctx.grid
         total = _dead_zone_gradient(rows, out, gradient, grid)
         whole = grid.largest.clamp_min(1)
         to_bits = -total * math.log(2) * (whole + 1) / (whole - 0.5)
-        to_bits[few] = torch.linalg.vecdot(gradient[few], worth, dim=1)
+        if len(few):
+            to_bits[few] = _next_bit_gradient(rows, gradient, few, *ctx.next_bit)
         return gradient, to_bits, _to_dead(total, grid, _zone_slope(grid, dead)), None, None, None
+
+
+def _next_bit_gradient(rows: Tensor, gradient: Tensor, few: Tensor, here: Grid, above: Grid) -> Tensor:
+    """<dL/dw_hat, Q_{b+1}(w) - Q_b(w)> of the rows `few` [M]."""
+    worth = here.scale.new_empty(len(few))
+    for part in stretches(rows[:1].expand(len(few), -1)):
+        weight = rows[few[part]]
+        step = above.part(part).quantize(weight).sub_(here.part(part).quantize(weight))
+        worth[part] = torch.linalg.vecdot(gradient[few[part]], step, dim=1)
+    return worth
 
 
 def _zone_slope(grid: Grid, dead: Tensor) -> Tensor:
     """dd / d dead, read off the grid: the zone is proportional to `dead`."""
-    assert grid.threshold is not None
-    return 2 * grid.threshold / dead.clamp_min(1e-12)
+    assert grid.shift is not None
+    return (2 * grid.shift + grid.scale) / dead.clamp_min(1e-12)

@@ -27,39 +27,28 @@ def stretches(weight: Tensor) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Levels of each row: sign(k) * (|k| * scale + shift), |k| <= largest; 0 where |w| < threshold.
+    """Levels of each row: 0 and sign(w) * (k * scale + shift), least <= k <= largest; k is the nearest to |w|.
 
-    scale, largest [R]; shift, threshold [R] or None (plain uniform); signs [R]: rows of one bit, k = -1 or +1.
+    scale, least, largest [R]: least is 1 where the row has one bit (the weight's sign alone), else 0; shift [R] or None
+    (plain uniform). With a shift the dead zone ends at shift + scale / 2, where the nearest k turns from 0 to 1.
     """
 
     scale: Tensor
+    least: Tensor
     largest: Tensor
-    signs: Tensor
-    any_signs: bool
     shift: Tensor | None = None
-    threshold: Tensor | None = None
 
     def part(self, rows: slice | Tensor) -> Grid:
-        return Grid(
-            self.scale[rows], self.largest[rows], self.signs[rows], self.any_signs,
-            None if self.shift is None else self.shift[rows],
-            None if self.threshold is None else self.threshold[rows],
-        )  # fmt: skip
+        shift = None if self.shift is None else self.shift[rows]
+        return Grid(self.scale[rows], self.least[rows], self.largest[rows], shift)
 
     def codes(self, weight: Tensor) -> Tensor:
-        """Codes as floats [R, n] of weights [R, n]."""
-        if self.shift is None or self.threshold is None:
-            codes = torch.div(weight, self.scale[:, None]).round_()
-            codes.clamp_(-self.largest[:, None], self.largest[:, None])
-        else:
-            size = weight.abs()
-            outside = size >= self.threshold[:, None]
-            codes = size.sub_(self.shift[:, None]).div_(self.scale[:, None]).round_()
-            codes.clamp_(torch.ones_like(self.largest)[:, None], self.largest[:, None])
-            codes.mul_(outside).copysign_(weight)
-        if self.any_signs:
-            codes[self.signs] = torch.where(weight[self.signs] < 0, -1.0, 1.0)
-        return codes
+        """Codes as floats [R, n] of weights [R, n]. Float operations alone: masks cost several times as much."""
+        codes = weight.abs()
+        if self.shift is not None:
+            codes.sub_(self.shift[:, None])
+        codes.div_(self.scale.clamp_min(1e-12)[:, None]).round_()  # signs of nothing have scale 0
+        return codes.clamp_(self.least[:, None], self.largest[:, None]).copysign_(weight)
 
     def quantize(self, weight: Tensor) -> Tensor:
         """Weights on the grid [R, n]; equals decoding the codes, bit for bit."""
@@ -71,8 +60,7 @@ def row_statistics(weight: Tensor, need_mean: bool) -> tuple[Tensor, Tensor]:
     largest = weight.new_empty(weight.shape[0])
     mean = torch.empty_like(largest) if need_mean else largest
     for rows in stretches(weight):
-        low, high = torch.aminmax(weight[rows], dim=1)
-        torch.maximum(-low, high, out=largest[rows])
+        torch.maximum(-weight[rows].amin(1), weight[rows].amax(1), out=largest[rows])  # ten times as fast as aminmax
         if need_mean:
             mean[rows] = weight[rows].abs().mean(1)
     return largest, mean
@@ -80,13 +68,15 @@ def row_statistics(weight: Tensor, need_mean: bool) -> tuple[Tensor, Tensor]:
 
 def uniform_grid(clip: Tensor, mean: Tensor, bits: Tensor) -> Grid:
     """The symmetric uniform grid: scale = clip / (2^(b-1)-1); one bit: sign(w) * mean|w|. clip, mean, bits [R]."""
-    largest = largest_code(bits)
-    signs = bits == 1
-    any_signs = bool(signs.any())
+    least, largest = code_range(bits)
     scale = (clip / largest.clamp_min(1)).clamp_min(1e-12)
-    if any_signs:
-        scale = torch.where(signs, mean, scale)
-    return Grid(scale, largest, signs, any_signs)
+    return Grid(torch.where(bits == 1, mean, scale), least, largest)
+
+
+def code_range(bits: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest size of a code [R] at bits [R]: 0 and 2^(b-1)-1; 1 and 1 at one bit."""
+    least = (bits == 1).float()
+    return least, torch.maximum(largest_code(bits), least)
 
 
 #: Clipping ratios tried, relative to max|w| of the row.

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from fairquant.roles.quantizer import (
     QuantizedWeight,
     WeightQuantizer,
-    dequantize,
-    largest_code,
     row_bits,
     rows_of,
 )
-from fairquant_paper.grids import Grid, mse_clipping, row_statistics, stretches, uniform_grid
+from fairquant_paper.grids import Grid, code_range, mse_clipping, row_statistics, stretches, uniform_grid
 
 Scale = Literal["absmax", "mse", "learned"]
 
@@ -62,8 +60,7 @@ class UniformWeightQuantizer(WeightQuantizer):
     def grid(self, rows: Tensor) -> Grid:
         bits = row_bits(self.width, len(rows))
         if self.log_scale is not None:
-            signs = bits == 1
-            return Grid(self.log_scale.detach().exp(), largest_code(bits), signs, bool(signs.any()))
+            return Grid(self.log_scale.detach().exp(), *code_range(bits))
         limit, mean = row_statistics(rows, need_mean=bool((bits == 1).any()))
         return uniform_grid(limit * self.clip, mean, bits)
 
@@ -94,10 +91,9 @@ def quantize_rows(rows: Tensor, grid: Grid) -> Tensor:
     for part in stretches(rows):
         piece = grid.part(part)
         codes = piece.codes(rows[part])
-        if piece.shift is None:
-            torch.mul(codes, piece.scale[:, None], out=out[part])
-        else:
-            out[part] = dequantize(codes, piece.scale, piece.shift)
+        here = torch.mul(codes, piece.scale[:, None], out=out[part])
+        if piece.shift is not None:
+            here.addcmul_(codes.sign_(), piece.shift[:, None])  # as dequantize, without its copies
     return out
 
 
@@ -132,9 +128,9 @@ class _LearnedStep(torch.autograd.Function):
             piece = grid.part(part)
             codes = piece.codes(rows[part])
             position = rows[part] / piece.scale[:, None]
-            reach = torch.where(piece.signs, torch.inf, piece.largest)[:, None]
-            inside = position.abs() <= reach
-            codes.sub_(position.mul_(inside & ~piece.signs[:, None]))
+            signs = (piece.least == 1)[:, None]
+            inside = (position.abs() <= piece.largest[:, None]) | signs
+            codes.sub_(position.mul_(inside & ~signs))
             to_scale[part] = torch.linalg.vecdot(gradient[part], codes, dim=1)
             torch.mul(gradient[part], inside, out=to_weight[part])
         damp = 1 / torch.sqrt(rows.shape[1] * grid.largest.clamp_min(1))

@@ -19,16 +19,22 @@ import fairquant
 from fairquant.results import read_predictions
 from fairquant.training.loop import validation_values
 
-FISHER = ("method=fq-baq", "importance={name: fisher}")
-FORMS = {
-    f"baq {gradient} {scale}": [*FISHER, f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
-    for gradient in ("fractional", "step")
-    for scale in ("mse", "absmax", "quantile")
-} | {
-    "baq step mse, block-fisher": ["method=fq-baq", "importance={name: block-fisher}", "quantizer={name: baq}"],
-    "fq-qat (bits fixed), fisher": ["method=fq-qat"],
-    "fq-block (bits fixed), block-fisher": ["method=fq-block"],
-}
+FISHER = ("method=fq-baq", "importance={name: fisher}", "train.bit_confidence=0")
+FORMS = (
+    {
+        f"baq {gradient} {scale}": [*FISHER, f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
+        for gradient in ("fractional", "step")
+        for scale in ("mse", "absmax", "quantile")
+    }
+    | {
+        f"baq step mse, block-fisher, confidence {confidence}": ["method=fq-baq", f"train.bit_confidence={confidence}"]
+        for confidence in (0, 1, 2)
+    }
+    | {
+        "fq-qat (bits fixed), fisher": ["method=fq-qat"],
+        "fq-block (bits fixed), block-fisher": ["method=fq-block"],
+    }
+)
 SEEDS = (11, 12, 13)  # not those of the paper: their test images are reported on
 COMMON = [
     "model.name=resnet10t", "model.pretrained=false", "model.image_size=48", "budget.average_bits=1.5",
@@ -64,7 +70,7 @@ def main() -> None:
                 report["timings"]["train"],
             ]  # fmt: skip
             table.setdefault(form, []).append(row)
-            print(f"seed {seed}  {form:24}" + "".join(f" {value:8.3f}" for value in row), flush=True)
+            print(f"seed {seed}  {form:44}" + "".join(f" {value:8.3f}" for value in row), flush=True)
     names = ("accuracy", "balanced", "worst group", "change", "bits", "moved", "train s")
     print(f"| {'form':24} | " + " | ".join(names) + " |")
     for form, rows in table.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 import torch
 from fairquant_fair.distillation import Distillation
 from fairquant_fair.parity import FeatureMmd, SoftDemographicParity, SoftEqualizedOdds
-from fairquant_fair.regularizers import GroupVariance
+from fairquant_fair.regularizers import BitBudget, GroupVariance
 from fairquant_fair.robust import CvarGroups, CvarSamples, GroupDro
 from fairquant_paper.regularizers import LossGap
 from fairquant_rivals.nir import NeuronImportance
 from torch.nn import functional as F
 
 from fairquant.roles import Step
+from fairquant.roles.regularizer import BitState
 
 ABOUT_GROUPS = [
     LossGap(), GroupVariance(), GroupDro(), CvarGroups(), SoftDemographicParity(), SoftEqualizedOdds(), FeatureMmd(),
@@ -120,6 +122,23 @@ def test_distillation_is_zero_for_the_teachers_answers_and_balanced_counts_group
     shifted = Step(**{**made.__dict__, "teacher": only_last})
     plain, balanced = (float(Distillation(balanced=b).penalty(shifted)) for b in (False, True))
     assert balanced == pytest.approx(3 * plain, rel=1e-5)  # 1 of 6 images, 1 of 2 groups
+
+
+def test_the_price_of_a_bit_follows_what_the_rounded_bits_spend():
+    """Two units of 30 and 10 weights at 2.4 and 1.0 bits: 1.75 spent (2.05 before rounding), 0.25 above the budget."""
+    bits = torch.tensor([2.4, 1.0], requires_grad=True)
+    state = BitState(bits, bits.detach(), bits, torch.tensor([30.0, 10.0]), budget=1.5)
+    budget = BitBudget(weight=2.0, rate=0.1, start=0.5)
+    memory = budget.memory()
+    here = dataclasses.replace(step(), bits=state, memory=memory)
+    penalty = budget.penalty(here)
+    assert float(memory.price) == pytest.approx(0.5 + 0.1 * 0.25)
+    assert float(penalty) == pytest.approx(2 * 0.525 * (2.05 - 1.5))
+    penalty.backward()
+    assert bits.grad.tolist() == pytest.approx([2 * 0.525 * 0.75, 2 * 0.525 * 0.25])
+    under = dataclasses.replace(here, bits=dataclasses.replace(state, budget=8.0))
+    budget.penalty(under)
+    assert float(memory.price) == 0  # 0.525 - 0.1 * 6.25 is below 0
 
 
 def test_nir_by_hand():
