@@ -29,7 +29,7 @@ from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import ModelSettings
 from fairquant.registry import Plugins, discover
 from fairquant.roles import DataContext, Split, Splits
-from fairquant.runs import Display, Quiet, Run, finished_report, log_file, run_folder
+from fairquant.runs import Display, Quiet, Run, finished_report, log_file, other_versions, run_folder
 from fairquant.training.distributed import is_leader, join, leader_first, wait
 
 
@@ -78,6 +78,8 @@ def execute(
     done = finished_report(folder) or (finished_report(folder, "held.json") if hold_test else None)
     wait()
     if done is not None:
+        if is_leader() and (others := other_versions(done, plugins)):
+            display.say(f"{folder}: finished with {others}. Remove the folder to run it anew")
         return RunResult(done, folder, was_finished=True)
     if not is_leader():
         plugins, display = plugins.silent(), Quiet()

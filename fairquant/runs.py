@@ -149,3 +149,12 @@ def versions(plugins: Plugins) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "?"
     return found | plugins.versions()
+
+
+def other_versions(report: Mapping[str, Any], plugins: Plugins) -> str:
+    """Where a finished report was made by other versions than are here, such as `torch 2.1 (now 2.2)`; else empty."""
+    here = versions(plugins)
+    made = report.get("versions", {})
+    return ", ".join(
+        f"{name} {made[name]} (now {here[name]})" for name in here if made.get(name, here[name]) != here[name]
+    )

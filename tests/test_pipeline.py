@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import fairquant
 from fairquant.errors import RunBusy, TrainingDiverged, UserError
 from fairquant.files import folder_lock
+from fairquant.runs import Quiet
 
 TINY = {
     "seed": 1, "method": "fq-baq", "dataset": {"name": "synthetic-lesions", "images": 240},
@@ -134,6 +135,22 @@ def test_a_finished_run_is_shown_not_run_again(finished):
     again = fairquant.run(finished.folder / "recipe.yaml", runs=finished.folder.parent.parent.parent / "x")
     assert not again.was_finished  # another runs folder: a fresh run
     assert fairquant.run(finished.folder / "recipe.yaml", runs=finished.folder.parent.parent.parent / "x").was_finished
+
+
+def test_a_finished_run_of_another_version_says_so(finished):
+    folder = Path("runs/tiny") / finished.folder.name
+    shutil.copytree(finished.folder, folder)
+    said: list[str] = []
+    display = Quiet()
+    display.say = said.append  # type: ignore[method-assign]
+    assert fairquant.run(write(), display=display).was_finished
+    assert said == []
+    report = json.loads((folder / "report.json").read_text())
+    report["versions"]["fairquant"] = "0.0.9"
+    (folder / "report.json").write_text(json.dumps(report))
+    assert fairquant.run("tiny.yaml", display=display).was_finished
+    now = fairquant.__version__
+    assert said == [f"{folder}: finished with fairquant 0.0.9 (now {now}). Remove the folder to run it anew"]
 
 
 def comparable(report):
