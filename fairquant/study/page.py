@@ -11,17 +11,20 @@ from fairquant.audit.plots import AFTER, BEFORE, figure_and_axes, svg
 from fairquant.study.compare import Comparison, Row
 from fairquant.study.tables import FLOOR, entries, floor_entries, header, notes
 
-MORE = """main{max-width:1180px}td.best{font-weight:700}td.clear::after{content:"*";color:#c2410c}tr.reference{background:#eef4ff}"""
+MORE = """main{max-width:1180px}td.best{font-weight:700}td.clear::after{content:"*";color:#c2410c}tr.reference{background:#eef4ff}
+.wide svg{max-width:none}"""
 
 
 def comparison_page(found: Comparison) -> str:
     good = [row for row in found.rows if row.metrics]
-    title = f"{found.recipe.name}: {len(found.rows)} methods compared"
+    methods = len({row.method for row in found.rows})
+    rows = "" if methods == len(found.rows) else f", {len(found.rows)} rows"
+    title = f"{found.recipe.name}: {methods} methods compared{rows}"
     sections = [
         _section("The table", _table(found) + "".join(f"<p class='muted'>{escape(note)}</p>" for note in notes(found)))
     ]
     if good and "worst-group-accuracy" in good[0].metrics:
-        sections.append(_section("Worst-group accuracy against bits", pareto(good)))
+        sections.append(_section("Worst-group accuracy against bits", f"<div class='scroll wide'>{pareto(good)}</div>"))
     if good:
         sections.append(_section("What compression changed, by group", changes(good)))
     if any(row.layers for row in good):
@@ -56,15 +59,17 @@ def _table(found: Comparison) -> str:
 
 def pareto(rows: list[Row]) -> str:
     """Mean worst-group accuracy against average bits, one point a method, with intervals; full precision as a line."""
-    figure, axes = figure_and_axes(9.6, 5.2)
+    figure, axes = figure_and_axes(max(9.6, 1.2 + 0.2 * len(rows)), 5.2)  # many rows: wider, and scrolled
     for row in rows:
         if row.bits.mean >= 16:
             axes.axhline(100 * row.metrics["worst-group-accuracy"].mean, color=BEFORE, ls="--", lw=1.2, label=row.name)
     slots: dict[str, list[Row]] = {}
     for row in sorted((row for row in rows if row.bits.mean < 16), key=lambda row: (row.bits.mean, row.name)):
         slots.setdefault(f"{row.bits.mean:.2f}".rstrip("0").rstrip("."), []).append(row)
-    place, ticks = 0, []
-    for members in slots.values():  # methods with the same bits stand side by side above them
+    place, names = 0, {}
+    top = axes.secondary_xaxis("top")
+    ticks = []
+    for members in slots.values():  # methods with the same bits stand side by side below them
         if place:
             axes.axvline(place - 1, color="#d0d7de", lw=0.8)
         ticks.append(place + (len(members) - 1) / 2)
@@ -73,16 +78,16 @@ def pareto(rows: list[Row]) -> str:
             colour = AFTER if row.method.startswith("fq-") else "#57606a"
             axes.plot([place, place], [low, high], color=colour, lw=1.4, alpha=0.55)
             axes.plot([place], [100 * row.metrics["worst-group-accuracy"].mean], "o", color=colour, ms=6)
-            axes.annotate(
-                row.method, (place, high), rotation=60, fontsize=8, xytext=(0, 3), textcoords="offset points", ha="left"
-            )
+            names[place] = row.method
             place += 1
         place += 1
-    axes.set_xticks(ticks, [f"{bits} bits" for bits in slots])
-    axes.tick_params(axis="x", length=0)
-    axes.set_xlabel("average bits per weight; methods of the same bits side by side")
+    axes.set_xticks(list(names), list(names.values()), rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    top.set_xticks(ticks, list(slots))
+    top.spines["top"].set_visible(False)
+    for axis in (axes, top):
+        axis.tick_params(axis="x", length=0)
+    top.set_xlabel("average bits per weight; methods of the same bits side by side")
     axes.set_ylabel("worst-group accuracy on test [%], 95 % interval")
-    axes.margins(y=0.2)
     axes.grid(alpha=0.25, axis="y")
     if any(row.bits.mean >= 16 for row in rows):
         axes.legend(frameon=False, loc="lower right")
