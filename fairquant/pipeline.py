@@ -60,7 +60,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
     inputs: dict[str, int] = {}
     if recipe.quantizer is not None:
         layers = find_layers(network, recipe.quantize.units, recipe.quantize.keep)
-        planning = Planning(recipe, splits, network, layers, model.normalize, device)
+        planning = Planning(recipe, splits, network, layers, model.normalize, device, run.runs / "probes")
         with run.stage("importance"):
             importance = planning.importance()
             run.notify("fairquant_importance_done", importance=importance)

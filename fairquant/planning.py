@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from fairquant.artifact.save import artifact_content
 from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.layers import pinned_bits
-from fairquant.bits.probe import LossProbe
+from fairquant.bits.probe import LossProbe, RememberingProbe
 from fairquant.bits.problem import weight_errors, widths, with_measured
 from fairquant.bits.spending import Operations, Spending, count_operations, latency_spending, within_size
 from fairquant.data.batching import batches, draw_calibration
@@ -31,11 +34,13 @@ from fairquant.roles import (
     Split,
     Splits,
 )
+from fairquant.training.distributed import is_leader
 
 
 @dataclass(frozen=True)
 class Planning:
-    """What a run does between its full-precision model and its training."""
+    """What a run does between its full-precision model and its training. kept: the folder for losses of plans that were
+    measured, shared by runs."""
 
     recipe: Recipe
     splits: Splits
@@ -43,6 +48,7 @@ class Planning:
     layers: tuple[Layer, ...]
     normalize: Normalization
     device: torch.device
+    kept: Path
 
     def importance(self) -> GroupImportance:
         """Importance of every unit to every group, on calibration images; all ones where the method asks for none."""
@@ -91,9 +97,10 @@ class Planning:
         spending = self._spending(operations, inputs)
         most = budget.average_bits or 8.0 if spending is None else spending.average_bits(layers)
         scores = reduce(table, importance.group_names)
+        probe = self._probe()
         errors = self._weight_errors(widths(choices, pinned))
         problem = make_problem(
-            layers, importance, scores, quantizer, choices, most, pinned, self._probe(), spending, errors
+            layers, importance, scores, quantizer, choices, most, pinned, probe, spending, errors
         )  # fmt: skip
         if errors is not None:
             measured = self._measured(errors)
@@ -111,6 +118,8 @@ class Planning:
             allocation, plan, most = within_size(
                 budget.bytes, budget.average_bits, problem.least_bits(), solve, measure
             )
+        if is_leader():
+            probe.keep()
         return attach(layers, quantizer, plan, choices, most, pinned, problem.scores, spending), allocation
 
     def _weight_errors(self, widths: tuple[int, ...]) -> Mapping[str, Tensor] | None:
@@ -138,14 +147,16 @@ class Planning:
             return latency_spending(read_table(budget.latency_table), budget.milliseconds, self.layers)
         return None
 
-    def _probe(self) -> LossProbe:
+    def _probe(self) -> RememberingProbe:
         """For allocators that measure: the losses of a plan on a few calibration images. Costs nothing until asked."""
         assert self.recipe.quantizer is not None
         images, settings = self.images(), self.recipe.calibration
         few = images.subset(np.arange(min(settings.probe_images, len(images))))
         stream = partial(batches, few, settings.batch_size, self.normalize, self.device)
         groups = len(self.splits.group_names)
-        return LossProbe(self.network, self.layers, self.recipe.quantizer.value, stream, groups)
+        probe = LossProbe(self.network, self.layers, self.recipe.quantizer.value, stream, groups)
+        about = [self.recipe.quantizer.to_dict(), str(self.network), [layer.name for layer in self.layers], groups]
+        return RememberingProbe(probe, self.kept, json.dumps([*about, torch.__version__, version("fairquant")]))
 
     def _file_bytes(self, metadata: Mapping[str, Any], plan: BitPlan) -> int:
         """At most what the file will have with this plan, everything in it counted."""

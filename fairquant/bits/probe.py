@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairquant.bits.layers import untouched
+from fairquant.files import write_atomically
 from fairquant.roles import Batch, Layer, Quantizer
 
 
@@ -60,3 +65,48 @@ class LossProbe:
             sums.index_add_(0, groups, losses)
             counts.index_add_(0, groups, torch.ones_like(losses))
         return torch.where(counts > 0, sums / counts.clamp_min(1), torch.nan)
+
+
+@dataclass(frozen=True)
+class RememberingProbe:
+    """A probe whose answers are kept in `folder`, for the next budget and the next method that asks the same.
+
+    about: what the answers depend on besides the weights and the images, such as the quantizer's options.
+    """
+
+    probe: LossProbe
+    folder: Path
+    about: str
+
+    def __call__(self, bits: Tensor) -> Tensor:
+        plan = hashlib.sha256(bits.cpu().to(torch.int8).numpy().tobytes()).hexdigest()[:32]
+        if plan not in self._answers:
+            self._answers[plan] = self.probe(bits).tolist()
+        return torch.tensor(self._answers[plan], dtype=torch.float64)
+
+    def keep(self) -> None:
+        """Write what has been asked, beside what others wrote in the meantime."""
+        if "_answers" in self.__dict__:
+            write_atomically(self._file, json.dumps(self._read() | self._answers).encode())
+
+    @cached_property
+    def _file(self) -> Path:
+        total = hashlib.sha256(self.about.encode())
+        for name, value in self.probe.model.state_dict().items():
+            total.update(name.encode())
+            total.update(value.detach().cpu().numpy().tobytes())
+        for batch in self.probe.batches():
+            for part in (batch.images, batch.labels, batch.groups):
+                total.update(part.cpu().numpy().tobytes())
+        return self.folder / f"{total.hexdigest()[:32]}.json"
+
+    @cached_property
+    def _answers(self) -> dict[str, list[float]]:
+        return self._read()
+
+    def _read(self) -> dict[str, list[float]]:
+        try:
+            found: dict[str, list[float]] = json.loads(self._file.read_text())
+        except (OSError, ValueError):  # none yet, or cut off: it is measured again
+            return {}
+        return found

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairquant.bits import find_layers
-from fairquant.bits.probe import LossProbe
+from fairquant.bits.probe import LossProbe, RememberingProbe
 from fairquant.errors import Infeasible, UserError
 from fairquant.roles import AllocationProblem, Batch
 
@@ -225,3 +225,43 @@ def test_the_probe_measures_the_quantized_network_and_leaves_it_as_it_was(strang
     assert not torch.allclose(full[:2], low[:2])
     assert torch.equal(probe(torch.full((units,), 2))[:2], low[:2])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
+    model, batch = strange.eval(), data(10)
+    layers = find_layers(model, "channel")
+    units = sum(layer.units for layer in layers)
+    low, high = torch.full((units,), 2), torch.full((units,), 4)
+    asked = []
+    inner = LossProbe(model, layers, Uniform(), lambda: [Batch(batch.images.float(), batch.labels, batch.groups)], 3)
+    monkeypatch.setattr(LossProbe, "_losses", lambda self, real=LossProbe._losses: asked.append(1) or real(self))
+
+    def probe(about="uniform"):
+        return RememberingProbe(inner, tmp_path, about)
+
+    first = probe()
+    here = first(low)
+    torch.testing.assert_close(here, inner(low), equal_nan=True, rtol=0, atol=0)
+    first.keep()
+    asked.clear()
+    again = probe()
+    assert torch.equal(again(low).nan_to_num(-1), here.nan_to_num(-1))
+    assert not asked
+    again(high)
+    again.keep()
+    probe()(low), probe()(high)
+    assert len(asked) == 1  # both are known now
+    probe("another quantizer")(low)
+    with torch.no_grad():
+        layers[0].weight.mul_(1.01)
+    probe()(low)  # other weights: asked anew
+    assert len(asked) == 3
+    for file in tmp_path.iterdir():
+        file.write_text("{cut off")
+    probe()(low)
+    assert len(asked) == 4
+
+
+def test_a_probe_that_is_not_asked_writes_nothing(strange, tmp_path):
+    RememberingProbe(LossProbe(strange, (), Uniform(), lambda: [], 1), tmp_path, "").keep()
+    assert not list(tmp_path.iterdir())
