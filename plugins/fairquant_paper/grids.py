@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fairquant.roles.quantizer import dequantize, largest_code
 
-STRETCH = 1 << 17  # weights
+STRETCH = 1 << 18  # weights
 
 
 def stretches(weight: Tensor) -> Iterator[slice]:
