@@ -90,7 +90,7 @@ def pareto(rows: list[Row]) -> str:
     axes.set_ylabel("worst-group accuracy on test [%], 95 % interval")
     axes.grid(alpha=0.25, axis="y")
     if any(row.bits.mean >= 16 for row in rows):
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="best")
     return svg(figure)
 
 
