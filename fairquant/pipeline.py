@@ -25,7 +25,7 @@ from fairquant.planning import Planning
 from fairquant.recipe.schema import Recipe
 from fairquant.results import HELD, Results, write_held, write_results
 from fairquant.roles import Layer, Splits
-from fairquant.runs import Run
+from fairquant.runs import Run, versions_key
 from fairquant.training.batch_norm import like_train, reestimate_batch_norm
 from fairquant.training.devices import choose_device, make_deterministic
 from fairquant.training.distributed import is_leader
@@ -60,7 +60,8 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> dict
     inputs: dict[str, int] = {}
     if recipe.quantizer is not None:
         layers = find_layers(network, recipe.quantize.units, recipe.quantize.keep)
-        planning = Planning(recipe, splits, network, layers, model.normalize, device, run.runs / "probes")
+        probes = run.runs / "probes" / versions_key(run.plugins)
+        planning = Planning(recipe, splits, network, layers, model.normalize, device, probes)
         with run.stage("importance"):
             importance = planning.importance()
             run.notify("fairquant_importance_done", importance=importance)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from fairquant.training.distributed import is_leader
 @dataclass(frozen=True)
 class Planning:
     """What a run does between its full-precision model and its training. kept: the folder for losses of plans that were
-    measured, shared by runs."""
+    measured, shared by the runs of the same versions."""
 
     recipe: Recipe
     splits: Splits
@@ -156,7 +155,7 @@ class Planning:
         groups = len(self.splits.group_names)
         probe = LossProbe(self.network, self.layers, self.recipe.quantizer.value, stream, groups)
         about = [self.recipe.quantizer.to_dict(), str(self.network), [layer.name for layer in self.layers], groups]
-        return RememberingProbe(probe, self.kept, json.dumps([*about, torch.__version__, version("fairquant")]))
+        return RememberingProbe(probe, self.kept, json.dumps(about))
 
     def _file_bytes(self, metadata: Mapping[str, Any], plan: BitPlan) -> int:
         """At most what the file will have with this plan, everything in it counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import platform
@@ -149,6 +150,11 @@ def versions(plugins: Plugins) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "?"
     return found | plugins.versions()
+
+
+def versions_key(plugins: Plugins) -> str:
+    """A short name of these versions, for what only they may share."""
+    return hashlib.sha256(json.dumps(versions(plugins), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def other_versions(report: Mapping[str, Any], plugins: Plugins) -> str:

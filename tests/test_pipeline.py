@@ -137,6 +137,18 @@ def test_a_finished_run_is_shown_not_run_again(finished):
     assert fairquant.run(finished.folder / "recipe.yaml", runs=finished.folder.parent.parent.parent / "x").was_finished
 
 
+def test_what_a_budget_measured_serves_the_next_and_changes_nothing():
+    recipe = write(method="fmpq-ptq", quantize={"choices": [2, 4, 8]}, calibration={"images": 24, "probe_images": 8})
+    fairquant.run(recipe, "budget.average_bits=3", runs="shared")
+    (file,) = Path("shared/probes").glob("*/*.json")
+    known = file.read_bytes()
+    shared = fairquant.run(recipe, "budget.average_bits=4", runs="shared")
+    assert file.read_bytes() == known  # fmpq asks the same of every budget
+    assert list(Path("shared/probes").glob("*/*.json")) == [file]
+    alone = fairquant.run(recipe, "budget.average_bits=4", runs="alone")
+    assert (shared.folder / "bit_plan.csv").read_bytes() == (alone.folder / "bit_plan.csv").read_bytes()
+
+
 def test_a_finished_run_of_another_version_says_so(finished):
     folder = Path("runs/tiny") / finished.folder.name
     shutil.copytree(finished.folder, folder)

@@ -106,7 +106,7 @@ class RememberingProbe:
 
     def _read(self) -> dict[str, list[float]]:
         try:
-            found: dict[str, list[float]] = json.loads(self._file.read_text())
+            found = json.loads(self._file.read_text())
         except (OSError, ValueError):  # none yet, or cut off: it is measured again
             return {}
-        return found
+        return found if isinstance(found, dict) else {}
