@@ -123,8 +123,8 @@ def table(options: tuple[Option, ...]) -> str:
 
 def paragraphs(text: str) -> str:
     """A docstring as Markdown: its lines joined, what would be read as markup escaped."""
-    joined = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
-    pieces = joined.split("`")  # every other one is code
+    unwrapped = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    pieces = unwrapped.split("`")  # every other one is code
     pieces[::2] = [re.sub(r"([*_|<>])", r"\\\1", piece) for piece in pieces[::2]]
     return "`".join(pieces)
 

@@ -6,7 +6,8 @@ fairquant.quantize(model, ...) quantizes your own module; fairquant.load(path) g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "compare", "load", "quantize", "run", "search"]
@@ -14,26 +15,21 @@ __all__ = ["__version__", "compare", "load", "quantize", "run", "search"]
 if TYPE_CHECKING:
     from fairquant.api import quantize, run
     from fairquant.artifact import load
-    from fairquant.study import compare
-    from fairquant.study.search import search
+    from fairquant.study import compare, search
+
+#: Where each public function lives; importing it imports torch.
+_MODULES = {
+    "run": "fairquant.api", "quantize": "fairquant.api", "load": "fairquant.artifact", "compare": "fairquant.study",
+    "search": "fairquant.study",
+}  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """torch is imported when it is first needed, so that the command line starts at once."""
-    if name in ("run", "quantize"):
-        from fairquant import api
+    if name not in _MODULES:
+        raise AttributeError(f"module 'fairquant' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
 
-        return getattr(api, name)
-    if name == "compare":
-        from fairquant.study import compare
 
-        return compare
-    if name == "search":
-        from fairquant.study.search import search
-
-        return search
-    if name == "load":
-        from fairquant.artifact import load
-
-        return load
-    raise AttributeError(f"module 'fairquant' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fairquant.artifact import load
-from fairquant.blame import plugin_failure
 from fairquant.data.images import default_cache
+from fairquant.data.ranks import barrier, init_process_group, is_leader, leader_first
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError
 from fairquant.files import folder_lock, write_atomically
-from fairquant.models import build_model
-from fairquant.pipeline import Model, default_runs, run_pipeline
 from fairquant.recipe import Recipe, read_recipe, recipe_from
+from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import ModelSettings
 from fairquant.registry import Plugins, discover
+from fairquant.report.write import VALIDATION_ONLY, recipe_yaml, write_results, write_validation_only
 from fairquant.roles import DataContext, Split, Splits
-from fairquant.runs import Display, Quiet, Run, finished_report, log_file, other_versions, run_folder
-from fairquant.training.distributed import is_leader, join, leader_first, wait
+from fairquant.runs.folder import (
+    Display,
+    Quiet,
+    Run,
+    default_runs,
+    finished_report,
+    log_file,
+    other_versions,
+    run_folder,
+)
+from fairquant.runs.models import recipe_model
+from fairquant.runs.pipeline import run_pipeline
+from fairquant.runs.plugin_errors import plugin_failure
+from fairquant.runs.results import Results
+from fairquant.training.devices import choose_device
+from fairquant.training.model import Model
+
+IN_MEMORY = "in-memory"
 
 
 @dataclass(frozen=True)
 class RunResult:
     """A finished run: its report (report.json's content), its folder, and whether it had been finished before."""
 
-    report: dict[str, Any]
+    report: Report
     folder: Path
     was_finished: bool = False
 
@@ -50,9 +67,9 @@ def run(
     recipe: str | os.PathLike[str] | Recipe, *overrides: str, demo: bool = False,
     runs: str | os.PathLike[str] | None = None, display: Display | None = None, plugins: Plugins | None = None,
 ) -> RunResult:  # fmt: skip
-    """Run a recipe: fairquant.run("recipes/quickstart.yaml", "seed=7"). Resumes, or shows what is finished.
+    """Run a recipe: fairquant.run("recipes/quickstart.yaml", "seed=7"). Resumes an interrupted run; returns a finished one.
 
-    Raises UserError, naming every problem, where the recipe or the data are not in order.
+    Raises UserError, naming every problem, where the recipe or the data are not valid.
     """
     plugins = discover() if plugins is None else plugins
     if not isinstance(recipe, Recipe):
@@ -63,65 +80,95 @@ def run(
     return execute(recipe, plugins, Path(runs) if runs is not None else default_runs(), display or Quiet())
 
 
-def execute(
-    recipe: Recipe, plugins: Plugins, runs: Path, display: Display, splits: Splits | None = None,
-    model: Model | None = None, hold_test: bool = False,
-    watch: Callable[[str, Mapping[str, float]], None] = lambda stage, values: None,
-) -> RunResult:  # fmt: skip
-    """Open the recipe's folder and go all the way; splits and model are loaded where they are not given.
+@dataclass(frozen=True)
+class Given:
+    """Data and model that a caller brings, in place of those that the recipe names."""
 
-    hold_test: stop once validation is predicted; the report is then that of held.json (bits, bytes). watch(stage,
-    values) is called after each epoch and may stop the run by raising.
+    splits: Splits
+    model: Model
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that stops once validation is predicted: its report then has bits and bytes only.
+
+    watch(stage, values) is called after each epoch and may stop the run by raising.
     """
-    join()
+
+    watch: Callable[[str, Mapping[str, float]], None]
+
+
+def execute(
+    recipe: Recipe,
+    plugins: Plugins,
+    runs: Path,
+    display: Display,
+    given: Given | None = None,
+    trial: Trial | None = None,
+) -> RunResult:
+    """Open the recipe's folder, run the pipeline and write its results. Finished runs are returned as they are."""
+    init_process_group()
     folder = run_folder(recipe, runs)
-    done = finished_report(folder) or (finished_report(folder, "held.json") if hold_test else None)
-    wait()
+    done = finished_report(folder) or (finished_report(folder, VALIDATION_ONLY) if trial is not None else None)
+    barrier()
     if done is not None:
         if is_leader() and (others := other_versions(done, plugins)):
-            display.say(f"{folder}: finished with {others}. Remove the folder to run it anew")
+            display.say(f"{folder}: finished with {others}. Remove the folder to run it again")
         return RunResult(done, folder, was_finished=True)
     if not is_leader():
         plugins, display = plugins.silent(), Quiet()
-    with _owned(folder) if is_leader() else nullcontext():
-        wait()
-        opened = Run(recipe, folder, runs, plugins, display, hold_test=hold_test, watch=watch)
+    with _locked(folder) if is_leader() else nullcontext():
+        barrier()
+        opened = Run(recipe=recipe, folder=folder, runs=runs, plugins=plugins, display=display)
+        if trial is not None:
+            opened = replace(opened, validation_only=True, watch=trial.watch)
         if is_leader():
             write_atomically(folder / "recipe.yaml", recipe_yaml(recipe).encode())
         opened.notify("fairquant_run_started")
         try:
-            for note in (*plugins.problems, *recipe.notes):
-                opened.say(note)
-            if splits is None:
-                with opened.stage("data"), leader_first():
-                    splits = load_data(recipe, display)
-            for note in splits.notes:
-                opened.say(note)
-            if model is None:
-                model = timm_model(recipe, opened, len(splits.class_names))
-            report = run_pipeline(recipe, opened, splits, model)
+            report = _run(opened, given)
         except BaseException as error:
-            shown = _told(error, opened)
+            shown = _report_failure(error, opened)
             if shown is error:
                 raise
             raise shown from error
-        wait()
+        barrier()
         if not is_leader():
-            report = finished_report(folder) or {}
-        if not hold_test:
+            report = finished_report(folder) or report
+        if trial is None:
             opened.notify("fairquant_run_finished", report=report)
         return RunResult(report, folder)
 
 
+def _run(run: Run, given: Given | None) -> Report:
+    """Load data and model where they are not given, run the pipeline, write the results; returns the report."""
+    recipe = run.recipe
+    for note in (*run.plugins.problems, *recipe.notes):
+        run.say(note)
+    if given is None:
+        with run.stage("data"), leader_first():
+            splits = load_data(recipe, run.display)
+    else:
+        splits = given.splits
+    for note in splits.notes:
+        run.say(note)
+    model = recipe_model(recipe, run, splits) if given is None else given.model
+    results = run_pipeline(recipe, run, splits, model)
+    if isinstance(results, Results):
+        return write_results(recipe, run, results)
+    # a trial's report has only the keys that a study reads; on ranks that do not write there is none yet
+    return cast(Report, {} if results is None else write_validation_only(run, results))
+
+
 @contextmanager
-def _owned(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """The folder's lock and its log."""
-    with folder_lock(folder, wait=False), log_file(folder):
+    with folder_lock(folder, blocking=False), log_file(folder):
         yield
 
 
-def _told(error: BaseException, run: Run) -> BaseException:
-    """What stopped the run goes to its log and its listeners; returned is what the user is to see."""
+def _report_failure(error: BaseException, run: Run) -> BaseException:
+    """Log what stopped the run and notify its listeners; returns the error that the user is to see."""
     run.log(f"stopped: {type(error).__name__}: {error}")
     run.log("".join(traceback.format_exception(error)))
     run.notify("fairquant_run_failed", error=error)
@@ -132,32 +179,18 @@ def _told(error: BaseException, run: Run) -> BaseException:
 
 def load_data(recipe: Recipe, display: Display) -> Splits:
     context = DataContext(recipe.seed, recipe.model.image_size, default_cache(), display.bar)
-    splits: Splits = recipe.dataset.value.load(context)
-    return splits
+    return recipe.dataset.value.load(context)
 
 
-def timm_model(recipe: Recipe, run: Run, classes: int) -> Model:
-    """Build the recipe's model, its fresh weights drawn from the seed."""
-    settings = recipe.model
-    torch.manual_seed(recipe.seed)
-    network, normalize, notes = build_model(settings, classes, recipe.train.channels_last)
-    for note in notes:
-        run.say(note)
-    architecture = {
-        "source": "timm", "name": settings.name, "image_size": settings.image_size, "options": settings.options,
-    }  # fmt: skip
-    return Model(network, normalize, architecture)
+class Labelled(Protocol):
+    """A data set of (float image tensor [3, H, W] ready for the model, label, group)."""
 
-
-def recipe_yaml(recipe: Recipe) -> str:
-    import yaml
-
-    header = "# Resolved by fairquant: every default filled in. Running this file gives the same result.\n"
-    return header + yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int, int]: ...
 
 
 @dataclass(frozen=True)
-class YourData:
+class InMemoryDataset:
     """The dataset section of a run started from Python: digests in place of a name in the registry."""
 
     fingerprint: str
@@ -166,9 +199,12 @@ class YourData:
     def check(self) -> list[str]:
         return []
 
+    def load(self, context: DataContext) -> Splits:
+        raise UserError("the data of this run were in Python's memory: start it from Python again")
+
 
 def quantize(
-    model: nn.Module, train: Any, validation: Any, test: Any = None, *, average_bits: float = 4.0,
+    model: nn.Module, train: Labelled, validation: Labelled, test: Labelled | None = None, *, average_bits: float = 4.0,
     method: str = "fq-baq", group_names: Sequence[str] | None = None, class_names: Sequence[str] | None = None,
     overrides: Sequence[str] = (), seed: int = 0, name: str = "quantize",
     runs: str | os.PathLike[str] | None = None, display: Display | None = None,
@@ -176,49 +212,62 @@ def quantize(
     """Quantize any trained nn.Module on any data sets of (image, label, group).
 
     train, validation, test: anything with len() and [i] -> (float tensor [3, H, W] ready for the model, int, int).
-    Without `test` the audit is on validation, and says so. The model is its own full-precision baseline and is left
-    as it was. overrides: recipe keys, such as "train.epochs=5". Returns the report, the folder, and .load(model).
+    Without `test` the audit is on validation, and says so. The model is its own full-precision baseline and is not
+    changed. overrides: recipe keys, such as "train.epochs=5". Returns the report, the folder, and .load(model).
+    Raises UserError for items of another form and for names that are too few. (So many parameters: each is a user's.)
     """
     plugins = discover()
-    parts = {"train": train, "validation": validation, "test": validation if test is None else test}
-    data = {key: _given_split(key, part) for key, part in parts.items()}
+    given = {"train": train, "validation": validation, "test": validation if test is None else test}
+    data = {key: _given_split(key, items) for key, items in given.items()}
+    splits = _given_splits(data, class_names, group_names)
+    if test is None:
+        splits = replace(splits, notes=("no test set was given: the audit is on validation and is optimistic",))
+    network, shown = _copy(model), f"{type(model).__module__}.{type(model).__qualname__}"
+    recipe = recipe_from(
+        {"seed": seed, "method": method, "dataset": {"name": "synthetic-lesions"}, "budget": {"average_bits": average_bits},
+         "train": {"epochs": 5, "learning_rate": 1e-4, "augment": "none"}, "baseline": {"epochs": 0}},
+        [*overrides, f"method={method}"], registry=plugins.registry, source="fairquant.quantize", name=name,
+    )  # fmt: skip
+    dataset = Component(IN_MEMORY, InMemoryDataset(splits.fingerprint, _digest_model(network)))
+    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown))
+    device = choose_device(recipe.train.device)
+    own = Model(
+        network=network.to(device), normalization=Normalization((0.0,) * 3, (1.0,) * 3), device=device,
+        group_names=splits.group_names, class_names=splits.class_names,
+        architecture={"source": "module", "class": shown}, trained=True,
+    )  # fmt: skip
+    place = Path(runs) if runs is not None else default_runs()
+    return execute(recipe, plugins, place, display or Quiet(), Given(splits, own))
+
+
+def _given_splits(
+    data: Mapping[str, Split], class_names: Sequence[str] | None, group_names: Sequence[str] | None
+) -> Splits:
+    """The three splits with their names; UserError where there are fewer names than classes or groups."""
     labels = max(int(split.labels.max(initial=0)) for split in data.values()) + 1
     groups = max(int(split.groups.max(initial=0)) for split in data.values()) + 1
     classes = tuple(class_names) if class_names else tuple(f"class {number}" for number in range(labels))
     names = tuple(group_names) if group_names else tuple(f"group {number}" for number in range(groups))
     if len(classes) < labels or len(names) < groups:
         raise UserError(f"class_names, group_names: the data have {labels} classes and {groups} groups")
-    notes = () if test is not None else ("no test set was given: the audit is on validation and is optimistic",)
-    fingerprint = _digest_data(data)
-    network = _copy(model)
-    recipe = recipe_from(
-        {"seed": seed, "method": method, "dataset": {"name": "synthetic-lesions"}, "budget": {"average_bits": average_bits},
-         "train": {"epochs": 5, "learning_rate": 1e-4, "augment": "none"}, "baseline": {"epochs": 0}},
-        [*overrides, f"method={method}"], registry=plugins.registry, source="fairquant.quantize", name=name,
+    return Splits(
+        train=data["train"], validation=data["validation"], test=data["test"], class_names=classes, group_names=names,
+        attributes=("group",), fingerprint=_digest_data(data),
     )  # fmt: skip
-    given = YourData(fingerprint, _digest_model(network))
-    shown = f"{type(model).__module__}.{type(model).__qualname__}"
-    recipe = recipe.with_(dataset=Component("your-data", given), model=ModelSettings(name=shown))
-    splits = Splits(
-        data["train"], data["validation"], data["test"], classes, names, ("group",), fingerprint, notes=notes
-    )
-    own = Model(network, Normalization((0.0,) * 3, (1.0,) * 3), {"source": "module", "class": shown}, trained=True)
-    return execute(recipe, plugins, Path(runs) if runs is not None else default_runs(), display or Quiet(), splits, own)
 
 
 @dataclass(frozen=True)
 class _GivenImages:
-    items: Any
+    items: Labelled
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Tensor:
-        image: Tensor = self.items[index][0]
-        return image
+        return self.items[index][0]
 
 
-def _given_split(name: str, items: Any) -> Split:
+def _given_split(name: str, items: Labelled) -> Split:
     """Labels and groups of a data set of (image, label, group)."""
     try:
         triples = [items[index] for index in range(len(items))]
@@ -233,7 +282,7 @@ def _given_split(name: str, items: Any) -> Split:
     return Split(_GivenImages(items), labels, groups, tuple(f"{name}-{row}" for row in range(len(labels))))
 
 
-def _digest_data(data: dict[str, Split]) -> str:
+def _digest_data(data: Mapping[str, Split]) -> str:
     total = hashlib.sha256()
     for split in data.values():
         for index in range(len(split)):
@@ -250,8 +299,6 @@ def _digest_model(model: nn.Module) -> str:
 
 
 def _copy(model: nn.Module) -> nn.Module:
-    import copy
-
     if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
         warnings.warn("the model is quantized from float32; its parameters are converted", stacklevel=3)
     return copy.deepcopy(model).float()

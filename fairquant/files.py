@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from fairquant.errors import RunBusy
 
@@ -36,12 +37,15 @@ def absolute_database(address: str) -> str:
 
 
 @contextmanager
-def folder_lock(folder: Path, wait: bool) -> Iterator[None]:
-    """Hold `folder` for this process; the lock dies with it. Raises RunBusy where it is held and wait is False."""
+def folder_lock(folder: Path, blocking: bool) -> Iterator[None]:
+    """Hold `folder` for this process; the lock ends with the process. Raises RunBusy where it is held and not blocking."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise RunBusy(f"{folder}: another process is working on this run. Wait for it, or stop it") from error
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=blocking)
+    except Timeout as error:
+        raise RunBusy(f"{folder}: another process is working on this run. Wait for it, or stop it") from error
+    try:
         yield
+    finally:
+        lock.release()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairquant.bits.problem import BitChoices, make_problem, squared_errors
 from fairquant.registry import Plugins, Registry, discover
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -114,6 +115,12 @@ class Small(nn.Module):
 def small() -> nn.Module:
     torch.manual_seed(5)
     return Small()
+
+
+def problem_of(layers, importance, scores, quantizer, choices, budget):
+    """An allocation problem with the errors of the quantizer. choices: free widths."""
+    errors = squared_errors(layers, quantizer, choices)
+    return make_problem(layers, importance, scores, errors, BitChoices(choices), budget)
 
 
 class Triples:

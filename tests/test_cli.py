@@ -66,7 +66,7 @@ def test_offline_weights_say_what_to_do(monkeypatch):
     import timm
 
     from fairquant.errors import UserError
-    from fairquant.models import build_model
+    from fairquant.runs.models import build_model
     from fairquant.recipe.sections import ModelSettings
 
     def offline(*_, pretrained=False, **__):

@@ -60,11 +60,11 @@ def environment() -> dict[str, str]:
 def told(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a command prints. Ours runs in this process (another one would first spend seconds on its imports), a line that
     needs a shell in a shell."""
-    words = shlex.split(command)
-    if words[0] != "fairquant" or set(command) & set("|&;<>$"):
+    arguments = shlex.split(command)
+    if arguments[0] != "fairquant" or set(command) & set("|&;<>$"):
         found = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment(), timeout=300)
         return found.stdout + found.stderr
-    monkeypatch.setattr(sys, "argv", [each for word in words for each in sorted(glob.glob(word)) or [word]])
+    monkeypatch.setattr(sys, "argv", [each for word in arguments for each in sorted(glob.glob(word)) or [word]])
     monkeypatch.setenv("COLUMNS", "200")
     told = io.StringIO()
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
@@ -78,8 +78,8 @@ def test_console_blocks(page, monkeypatch):
     for block in blocks(page, "console"):
         if NOT_OURS in block:
             continue
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, shown = part.partition("\n")
+        for command_block in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, shown = command_block.partition("\n")
             output = told(command.replace("\\\n", " "), monkeypatch)
             lines = [re.escape(line.rstrip()).replace(r"\.\.\.", ".*") for line in shown.strip().splitlines()]
             pattern = r"\s*\n\s*".join(lines)

@@ -10,7 +10,7 @@ import yaml
 from test_pipeline import TINY
 
 import fairquant
-from fairquant.runs import Quiet
+from fairquant.runs.folder import Quiet
 
 
 class Heard(Quiet):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from fairquant.errors import UserError
-from fairquant.models import build_model
+from fairquant.runs.models import build_model
 from fairquant.recipe.sections import ModelSettings
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import fairquant
 from fairquant.errors import RunBusy, TrainingDiverged, UserError
 from fairquant.files import folder_lock
-from fairquant.runs import Quiet
+from fairquant.runs.folder import Quiet
 
 TINY = {
     "seed": 1, "method": "fq-baq", "dataset": {"name": "synthetic-lesions", "images": 240},
@@ -75,8 +75,8 @@ def test_the_report_has_exactly_the_promised_keys(finished):
     assert set(report["artifact"]) == {"path", "bytes", "sha256"}
     assert set(report["change"]) == {"accuracy", "flips", "harmful_flips"}
     assert set(report["optimality"]) == {"lower_bound", "gap"}
-    for part in (report["metrics"], report["baseline"]["metrics"]):
-        assert set(part) >= {
+    for section in (report["metrics"], report["baseline"]["metrics"]):
+        assert set(section) >= {
             "accuracy",
             "balanced-accuracy",
             "worst-group-accuracy",
@@ -84,7 +84,7 @@ def test_the_report_has_exactly_the_promised_keys(finished):
             "eodd-fairprune",
             "eopp0-fairquant",
         }
-        assert all(set(value) == {"value", "low", "high", "by_group", "skipped"} for value in part.values())
+        assert all(set(value) == {"value", "low", "high", "by_group", "skipped"} for value in section.values())
 
 
 def test_plan_report_predictions_and_artifact_agree(finished):
@@ -114,7 +114,7 @@ def test_the_loaded_model_gives_the_stored_logits_bit_for_bit(finished):
     from fairquant.data.transforms import Normalization
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
-    from fairquant.runs import Quiet
+    from fairquant.runs.folder import Quiet
     from fairquant.training.predict import predict
 
     recipe = read_recipe(finished.folder / "recipe.yaml", registry=discover().registry)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -40,17 +41,25 @@ def seal(content: bytes) -> bytes:
     """Fill in the checksum of a file written with BLANK in its place."""
     content = canonical(content)
     mark = b'"checksum":"' + BLANK.encode()
-    at = content.index(mark) + len(mark) - 64
-    digest = hashlib.sha256(content).hexdigest().encode()
-    return content[:at] + digest + content[at + 64 :]
+    return fill_seal(content, content.index(mark) + len(mark) - 64)
+
+
+def fill_seal(content: bytes, at: int) -> bytes:
+    """The content with the checksum of all of it in place of the blank at `at`."""
+    return content[:at] + hashlib.sha256(content).hexdigest().encode() + content[at + 64 :]
+
+
+def matches_seal(content: bytes, checksum: str, find: Callable[[bytes], int]) -> bool:
+    """Whether a sealed file is unaltered. find: where in the content its checksum's digits stand."""
+    at = find(checksum.encode())
+    blanked = content[:at] + BLANK.encode() + content[at + 64 :]
+    return len(checksum) == 64 and hashlib.sha256(blanked).hexdigest() == checksum
 
 
 def check_seal(content: bytes, checksum: str, path: Path) -> None:
     """UserError where any byte differs from what was sealed."""
-    mark = b'"checksum":"' + checksum.encode()
-    at = content.find(mark) + len(mark) - 64
-    blanked = content[:at] + BLANK.encode() + content[at + 64 :]
-    if len(checksum) != 64 or hashlib.sha256(blanked).hexdigest() != checksum:
+    mark = b'"checksum":"'
+    if not matches_seal(content, checksum, lambda digits: content.find(mark + digits) + len(mark)):
         raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")
 
 

@@ -28,7 +28,7 @@ NEEDED = ("architecture", "classes", "preprocessing", "layers")
 
 
 @dataclass(frozen=True)
-class Stored:
+class LayerHeader:
     """One quantized layer as the header describes it."""
 
     names: tuple[str, ...]
@@ -45,22 +45,22 @@ class Stored:
         return math.prod(self.shape[1:])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """content: the whole file; entries: tensor name -> dtype, shape and place; the rest read from the metadata."""
 
     path: Path
     content: bytes
     metadata: dict[str, Any]
-    layers: tuple[Stored, ...]
+    layers: tuple[LayerHeader, ...]
     entries: dict[str, dict[str, Any]]
 
     @property
     def values(self) -> int:
         """Parameters and buffers that the file holds."""
         packed = {BITS, SCALES, CODEBOOKS, *(f"{layer.names[0]}.weight" for layer in self.layers)}
-        kept: int = sum(math.prod(entry["shape"]) for name, entry in self.entries.items() if name not in packed)
-        return kept + sum(layer.rows * layer.columns for layer in self.layers)
+        unquantized: int = sum(math.prod(entry["shape"]) for name, entry in self.entries.items() if name not in packed)
+        return unquantized + sum(layer.rows * layer.columns for layer in self.layers)
 
 
 def read_header(path: Path) -> Header:
@@ -77,7 +77,7 @@ def read_header(path: Path) -> Header:
     metadata = _metadata(text, path)
     layers = _layers(metadata["layers"], path)
     _backed(entries, layers, path)
-    return Header(path, content, metadata, layers, entries)
+    return Header(path=path, content=content, metadata=metadata, layers=layers, entries=entries)
 
 
 def read_bounded(path: Path) -> bytes:
@@ -147,13 +147,15 @@ def _architecture_problems(architecture: dict[str, Any]) -> list[str]:
     return found
 
 
-def _layers(described: list[Any], path: Path) -> tuple[Stored, ...]:
+def _layers(described: list[Any], path: Path) -> tuple[LayerHeader, ...]:
     layers, weights = [], 0
     for number, entry in enumerate(described):
         if not _is_layer(entry):
             raise UserError(f"{path}: layer {number} is described as {str(entry)[:100]}, which is damaged or refused")
         layers.append(
-            Stored(tuple(entry["names"]), tuple(entry["shape"]), bool(entry.get("shift")), bool(entry.get("codebook")))
+            LayerHeader(
+                tuple(entry["names"]), tuple(entry["shape"]), bool(entry.get("shift")), bool(entry.get("codebook"))
+            )
         )
         weights += layers[-1].rows * layers[-1].columns
     if weights > MOST_WEIGHTS:
@@ -175,7 +177,7 @@ def _is_layer(entry: Any) -> bool:
     )
 
 
-def _backed(entries: dict[str, dict[str, Any]], layers: tuple[Stored, ...], path: Path) -> None:
+def _backed(entries: dict[str, dict[str, Any]], layers: tuple[LayerHeader, ...], path: Path) -> None:
     """Every row has its width and its scale in the file, every layer its codes, in tensors of the right kind."""
     rows = sum(layer.rows for layer in layers)
     shifted = sum(layer.rows for layer in layers if layer.shift)

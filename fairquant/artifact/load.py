@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
+from fairquant.artifact.architecture import count_values, create
 from fairquant.artifact.format import BITS, CODEBOOKS, SCALES, widths_of
 from fairquant.artifact.header import Header, read_header
-from fairquant.bits.activations import NAME, put_on
+from fairquant.bits.activations import NAME, attach_input_quantizers
 from fairquant.bits.packing import unpack
 from fairquant.errors import UserError
 from fairquant.recipe.sections import ModelSettings
@@ -43,7 +44,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     header = read_header(Path(path))
     target, metadata = _architecture(header, model), header.metadata
     artifact = _decode(header)
-    put_on(target, metadata.get("activations", {}), str(path))
+    attach_input_quantizers(target, metadata.get("activations", {}), str(path))
     names = dict(target.state_dict(keep_vars=True))
     problems: list[str] = []
     filled: set[str] = set()
@@ -59,7 +60,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     if problems:
         raise UserError(problems[:10], str(path))
     if metadata["preprocessing"].get("channels_last"):
-        target = target.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        target = target.to(memory_format=torch.channels_last)
     target.fairquant_metadata = metadata  # type: ignore[assignment]
     return target.eval()
 
@@ -83,15 +84,13 @@ def _architecture(header: Header, model: nn.Module | Callable[[], nn.Module] | N
             f"{header.path}: this artifact was made from your own nn.Module ({architecture.get('class', '?')}), which the file "
             "does not hold (no pickle). Give it: fairquant.load(path, model=MyModel())"
         )
-    from fairquant.models import count_values, create
-
     settings = ModelSettings(
         name=architecture["name"], image_size=architecture["image_size"], options=architecture["options"]
     )
     steps = sum(name.endswith(f".{NAME}.log_step") for name in header.entries)  # of activations, put on afterwards
-    wanted, held = count_values(settings, classes), header.values - steps
-    if wanted not in (None, held):
-        raise UserError(f"{header.path}: it holds {held} values, the model that it names has {wanted}")
+    wanted, stored = count_values(settings, classes), header.values - steps
+    if wanted not in (None, stored):
+        raise UserError(f"{header.path}: it holds {stored} values, the model that it names has {wanted}")
     return create(settings, classes)
 
 
@@ -116,7 +115,7 @@ def _decode(header: Header) -> Artifact:
         values = tensors.pop(SCALES)
         scales = torch.split(values[: sum(rows)], rows)
         shifts = iter(torch.split(values[sum(rows) :], [layer.rows for layer in layers if layer.shift]))
-        words = tensors.pop(CODEBOOKS, torch.zeros(0))
+        codewords = tensors.pop(CODEBOOKS, torch.zeros(0))
         for layer, widths, scale in zip(layers, torch.split(bits, rows), scales, strict=True):
             name = layer.names[0]
             try:
@@ -125,18 +124,20 @@ def _decode(header: Header) -> Artifact:
                 raise UserError(f"{file}: layer {name!r}: {error}") from error
             codebook = None
             if layer.codebook:
-                codebook, words = _codebook(widths, words, f"{file}: layer {name!r}")
+                codebook, codewords = _codebook(widths, codewords, f"{file}: layer {name!r}")
             shift = next(shifts) if layer.shift else None
-            weights[name] = QuantizedWeight(codes, widths, scale, layer.shape, shift, codebook)
+            weights[name] = QuantizedWeight(
+                codes=codes, bits=widths, scale=scale, shape=layer.shape, shift=shift, codebook=codebook
+            )
             shared[name] = layer.names
     return Artifact(weights, shared, tensors, header.metadata)
 
 
-def _codebook(bits: Tensor, words: Tensor, place: str) -> tuple[Tensor, Tensor]:
+def _codebook(bits: Tensor, codewords: Tensor, place: str) -> tuple[Tensor, Tensor]:
     """The next layer's codebook [9, 256] and the words left for those after it."""
     codebook = torch.zeros(9, 256)
-    if len(words) < sum(2**width for width in widths_of(bits)):
+    if len(codewords) < sum(2**width for width in widths_of(bits)):
         raise UserError(f"{place}: its codebook is cut off")
     for width in widths_of(bits):
-        codebook[width, : 2**width], words = words[: 2**width], words[2**width :]
-    return codebook, words
+        codebook[width, : 2**width], codewords = codewords[: 2**width], codewords[2**width :]
+    return codebook, codewords

@@ -6,23 +6,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from fairquant.artifact.format import BITS, BLANK, CODEBOOKS, FORMAT, SCALES, seal, widths_of
-from fairquant.bits.packing import pack
+from fairquant.bits.packing import pack, pack_nibbles
 from fairquant.files import write_atomically
+from fairquant.recipe.events import ArtifactReport
 from fairquant.roles import Layer, QuantizedWeight
 
 
 def save_artifact(
     path: Path, model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight],
-    metadata: Mapping[str, Any],
-) -> dict[str, Any]:  # fmt: skip
+    metadata: Mapping[str, object],
+) -> ArtifactReport:  # fmt: skip
     """Write `model` (its quantizers attached or taken off) to `path`; returns {path, bytes, sha256}."""
     content = artifact_content(model, layers, weights, metadata)
     write_atomically(path, content)
@@ -30,13 +29,13 @@ def save_artifact(
 
 
 def artifact_content(
-    model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight], metadata: Mapping[str, Any]
+    model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight], metadata: Mapping[str, object]
 ) -> bytes:
     """The file. metadata: architecture, classes, preprocessing, recipe, audit, ... each JSON; read back by
     `fairquant.load`."""
     tensors: dict[str, Tensor] = {}
     described = []
-    bits, scales, shifts, words = [], [], [], []
+    bits, scales, shifts, codewords = [], [], [], []
     for layer in layers:
         stored = weights[layer.name]
         tensors[f"{layer.name}.weight"] = torch.from_numpy(pack(stored))
@@ -45,16 +44,16 @@ def artifact_content(
         if stored.shift is not None:
             shifts.append(stored.shift.float().cpu())
         if stored.codebook is not None:
-            words += [stored.codebook[width, : 2**width].float().cpu() for width in widths_of(stored.bits)]
+            codewords += [stored.codebook[width, : 2**width].float().cpu() for width in widths_of(stored.bits)]
         described.append({
             "names": list(layer.names), "shape": list(stored.shape), "shift": stored.shift is not None,
             "codebook": stored.codebook is not None,
         })  # fmt: skip
     if layers:
-        tensors[BITS] = nibbles(torch.cat(bits))
+        tensors[BITS] = torch.from_numpy(pack_nibbles(torch.cat(bits).to(torch.uint8).numpy(), low_first=False))
         tensors[SCALES] = torch.cat([*scales, *shifts])
-    if words:
-        tensors[CODEBOOKS] = torch.cat(words)
+    if codewords:
+        tensors[CODEBOOKS] = torch.cat(codewords)
     tensors |= unquantized_state(model, layers)
     text = {key: json.dumps(value, sort_keys=True, separators=(",", ":")) for key, value in metadata.items()}
     text |= {"format": FORMAT, "checksum": BLANK, "layers": json.dumps(described, separators=(",", ":"))}
@@ -64,30 +63,18 @@ def artifact_content(
 def unquantized_state(model: nn.Module, layers: tuple[Layer, ...]) -> dict[str, Tensor]:
     """Parameters and buffers outside the layers' weights, under the plain model's names; tied ones once."""
     quantized = {f"{name}.weight" for layer in layers for name in layer.names}
-    found: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     seen: set[int] = set()
     named = [*model.named_parameters(remove_duplicate=False), *persistent_buffers(model)]
     for name, tensor in named:
         if name in quantized or ".parametrizations.weight." in f".{name}" or id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        found[name] = tensor.detach().cpu()
-    return found
+        state[name] = tensor.detach().cpu()
+    return state
 
 
 def persistent_buffers(model: nn.Module) -> list[tuple[str, Tensor]]:
     """Buffers that belong to the state dict."""
     state = model.state_dict(keep_vars=True)
     return [(name, buffer) for name, buffer in model.named_buffers(remove_duplicate=False) if name in state]
-
-
-def nibbles(bits: Tensor) -> Tensor:
-    """Values 0..8, two to a byte."""
-    values = bits.to(torch.uint8).numpy()
-    values = np.append(values, np.zeros(len(values) % 2, np.uint8)).reshape(-1, 2)
-    return torch.from_numpy((values[:, 0] << 4 | values[:, 1]).astype(np.uint8))
-
-
-def weight_bytes(weights: Mapping[str, QuantizedWeight]) -> int:
-    """Bytes of all packed codes."""
-    return sum(len(pack(weight)) for weight in weights.values())

@@ -36,18 +36,21 @@ def image_weights(images: int, replicates: int, draw: np.random.Generator) -> Fl
     return np.bincount(rows.ravel(), minlength=replicates * images).reshape(replicates, images).astype(np.float64)
 
 
-class WeighedConfusion(Confusion):
+class WeightedConfusion(Confusion):
     """Confusions of the same images under many rows of image weights [R, N], R times. Metrics mostly want sums: these come
     straight from the weights; the table, 100 times as large with 100 classes, is laid out only for a metric that asks."""
 
-    weights: Floats
-    groups: Ints
-    predictions: Predictions
-    shape: tuple[int, int]
-
-    def __init__(self, predictions: Predictions, weights: Floats) -> None:
-        shape = len(weights), len(predictions.group_names)
-        vars(self).update(predictions=predictions, weights=weights, groups=predictions.groups, shape=shape)
+    def __init__(
+        self,
+        predictions: Predictions,
+        weights: Floats,
+        groups: Ints | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        """weights [R, N]. groups [N] and shape (R, G): other than the predictions' own, see `of_permuted_groups`."""
+        self.predictions, self.weights = predictions, weights
+        self.groups = predictions.groups if groups is None else groups
+        self.shape = (len(weights), len(predictions.group_names)) if shape is None else shape
 
     @classmethod
     def of_permuted_groups(cls, predictions: Predictions, replicates: int, draw: np.random.Generator) -> Confusion:
@@ -55,12 +58,11 @@ class WeighedConfusion(Confusion):
         groups = len(predictions.group_names)
         shuffled = draw.permuted(np.broadcast_to(predictions.groups, (replicates, len(predictions.groups))), axis=1)
         member = (shuffled[:, None] == np.arange(groups)[:, None]).astype(np.float64)
-        found = cls(predictions, member.reshape(replicates * groups, -1))
-        vars(found).update(groups=np.zeros_like(predictions.groups), shape=(replicates, groups))
-        return found
+        everyone = np.zeros_like(predictions.groups)  # the weights say who is in which group
+        return cls(predictions, member.reshape(replicates * groups, -1), everyone, (replicates, groups))
 
     @cached_property
-    def table(self) -> Floats:  # type: ignore[override]
+    def table(self) -> Floats:
         classes = len(self.predictions.class_names)
         sums = self._sums(self.predictions.labels * classes + self.predictions.predicted, classes**2)
         return sums.reshape(*self.shape, classes, classes)
@@ -100,7 +102,7 @@ def _count(cells: NDArray[np.int64], shape: tuple[int, ...]) -> Floats:
     return counts.reshape(len(cells), *shape).astype(np.float64)
 
 
-def in_parts(total: int, cells: int) -> list[int]:
-    """Replicates to draw at a time, so that a part stays in the processor's cache."""
+def chunk_sizes(total: int, cells: int) -> list[int]:
+    """Replicates to draw at a time, so that a chunk stays in the processor's cache."""
     step = max(1, min(total, 400_000 // max(cells, 1)))
     return [min(step, total - start) for start in range(0, total, step)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.audit.confusion import WeighedConfusion, confusion_tensor, image_weights, in_parts, resample
+from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_tensor, image_weights, resample
 from fairquant.errors import UserError
-from fairquant.roles import Confusion, MetricValue, Predictions, Rates
+from fairquant.recipe.schema import Component
+from fairquant.roles import AnyMetric, Confusion, MetricValue, Predictions, Rates, SampleMetric, WeightedMetric
 
 Floats = NDArray[np.float64]
 REPLICATES, SAMPLE_REPLICATES, PERMUTATIONS, LEVEL = 1_000, 300, 200, 0.95
@@ -40,12 +40,12 @@ class Audit:
 def audit(
     predictions: Predictions,
     baseline: Predictions,
-    metrics: Sequence[Any],
+    metrics: Sequence[Component[AnyMetric]],
     *,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Audit:
-    """metrics: components with `label` and `value` (the metric). Both predictions are on the same images."""
+    """Every metric of both predictions, which are on the same images, and what changed between them."""
     counts = np.bincount(predictions.groups, minlength=len(predictions.group_names))
     return Audit(
         evaluate(predictions, metrics, seed=seed, replicates=replicates),
@@ -56,72 +56,87 @@ def audit(
 
 
 def evaluate(
-    predictions: Predictions, metrics: Sequence[Any], *, seed: int = 0, replicates: int = REPLICATES
+    predictions: Predictions, metrics: Sequence[Component[AnyMetric]], *, seed: int = 0, replicates: int = REPLICATES
 ) -> dict[str, MetricValue]:
-    """Every metric with its percentile interval; gaps also with their null floor. Raises UserError on no images."""
+    """Every metric with its percentile interval; gaps also with their permutation baseline. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
     table = Confusion(confusion_tensor(predictions))
     spreads = _replicates(predictions, metrics, seed, replicates)
-    nulls = null_floors(predictions, metrics, seed=seed)
-    found = {}
+    baselines = permutation_baselines(predictions, metrics, seed=seed)
+    values = {}
     for component in metrics:
         metric, label = component.value, component.label
-        rates = metric.evaluate(table if metric.needs == "confusion" else predictions)
-        found[label] = _metric_value(rates, spreads[label], predictions.group_names, nulls.get(label), metric.gap)
-    return found
+        rates = metric.evaluate(table) if metric.needs == "confusion" else metric.evaluate(predictions)
+        bounds = interval(spreads[label], around=float(rates.value) if metric.gap else None)
+        values[label] = _metric_value(rates, bounds, predictions.group_names, baselines.get(label))
+    return values
 
 
-def _replicates(predictions: Predictions, metrics: Sequence[Any], seed: int, replicates: int) -> dict[str, Floats]:
+def _replicates(
+    predictions: Predictions, metrics: Sequence[Component[AnyMetric]], seed: int, replicates: int
+) -> dict[str, Floats]:
     """Every metric under bootstraps of the images: label -> [replicates], fewer where it cannot take image weights."""
     draw = np.random.default_rng([seed, 0xB007])
     values: dict[str, list[Floats]] = {component.label: [] for component in metrics}
     done = 0
-    for part in in_parts(replicates, len(predictions.labels)):
-        weights = image_weights(len(predictions.labels), part, draw)
-        confusion = WeighedConfusion(predictions, weights)
+    for count in chunk_sizes(replicates, len(predictions.labels)):
+        weights = image_weights(len(predictions.labels), count, draw)
+        confusion = WeightedConfusion(predictions, weights)
         for component in metrics:
             metric = component.value
-            if metric.needs == "confusion":
-                values[component.label].append(metric.evaluate(confusion).value)
-            elif hasattr(metric, "weighted"):
-                values[component.label].append(metric.weighted(predictions, weights))
-            elif done < SAMPLE_REPLICATES:
-                values[component.label].append(one_by_one(metric, predictions, weights[: SAMPLE_REPLICATES - done]))
-        done += part
+            is_slow = metric.needs == "predictions" and not isinstance(metric, WeightedMetric)
+            rows = weights[: max(SAMPLE_REPLICATES - done, 0)] if is_slow else weights
+            if len(rows):
+                values[component.label].append(replicate(metric, predictions, confusion, rows))
+        done += count
     return {label: np.concatenate(parts) for label, parts in values.items()}
 
 
-def one_by_one(metric: Any, predictions: Predictions, weights: Floats) -> Floats:
-    """A metric that takes no weights, on the drawn images themselves [R]."""
+def replicate(metric: AnyMetric, predictions: Predictions, confusion: Confusion, weights: Floats) -> Floats:
+    """A metric under R rows of image weights [R, N], of which `confusion` is the confusion -> [R]."""
+    if metric.needs == "confusion":
+        return metric.evaluate(confusion).value
+    if isinstance(metric, WeightedMetric):
+        return metric.weighted(predictions, weights)
+    return one_by_one(metric, predictions, weights)
+
+
+def one_by_one(metric: SampleMetric, predictions: Predictions, weights: Floats) -> Floats:
+    """A metric that takes no weights, on the drawn images themselves. weights [R, N] -> [R]."""
     images = np.arange(len(predictions.labels))
     drawn = (predictions.take(np.repeat(images, row.astype(np.int64))) for row in weights)
     return np.array([float(metric.evaluate(each).value) for each in drawn])
 
 
-def null_floors(predictions: Predictions, metrics: Sequence[Any], *, seed: int = 0) -> dict[str, float]:
-    """label -> mean value of each gap when groups are permuted: what it would be if groups meant nothing."""
-    gaps = [component for component in metrics if component.value.gap and component.value.needs == "confusion"]
+def permutation_baselines(
+    predictions: Predictions, metrics: Sequence[Component[AnyMetric]], *, seed: int = 0
+) -> dict[str, float]:
+    """label -> mean value of each gap when groups are permuted: what it would be if groups had no meaning."""
+    gaps = [(each.label, each.value) for each in metrics if each.value.gap and each.value.needs == "confusion"]
     if not gaps:
         return {}
     draw = np.random.default_rng([seed, 0x9011])
-    values: dict[str, list[Floats]] = {component.label: [] for component in gaps}
-    for part in in_parts(PERMUTATIONS, len(predictions.labels) * len(predictions.group_names)):
-        confusion = WeighedConfusion.of_permuted_groups(predictions, part, draw)
-        for component in gaps:
-            values[component.label].append(component.value.evaluate(confusion).value)
+    values: dict[str, list[Floats]] = {label: [] for label, _ in gaps}
+    for count in chunk_sizes(PERMUTATIONS, len(predictions.labels) * len(predictions.group_names)):
+        confusion = WeightedConfusion.of_permuted_groups(predictions, count, draw)
+        for label, metric in gaps:
+            if metric.needs == "confusion":
+                values[label].append(metric.evaluate(confusion).value)
     return {label: _mean(np.concatenate(parts)) for label, parts in values.items()}
 
 
-def _metric_value(rates: Rates, spread: Floats, names: tuple[str, ...], null: float | None, gap: bool) -> MetricValue:
-    value = float(rates.value)
-    low, high = interval(spread, around=value if gap else None)
+def _metric_value(
+    rates: Rates, bounds: tuple[float, float], names: tuple[str, ...], permutation_baseline: float | None
+) -> MetricValue:
     by_group = (
         {} if rates.by_group is None
         else {name: float(value) for name, value in zip(names, rates.by_group, strict=True)}
     )  # fmt: skip
-    skipped = 0 if rates.skipped is None else int(rates.skipped)
-    return MetricValue(value, low, high, by_group, skipped, null)
+    return MetricValue(
+        value=float(rates.value), low=bounds[0], high=bounds[1], by_group=by_group,
+        skipped=0 if rates.skipped is None else int(rates.skipped), permutation_baseline=permutation_baseline,
+    )  # fmt: skip
 
 
 def interval(spread: Floats, level: float = LEVEL, around: float | None = None) -> tuple[float, float]:
@@ -148,9 +163,10 @@ def group_intervals(
     counts = np.stack([np.bincount(predictions.groups[right == flag], minlength=groups) for flag in (False, True)], 1)
     drawn = resample(counts.astype(np.float64), replicates, np.random.default_rng([seed, 0xB009]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        share, spread = counts[:, 1] / counts.sum(1), drawn[..., 1] / drawn.sum(-1)
+        fraction, spread = counts[:, 1] / counts.sum(1), drawn[..., 1] / drawn.sum(-1)
     return {
-        name: (float(share[group]), *interval(spread[:, group])) for group, name in enumerate(predictions.group_names)
+        name: (float(fraction[group]), *interval(spread[:, group]))
+        for group, name in enumerate(predictions.group_names)
     }
 
 
@@ -159,7 +175,7 @@ def change_against(
 ) -> dict[str, Change]:
     """Paired comparison on the same images, from the counts of (group, baseline right?, now right?, same answer?).
 
-    accuracy: now minus baseline; flips: answers that changed; harmful_flips: right before, wrong now. Shares of images.
+    accuracy: now minus baseline; flips: changed predictions; harmful_flips: newly misclassified. Fractions of images.
     """
     if not np.array_equal(predictions.labels, baseline.labels):
         raise UserError("the two predictions are not of the same images")
@@ -169,33 +185,33 @@ def change_against(
     cell = ((predictions.groups * 2 + before) * 2 + now) * 2 + same
     counts = np.bincount(cell, minlength=groups * 8).reshape(groups, 2, 2, 2).astype(np.float64)
     drawn = resample(counts, replicates, np.random.default_rng([seed, 0xB00A]))
-    found = {}
-    for name, share in {"accuracy": _accuracy_change, "flips": _flips, "harmful_flips": _harmful}.items():
-        low, high = interval(share(drawn.sum(1)))
+    changes = {}
+    for name, fraction in {"accuracy": _accuracy_change, "flips": _flips, "harmful_flips": _harmful}.items():
+        low, high = interval(fraction(drawn.sum(1)))
         by_group = {}
         for group, group_name in enumerate(predictions.group_names):
-            group_low, group_high = interval(share(drawn[:, group]))
-            by_group[group_name] = {"value": float(share(counts[group])), "low": group_low, "high": group_high}
-        found[name] = Change(float(share(counts.sum(0))), low, high, by_group)
-    return found
+            group_low, group_high = interval(fraction(drawn[:, group]))
+            by_group[group_name] = {"value": float(fraction(counts[group])), "low": group_low, "high": group_high}
+        changes[name] = Change(float(fraction(counts.sum(0))), low, high, by_group)
+    return changes
 
 
-def _share(part: Floats, counts: Floats) -> Floats:
+def _fraction(count: Floats, counts: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
-        share: Floats = part / counts.sum((-3, -2, -1))
-    return share
+        fraction: Floats = count / counts.sum((-3, -2, -1))
+    return fraction
 
 
 def _accuracy_change(counts: Floats) -> Floats:
-    return _share(counts[..., :, 1, :].sum((-2, -1)) - counts[..., 1, :, :].sum((-2, -1)), counts)
+    return _fraction(counts[..., :, 1, :].sum((-2, -1)) - counts[..., 1, :, :].sum((-2, -1)), counts)
 
 
 def _flips(counts: Floats) -> Floats:
-    return _share(counts[..., 0].sum((-2, -1)), counts)
+    return _fraction(counts[..., 0].sum((-2, -1)), counts)
 
 
 def _harmful(counts: Floats) -> Floats:
-    return _share(counts[..., 1, 0, :].sum(-1), counts)
+    return _fraction(counts[..., 1, 0, :].sum(-1), counts)
 
 
 def _mean(values: Floats) -> float:

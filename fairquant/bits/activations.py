@@ -1,4 +1,4 @@
-"""Few bits for activations, too: the inputs of quantized layers on a grid whose step is learnt.
+"""Few bits for activations, too: the inputs of quantized layers on a grid whose step is learned.
 
 Learned step size (LSQ, arXiv 1902.08153; PACT's learnt clipping, arXiv 1805.06085, with a floor below zero where the
 input has one). The step starts where the squared error on calibration images is least. What is trained is what ships: the
@@ -8,8 +8,7 @@ steps are in the artifact, `fairquant.load` puts them back, and the exported fil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from fairquant.roles.importance import Batch, Layer
 
 NAME = "input_quantizer"
 #: Values looked at of each batch, and the steps tried, as shares of the one that clips nothing.
-SEEN, SHARES = 1 << 14, 48
+SAMPLES_PER_BATCH, CANDIDATE_STEPS = 1 << 14, 48
 
 
 class InputQuantizer(nn.Module):
@@ -29,9 +28,8 @@ class InputQuantizer(nn.Module):
     def __init__(self, bits: int, signed: bool) -> None:
         super().__init__()
         self.bits, self.signed = bits, signed
-        self.log_step = nn.Parameter(
-            torch.tensor(0.0)
-        )  # a step of the optimizer changes it by a share, whatever its size
+        # its logarithm: a step of the optimizer then changes it in proportion, whatever its size
+        self.log_step = nn.Parameter(torch.tensor(0.0))
 
     @property
     def step(self) -> Tensor:
@@ -57,23 +55,23 @@ class InputQuantizer(nn.Module):
         return ((placed + (placed.round() - placed).detach()) * step).to(values.dtype)
 
 
-def _quantize_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    quantizer: InputQuantizer = module.get_submodule(NAME)  # type: ignore[assignment]
-    return (quantizer(inputs[0]), *inputs[1:])
+def _quantize_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (module.get_submodule(NAME)(inputs[0]), *inputs[1:])
 
 
-def put_on(network: nn.Module, described: Mapping[str, Any], source: str = "activations") -> None:
+def attach_input_quantizers(network: nn.Module, described: Mapping[str, object], source: str = "activations") -> None:
     """described: module name -> [bits, signed], as `describe_inputs` gives it. UserError where it does not fit."""
     modules = dict(network.named_modules())
     for name, what in described.items():
-        good = isinstance(what, list | tuple) and len(what) == 2 and what[0] in range(2, 9)
-        if name not in modules or not isinstance(modules[name], nn.Conv2d | nn.Linear) or not good:
+        fits = isinstance(what, list | tuple) and len(what) == 2 and what[0] in range(2, 9)
+        if not fits or not isinstance(modules.get(name), nn.Conv2d | nn.Linear):
             raise UserError(f"{source}: its activations {name!r}: {what!r} do not fit the model")
+        assert isinstance(what, list | tuple)
         modules[name].add_module(NAME, InputQuantizer(int(what[0]), bool(what[1])))
         modules[name].register_forward_pre_hook(_quantize_input)
 
 
-def describe_inputs(network: nn.Module) -> dict[str, list[Any]]:
+def describe_inputs(network: nn.Module) -> dict[str, list[int | bool]]:
     """Module name -> [bits, signed] of every layer whose input is quantized."""
     return {
         name.removesuffix(f".{NAME}"): [module.bits, module.signed]
@@ -82,18 +80,17 @@ def describe_inputs(network: nn.Module) -> dict[str, list[Any]]:
     }
 
 
-def take_off(network: nn.Module) -> dict[str, tuple[float, float]]:
-    """Remove the quantizers; module name -> the range that each kept."""
-    found = {}
+def remove_input_quantizers(network: nn.Module) -> dict[str, tuple[float, float]]:
+    """Remove the quantizers; module name -> (low, high), the range that each kept."""
+    ranges = {}
     for name in describe_inputs(network):
         module = network.get_submodule(name)
-        quantizer: InputQuantizer = module.get_submodule(NAME)  # type: ignore[assignment]
-        found[name] = quantizer.bounds
+        ranges[name] = _quantizer_of(module).bounds
         delattr(module, NAME)
         for key, hook in list(module._forward_pre_hooks.items()):
             if hook is _quantize_input:
                 del module._forward_pre_hooks[key]
-    return found
+    return ranges
 
 
 @torch.no_grad()
@@ -102,10 +99,28 @@ def quantize_inputs(
 ) -> dict[str, int]:
     """Put quantizers on the inputs of the layers, their steps started on the stream's images; layer name -> bits.
 
-    first: bits of the first layer's input, the image itself."""
+    first: bits of the first layer's input, the image itself. Raises UserError for a layer that the images do not use."""
+    seen = _sample_inputs(network, layers, stream)
+    widths = {layer.name: first if number == 0 else bits for number, layer in enumerate(layers)}
+    for layer in layers:
+        for name, module in zip(layer.names, layer.modules, strict=True):
+            if not seen[name]:
+                raise UserError(
+                    f"activations: layer {name!r} was not used on the calibration images. See quantize.keep"
+                )
+            values = torch.cat(seen[name]).float()
+            attach_input_quantizers(network, {name: [widths[layer.name], bool((values < 0).any())]})
+            quantizer = _quantizer_of(module)
+            quantizer.to(layer.weight.device)
+            quantizer.log_step.fill_(math.log(best_step(values, quantizer.levels)))
+    return widths
+
+
+def _sample_inputs(network: nn.Module, layers: tuple[Layer, ...], stream: Iterable[Batch]) -> dict[str, list[Tensor]]:
+    """Module name -> some of its input values, one tensor [n] a batch."""
     seen: dict[str, list[Tensor]] = {name: [] for layer in layers for name in layer.names}
     handles = [
-        module.register_forward_pre_hook(_watch(seen[name]))
+        module.register_forward_pre_hook(_sampler(seen[name]))
         for layer in layers
         for name, module in zip(layer.names, layer.modules, strict=True)
     ]
@@ -116,33 +131,28 @@ def quantize_inputs(
     finally:
         for handle in handles:
             handle.remove()
-    order = {layer.name: first if number == 0 else bits for number, layer in enumerate(layers)}
-    for layer in layers:
-        for name, module in zip(layer.names, layer.modules, strict=True):
-            if not seen[name]:
-                raise UserError(
-                    f"activations: layer {name!r} was not used on the calibration images. See quantize.keep"
-                )
-            values = torch.cat(seen[name]).float()
-            put_on(network, {name: [order[layer.name], bool((values < 0).any())]})
-            quantizer: InputQuantizer = module.get_submodule(NAME)  # type: ignore[assignment]
-            quantizer.to(layer.weight.device)
-            quantizer.log_step.fill_(math.log(best_step(values, quantizer.levels)))
-    return order
+    return seen
 
 
-def _watch(seen: list[Tensor]) -> Any:
-    def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _sampler(seen: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         flat = inputs[0].detach().flatten()
-        seen.append(flat[:: max(1, len(flat) // SEEN)].clone())
+        seen.append(flat[:: max(1, len(flat) // SAMPLES_PER_BATCH)].clone())
 
     return look
 
 
+def _quantizer_of(module: nn.Module) -> InputQuantizer:
+    quantizer = module.get_submodule(NAME)
+    assert isinstance(quantizer, InputQuantizer)
+    return quantizer
+
+
 def best_step(values: Tensor, levels: tuple[int, int]) -> float:
-    """The step with the least squared error, of SHARES between a small one and the one that clips nothing."""
+    """The step with the least squared error on values [n], of CANDIDATE_STEPS between a small one and the one that clips
+    nothing."""
     low, high = levels
     widest = max(float(values.max()) / max(high, 1), float(values.min()) / low if low else 0.0, 1e-8)
-    steps = [widest * (number + 1) / SHARES for number in range(SHARES)]
+    steps = [widest * (number + 1) / CANDIDATE_STEPS for number in range(CANDIDATE_STEPS)]
     errors = [float(((values / s).clamp(low, high).round() * s - values).square().mean()) for s in steps]
-    return steps[min(range(SHARES), key=errors.__getitem__)]
+    return steps[min(range(CANDIDATE_STEPS), key=errors.__getitem__)]

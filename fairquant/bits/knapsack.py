@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.errors import Infeasible
+from fairquant.roles.allocator import BudgetConstraint
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,33 +36,34 @@ class Solution:
         return max(self.value - self.lower_bound, 0.0) / max(abs(self.lower_bound), 1e-300)
 
 
-def cheapest(costs: Floats, allowed: NDArray[np.bool_], capacity: float) -> Ints:
-    """Each unit's cheapest allowed choice; raises Infeasible where even those exceed the capacity."""
-    masked = np.where(allowed, costs, np.inf)
+def cheapest(constraint: BudgetConstraint) -> Ints:
+    """Each unit's cheapest allowed choice [U]; raises Infeasible where even those exceed the capacity."""
+    masked = np.where(constraint.allowed, constraint.costs, np.inf)
     choice: Ints = masked.argmin(1)
     least = masked.min(1).sum()
-    if not least <= capacity * (1 + 1e-12):
+    if not least <= constraint.capacity * (1 + 1e-12):
         raise Infeasible(
-            f"the budget, {capacity:.6g} in all, is below what the cheapest plan costs, {least:.6g}. "
+            f"the budget, {constraint.capacity:.6g} in all, is below what the cheapest plan costs, {least:.6g}. "
             "Raise the budget, allow fewer bits in quantize.choices, or unpin layers"
         )
     return choice
 
 
-def solve_knapsack(errors: Floats, costs: Floats, allowed: NDArray[np.bool_], capacity: float) -> Solution:
-    """errors, costs, allowed [U, K]; costs ascend along K. Never exceeds the capacity."""
-    solution = relax_and_fill(errors, costs, allowed, capacity)
+def solve_knapsack(errors: Floats, constraint: BudgetConstraint) -> Solution:
+    """errors [U, K]; the constraint's costs ascend along K. Never exceeds the capacity; raises Infeasible where it must."""
+    solution = relax_and_fill(errors, constraint)
     if solution.gap > GOOD_GAP and errors.size <= SMALL:
-        return _branch_and_bound(errors, costs, allowed, capacity, solution)
+        return _branch_and_bound(errors, constraint, solution)
     return solution
 
 
-def relax_and_fill(errors: Floats, costs: Floats, allowed: NDArray[np.bool_], capacity: float) -> Solution:
-    """The linear relaxation by hull and sort, rounded down, then filled greedily."""
+def relax_and_fill(errors: Floats, constraint: BudgetConstraint) -> Solution:
+    """The linear relaxation by hull and sort, rounded down, then filled greedily. errors [U, K]."""
+    costs, capacity = constraint.costs, constraint.capacity
     units = np.arange(len(errors))
-    choice = cheapest(costs, allowed, capacity)
+    choice = cheapest(constraint)
     value = float(errors[units, choice].sum())
-    unit, target, saved, paid = _hull_steps(errors, costs, allowed, choice)
+    unit, target, saved, paid = _hull_steps(errors, constraint, choice)
     order = np.argsort(-saved / paid, kind="stable")
     unit, target, saved, paid = unit[order], target[order], saved[order], paid[order]
     spent = costs[units, choice].sum() + np.cumsum(paid)
@@ -71,17 +73,16 @@ def relax_and_fill(errors: Floats, costs: Floats, allowed: NDArray[np.bool_], ca
         before = spent[fits] - paid[fits]
         lower -= float(saved[fits] * (capacity - before) / paid[fits])
     np.maximum.at(choice, unit[:fits], target[:fits])
-    choice = _fill(errors, costs, allowed, capacity, choice)
+    choice = _fill(errors, constraint, choice)
     return Solution(choice, float(errors[units, choice].sum()), lower)
 
 
-def _hull_steps(
-    errors: Floats, costs: Floats, allowed: NDArray[np.bool_], start: Ints
-) -> tuple[Ints, Ints, Floats, Floats]:
+def _hull_steps(errors: Floats, constraint: BudgetConstraint, start: Ints) -> tuple[Ints, Ints, Floats, Floats]:
     """Steps up each unit's lower convex hull: unit, column reached, error saved, cost paid; steepest first per unit."""
-    masked = np.where(allowed, errors, np.inf)
+    costs = constraint.costs
+    masked = np.where(constraint.allowed, errors, np.inf)
     active, current = np.arange(len(errors)), start
-    found: list[tuple[Ints, Ints, Floats, Floats]] = []
+    steps: list[tuple[Ints, Ints, Floats, Floats]] = []
     while len(active):
         rows = np.arange(len(active))
         here_error, here_cost = masked[active, current], costs[active, current]
@@ -91,20 +92,19 @@ def _hull_steps(
             slope = np.where((paid > 0) & (saved > 0), saved / paid, 0.0)
         # the last of equal slopes: one long step in place of two
         reached = slope.shape[1] - 1 - slope[:, ::-1].argmax(1)
-        climbs = slope[rows, reached] > 0
-        rows, active, current = rows[climbs], active[climbs], reached[climbs]
-        found.append((active, current, saved[rows, current], paid[rows, current]))
-    unit, target, saved, paid = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        improves = slope[rows, reached] > 0
+        rows, active, current = rows[improves], active[improves], reached[improves]
+        steps.append((active, current, saved[rows, current], paid[rows, current]))
+    unit, target, saved, paid = (np.concatenate(parts) for parts in zip(*steps, strict=True))
     return unit, target, saved, paid
 
 
-def _fill(
-    errors: Floats, costs: Floats, allowed: NDArray[np.bool_], capacity: float, choice: Ints, rounds: int = 64
-) -> Ints:
+def _fill(errors: Floats, constraint: BudgetConstraint, choice: Ints, rounds: int = 64) -> Ints:
     """Spend what is left: the single move that saves the most error and still fits, until none does."""
+    costs = constraint.costs
     units = np.arange(len(choice))
-    left = capacity * (1 + 1e-12) - costs[units, choice].sum()
-    masked = np.where(allowed, errors, np.inf)
+    left = constraint.capacity * (1 + 1e-12) - costs[units, choice].sum()
+    masked = np.where(constraint.allowed, errors, np.inf)
     # only units whose smallest step fits can move
     for _ in range(rounds):
         paid = costs - costs[units, choice][:, None]
@@ -126,29 +126,23 @@ def _fill(
     return choice
 
 
-def _branch_and_bound(
-    errors: Floats, costs: Floats, allowed: NDArray[np.bool_], capacity: float, incumbent: Solution
-) -> Solution:
+def _branch_and_bound(errors: Floats, constraint: BudgetConstraint, incumbent: Solution) -> Solution:
     """Finish a small problem exactly; keep the incumbent where the solver finds nothing better."""
-    objective = np.where(allowed, errors, 0.0).ravel()
-    found, bound = solve_milp(objective, costs, allowed, capacity, near=incumbent.value)
-    if found is None:
+    objective = np.where(constraint.allowed, errors, 0.0).ravel()
+    choice, bound = solve_milp(objective, constraint, near=incumbent.value)
+    if choice is None:
         return incumbent
-    value = float(errors[np.arange(len(found)), found].sum())
+    value = float(errors[np.arange(len(choice)), choice].sum())
     lower = max(incumbent.lower_bound, min(bound, value))
     return (
-        Solution(found, value, lower) if value < incumbent.value else Solution(incumbent.choice, incumbent.value, lower)
+        Solution(choice, value, lower)
+        if value < incumbent.value
+        else Solution(incumbent.choice, incumbent.value, lower)
     )
 
 
 def solve_milp(
-    objective: Floats,
-    costs: Floats,
-    allowed: NDArray[np.bool_],
-    capacity: float,
-    group_errors: Floats | None = None,
-    *,
-    near: float,
+    objective: Floats, constraint: BudgetConstraint, group_errors: Floats | None = None, *, near: float
 ) -> tuple[Ints | None, float]:
     """One choice per unit within the capacity by HiGHS: min objective, or min max_g of group_errors [G, U, K].
 
@@ -158,15 +152,18 @@ def solve_milp(
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import block_diag, csr_array, hstack, vstack
 
+    costs, capacity = constraint.costs, constraint.capacity
     units, choices = costs.shape
-    upper = allowed.ravel().astype(float)
+    upper = constraint.allowed.ravel().astype(float)
     scale = max(abs(near), 1e-300) / 1_000
     once = csr_array(block_diag([np.ones((1, choices))] * units))
     weigh = csr_array(costs.ravel()[None, :] / max(capacity, 1e-9))
-    if group_errors is not None:
-        table = np.where(allowed[None], group_errors, 0.0).reshape(len(group_errors), -1) / scale
+    goal, bounds, integrality = objective / scale, Bounds(0, upper), np.ones(units * choices)
+    rows = [LinearConstraint(once, 1, 1), LinearConstraint(weigh, -np.inf, 1)]
+    if group_errors is not None:  # one more variable, the worst group's error, which is minimised
+        table = np.where(constraint.allowed[None], group_errors, 0.0).reshape(len(group_errors), -1) / scale
         worst = hstack([csr_array(table), csr_array(-np.ones((len(table), 1)))])
-        once, weigh = (hstack([part, csr_array((part.shape[0], 1))]) for part in (once, weigh))
+        once, weigh = (hstack([matrix, csr_array((matrix.shape[0], 1))]) for matrix in (once, weigh))
         rows = [
             LinearConstraint(vstack([once]), 1, 1),
             LinearConstraint(vstack([weigh]), -np.inf, 1),
@@ -175,17 +172,14 @@ def solve_milp(
         goal = np.append(np.zeros(units * choices), 1.0)
         bounds = Bounds(np.append(np.zeros(units * choices), -np.inf), np.append(upper, np.inf))
         integrality = np.append(np.ones(units * choices), 0)
-    else:
-        rows = [LinearConstraint(once, 1, 1), LinearConstraint(weigh, -np.inf, 1)]
-        goal, bounds, integrality = objective / scale, Bounds(0, upper), np.ones(units * choices)
     result = milp(
         goal, constraints=rows, bounds=bounds, integrality=integrality,
         options={"mip_rel_gap": GOOD_GAP / 2, "node_limit": 5_000},
     )  # fmt: skip
     if result.x is None:
         return None, -np.inf
-    found: Ints = result.x[: units * choices].reshape(units, choices).argmax(1)
-    if costs[np.arange(units), found].sum() > capacity * (1 + 1e-12):  # the solver's tolerance is not ours
+    choice: Ints = result.x[: units * choices].reshape(units, choices).argmax(1)
+    if costs[np.arange(units), choice].sum() > capacity * (1 + 1e-12):  # the solver's tolerance is not ours
         return None, -np.inf
     bound = result.mip_dual_bound if result.mip_dual_bound is not None else -np.inf
-    return found, float(bound) * scale
+    return choice, float(bound) * scale

@@ -22,18 +22,18 @@ def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) ->
     candidates = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     check_patterns("quantize.keep", keep, [name for name, _ in candidates])
     shared: dict[int, list[tuple[str, nn.Module]]] = {}
-    kept: set[int] = set()
+    excluded: set[int] = set()
     for name, module in candidates:
         weight = _raw_weight(module)
         if not isinstance(weight, torch.Tensor):
             continue
         shared.setdefault(id(weight), []).append((name, module))
         if any(fnmatchcase(name, pattern) for pattern in keep):
-            kept.add(id(weight))
+            excluded.add(id(weight))
     layers = tuple(
         Layer(tuple(name for name, _ in members), tuple(module for _, module in members), unit)
         for key, members in shared.items()
-        if key not in kept
+        if key not in excluded
     )
     if not layers:
         raise UserError("the model has no Conv2d or Linear layer left to quantize. See quantize.keep")

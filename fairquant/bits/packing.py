@@ -36,14 +36,21 @@ def unpack(packed: Bytes, bits: Tensor, columns: int, codebook: bool = False) ->
             continue
         count = len(rows) * columns
         length = (count * width + 7) // 8
-        part = packed[at : at + length]
-        if len(part) != length:
+        packed_rows = packed[at : at + length]
+        if len(packed_rows) != length:
             raise ValueError(f"{len(packed)} bytes of codes, more expected")
-        codes[rows] = _signed(_unpack_width(part, width, count), width, codebook).reshape(len(rows), columns)
+        codes[rows] = _signed(_unpack_width(packed_rows, width, count), width, codebook).reshape(len(rows), columns)
         at += length
     if at != len(packed):
         raise ValueError(f"{len(packed)} bytes of codes, {at} expected")
     return torch.from_numpy(codes)
+
+
+def pack_nibbles(values: Bytes, low_first: bool) -> Bytes:
+    """Values below 16 [N], two to a byte [ceil(N / 2)]; the first of each pair in the lower half where low_first."""
+    pairs = np.append(values, np.zeros(len(values) % 2, np.uint8)).astype(np.uint8).reshape(-1, 2)
+    low, high = (pairs[:, 0], pairs[:, 1]) if low_first else (pairs[:, 1], pairs[:, 0])
+    return (low | (high << 4)).astype(np.uint8)
 
 
 def packed_bytes(bits: Tensor, columns: int) -> int:

@@ -18,7 +18,7 @@ from fairquant.files import write_atomically
 from fairquant.roles import Batch, Layer, Quantizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossProbe:
     """Group losses [G] at bits [U] (-1: full precision), over fixed calibration batches.
 
@@ -33,15 +33,15 @@ class LossProbe:
     _rows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def __call__(self, bits: Tensor) -> Tensor:
-        kept = [layer.weight.detach().clone() for layer in self.layers]
+        originals = [layer.weight.detach().clone() for layer in self.layers]
         with untouched(self.model), torch.no_grad():
             try:
                 parts = torch.split(bits.cpu().to(torch.int64), [layer.units for layer in self.layers])
-                for number, (layer, part) in enumerate(zip(self.layers, parts, strict=True)):
-                    layer.weight.copy_(self._quantized(number, layer, part, kept[number]))
+                for number, (layer, layer_bits) in enumerate(zip(self.layers, parts, strict=True)):
+                    layer.weight.copy_(self._quantized(number, layer, layer_bits, originals[number]))
                 return self._losses()
             finally:
-                for layer, weight in zip(self.layers, kept, strict=True):
+                for layer, weight in zip(self.layers, originals, strict=True):
                     layer.weight.copy_(weight)
 
     def _quantized(self, number: int, layer: Layer, bits: Tensor, weight: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class LossProbe:
 
 
 @dataclass(frozen=True)
-class RememberingProbe:
+class CachedProbe:
     """A probe whose answers are kept in `folder`, for the next budget and the next method that asks the same.
 
     about: what the answers depend on besides the weights and the images, such as the quantizer's options.
@@ -84,7 +84,7 @@ class RememberingProbe:
             self._answers[plan] = self.probe(bits).tolist()
         return torch.tensor(self._answers[plan], dtype=torch.float64)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write what has been asked, beside what others wrote in the meantime."""
         if "_answers" in self.__dict__:
             write_atomically(self._file, json.dumps(self._read() | self._answers).encode())
@@ -96,8 +96,8 @@ class RememberingProbe:
             total.update(name.encode())
             total.update(value.detach().cpu().numpy().tobytes())
         for batch in self.probe.batches():
-            for part in (batch.images, batch.labels, batch.groups):
-                total.update(part.cpu().numpy().tobytes())
+            for tensor in (batch.images, batch.labels, batch.groups):
+                total.update(tensor.cpu().numpy().tobytes())
         return self.folder / f"{total.hexdigest()[:32]}.json"
 
     @cached_property

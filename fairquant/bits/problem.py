@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from fairquant.bits.spending import Spending
-from fairquant.roles.allocator import AllocationProblem, BitPlan, Probe
+from fairquant.bits.costs import CostModel
+from fairquant.roles.allocator import AllocationProblem, BitPlan
 from fairquant.roles.importance import GroupImportance, Layer
 from fairquant.roles.quantizer import Quantizer
 
 
+@dataclass(frozen=True)
+class BitChoices:
+    """free: the widths that an allocator may give, in bits; pinned: layer name -> the one width that the layer has."""
+
+    free: tuple[int, ...]
+    pinned: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Every width that occurs, ascending: K of them."""
+        return tuple(sorted({*self.free, *self.pinned.values()}))
+
+    def allowed(self, layers: tuple[Layer, ...]) -> Tensor:
+        """Whether a unit may have a width [U, K]."""
+        rows = []
+        for layer in layers:
+            own = (self.pinned[layer.name],) if layer.name in self.pinned else self.free
+            rows.append(torch.tensor([width in own for width in self.columns]).expand(layer.units, -1))
+        return torch.cat(rows)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """average_bits: bits per weight, or what a budget of something else comes to in bits; cost_model: such a budget."""
+
+    average_bits: float
+    cost_model: CostModel | None = None
+
+
 @torch.no_grad()
 def weight_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Iterator[Tensor]:
-    """Q_b(W) - W at each choice, in the weight's shape, with the very quantizer that will be used."""
+    """Q_b(W) - W at each of K choices, each in the weight's shape, with the very quantizer that will be used."""
     weight = layer.weight.detach()
     for bits in choices:
         built = quantizer.build(weight, torch.full((layer.units,), bits, dtype=torch.int64), (bits,))
@@ -24,67 +53,56 @@ def weight_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) 
 
 
 @torch.no_grad()
-def squared_errors(layer: Layer, errors: Iterable[Tensor]) -> Tensor:
-    """Weight errors at each of K choices -> squared error of each unit at each choice [U, K]."""
-    squares = (error.flatten(1).square().sum(1) for error in errors)
-    return torch.stack([layer.per_unit(rows) for rows in squares], 1).double().cpu()
+def squared_errors(
+    layers: tuple[Layer, ...], quantizer: Quantizer, choices: tuple[int, ...], relative: bool = False,
+    precomputed: Mapping[str, Tensor] | None = None,
+) -> Tensor:  # fmt: skip
+    """Squared quantization error of each unit at each choice [U, K].
 
-
-def widths(choices: tuple[int, ...], pinned: Mapping[str, int]) -> tuple[int, ...]:
-    """The problem's choices: the recipe's, and those of pinned layers."""
-    return tuple(sorted({*choices, *pinned.values()}))
+    relative: divided by the unit's mean square, for importance that contains the weights' magnitude already.
+    precomputed: layer -> its weight errors at all choices [K, *weight.shape], where they are known.
+    """
+    rows = []
+    for layer in layers:
+        errors = weight_errors(layer, quantizer, choices) if precomputed is None else precomputed[layer.name]
+        squared = torch.stack([layer.per_unit(error.flatten(1).square().sum(1)) for error in errors], 1).double().cpu()
+        if relative:
+            energy = layer.per_unit(layer.weight.detach().flatten(1).square().sum(1)).double().cpu()
+            squared = squared * (layer.unit_size / energy.clamp_min(1e-30))[:, None]
+        rows.append(squared)
+    return torch.cat(rows)
 
 
 def make_problem(
-    layers: tuple[Layer, ...],
-    importance: GroupImportance,
-    scores: Tensor,
-    quantizer: Quantizer,
-    choices: tuple[int, ...],
-    average_bits: float,
-    pinned: Mapping[str, int],
-    probe: Probe | None = None,
-    spending: Spending | None = None,
-    at_hand: Mapping[str, Tensor] | None = None,
-) -> AllocationProblem:
-    """importance: sums per unit; scores [U]: the reducer's result. A pinned layer keeps one choice (added if needed).
-    spending: a budget of something else than bits, in place of average_bits. at_hand: layer -> its weight errors at
-    all `widths` [K, ...], where they have been worked out before."""
-    columns = widths(choices, pinned)
+    layers: tuple[Layer, ...], importance: GroupImportance, scores: Tensor, errors: Tensor, choices: BitChoices,
+    budget: Budget,
+) -> AllocationProblem:  # fmt: skip
+    """importance: sums per unit; scores [U]: the reducer's result; errors [U, K]: see `squared_errors`."""
     sizes = torch.cat([torch.full((layer.units,), layer.unit_size, dtype=torch.int64) for layer in layers])
-    errors, allowed = [], []
-    for layer in layers:
-        worked_out = weight_errors(layer, quantizer, columns) if at_hand is None else at_hand[layer.name]
-        squared = squared_errors(layer, worked_out)
-        if importance.relative:
-            energy = layer.per_unit(layer.weight.detach().flatten(1).square().sum(1)).double().cpu()
-            squared = squared * (layer.unit_size / energy.clamp_min(1e-30))[:, None]
-        errors.append(squared)
-        may = [bits == pinned[layer.name] if layer.name in pinned else bits in choices for bits in columns]
-        allowed.append(torch.tensor(may).expand(layer.units, -1))
     return AllocationProblem(
         scores=scores.double().cpu() / sizes,
         group_scores=importance.table().double().cpu() / sizes,
         sizes=sizes,
-        errors=torch.cat(errors),
-        allowed=torch.cat(allowed),
-        choices=columns,
-        average_bits=average_bits,
+        errors=errors,
+        allowed=choices.allowed(layers),
+        choices=choices.columns,
+        average_bits=budget.average_bits,
         layers=torch.cat([torch.full((layer.units,), number) for number, layer in enumerate(layers)]),
         group_names=importance.group_names,
-        probe=probe,
-        unit_costs=None
-        if spending is None
-        else torch.cat(
-            [
-                torch.tensor([[spending.cost(layer, bits) for bits in columns]], dtype=torch.float64).expand(
-                    layer.units, -1
-                )
-                for layer in layers
-            ]
-        ),
-        limit=None if spending is None else spending.limit,
+        unit_costs=None if budget.cost_model is None else unit_costs(layers, choices.columns, budget.cost_model),
+        limit=None if budget.cost_model is None else budget.cost_model.limit,
     )
+
+
+def unit_costs(layers: tuple[Layer, ...], choices: tuple[int, ...], cost_model: CostModel) -> Tensor:
+    """What each unit costs at each choice, float64 [U, K]."""
+    rows = [
+        torch.tensor([[cost_model.unit_cost(layer, bits) for bits in choices]], dtype=torch.float64).expand(
+            layer.units, -1
+        )
+        for layer in layers
+    ]
+    return torch.cat(rows)
 
 
 def with_measured(
@@ -102,8 +120,8 @@ def with_measured(
 
 def plan_of(layers: tuple[Layer, ...], bits: Tensor) -> BitPlan:
     """Bits of all units side by side [U] -> a plan by layer."""
-    parts = torch.split(bits.to(torch.int64), [layer.units for layer in layers])
+    by_layer = torch.split(bits.to(torch.int64), [layer.units for layer in layers])
     return BitPlan(
-        {layer.name: part for layer, part in zip(layers, parts, strict=True)},
+        {layer.name: layer_bits for layer, layer_bits in zip(layers, by_layer, strict=True)},
         {layer.name: layer.unit_size for layer in layers},
     )

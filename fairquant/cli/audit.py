@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairquant.cli.options import Overrides
 from fairquant.errors import UserError
+
+if TYPE_CHECKING:
+    from fairquant.export.audit import ShippedAudit
+    from fairquant.recipe import Recipe
+    from fairquant.roles import MetricValue
 
 
 def audit(
@@ -30,10 +35,11 @@ def audit(
     if every and dataset is None:
         raise UserError("--all: only with --dataset. The model was trained on most images of its own data")
     from fairquant.api import load_data
-    from fairquant.artifact.deploy import audit_file, audited, predictions_of, recipe_of, to_compare_with
-    from fairquant.artifact.runtime import Preprocessing, open_runtime
     from fairquant.cli.display import Bars
+    from fairquant.export.audit import audit_file, audit_splits, predictions_of, recipe_of, reference_predictions
+    from fairquant.export.runtime import Preprocessing, open_runtime
     from fairquant.registry import discover
+    from fairquant.report.write import write_json
 
     bars = Bars()
     with bars:
@@ -41,30 +47,30 @@ def audit(
         runtime = open_runtime(file)
         how = Preprocessing.of(runtime.metadata, file)
         recipe = recipe_of(runtime.metadata, file, overrides or [], discover(), dataset)
-        splits = audited(load_data(recipe, bars), runtime.metadata["classes"], every, file)
+        splits = audit_splits(load_data(recipe, bars), runtime.metadata["classes"], every, file)
         for note in splits.notes if dataset is not None else ():
             bars.say(note)
-        found = predictions_of(runtime, splits.test, splits, how, bars.bar("predicting", len(splits.test)))
-        others = to_compare_with(file, found, splits, how, bars.bar)
-    result = audit_file(found, f"{file.name} in {runtime.name}", others, recipe)
+        own = predictions_of(runtime, splits, how, bars.bar("predicting", len(splits.test)))
+        others = reference_predictions(file, own, splits, how, bars.bar)
+    result = audit_file(own, f"{file.name} in {runtime.name}", others, recipe)
     print(table(result, recipe))
     if out is not None:
-        _write(out, result)
+        write_json(out, result)
     if file.suffix == ".onnx" and not others:
         print(f"note: no model.safetensors beside {file}, so nothing to compare with. Export into the run's folder")
     if file.suffix == ".onnx" and result.harmed:
-        print(f"the export costs accuracy beyond chance: {', '.join(result.harmed)}")
+        print(f"the export reduces accuracy beyond chance: {', '.join(result.harmed)}")
         if strict:
             raise typer.Exit(3)
 
 
-def table(result: Any, recipe: Any) -> str:
+def table(result: ShippedAudit, recipe: Recipe) -> str:
     """Metrics by column, then accuracy by group, then what the last step changed."""
+    from fairquant.report.card import SHOWN
+
     names = list(result.columns)
     width = max(len(name) for name in names) + 2
     lines = [" " * 26 + "".join(f"{name:>{max(width, 26)}}" for name in names)]
-    from fairquant.card import SHOWN
-
     labels = [label for label in SHOWN if label in result.columns[names[-1]]]
     labels += [c.label for c in recipe.metrics if c.label not in SHOWN and len(recipe.metrics) <= 8]
     for label in labels:
@@ -79,22 +85,12 @@ def table(result: Any, recipe: Any) -> str:
         for group, value in result.change["accuracy"].by_group.items():
             flips = result.change["flips"].by_group[group]["value"]
             lines.append(
-                f"  {group:24}accuracy {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], answers changed {flips:.4f}"
+                f"  {group:24}accuracy {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], predictions changed {flips:.4f}"
             )
     return "\n".join(lines)
 
 
-def _value(metric: Any) -> str:
+def _value(metric: MetricValue) -> str:
     if metric.value != metric.value:
         return "-"
     return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
-
-
-def _write(out: Path, result: Any) -> None:
-    import json
-    from dataclasses import asdict
-
-    from fairquant.files import write_atomically
-    from fairquant.report import plain
-
-    write_atomically(out, (json.dumps(plain(asdict(result)), indent=1) + "\n").encode())

@@ -11,8 +11,7 @@ from fairquant.errors import UserError
 
 if TYPE_CHECKING:
     from fairquant.cli.display import Bars
-    from fairquant.study.compare import Comparison
-    from fairquant.study.grid import Outcome
+    from fairquant.report.comparison import Comparison, Outcome
 
 
 def compare(
@@ -43,22 +42,22 @@ def compare(
         with bars:
             from fairquant.study import compare as run_comparison
 
-            found = run_comparison(
+            comparison = run_comparison(
                 recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
                 against=against, jobs=jobs, demo=demo, runs=runs, plugins=plugins,
                 displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
             )  # fmt: skip
     except KeyboardInterrupt:
-        bars.say("fairquant: stopped. The same command goes on from here.")
+        bars.say("fairquant: stopped. The same command resumes.")
         raise typer.Exit(130) from None
-    show(found)
-    if any(row.problems for row in found.rows):
+    show(comparison)
+    if any(row.problems for row in comparison.rows):
         raise typer.Exit(1)
 
 
 def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[float]:
     try:
-        return [kind(part) for part in text.split(",") if part.strip()]
+        return [kind(number) for number in text.split(",") if number.strip()]
     except ValueError:
         raise UserError(f"{option} {text}: must be numbers with commas, such as 2,42") from None
 
@@ -68,26 +67,30 @@ def _say(bars: Bars, outcome: Outcome) -> None:
     if outcome.report is None:
         bars.say(f"{name}: {outcome.problem}")
         return
-    accuracy = outcome.report["metrics"].get("accuracy", {}).get("value")
+    metric = outcome.report["metrics"].get("accuracy")
+    accuracy = None if metric is None else metric["value"]
     shown = f", accuracy {accuracy:.3f}" if accuracy is not None else ""
     bars.say(f"{name}: {outcome.report['bits']['average']:.2f} bits{shown}")
 
 
-def show(found: Comparison) -> None:
+def show(comparison: Comparison) -> None:
     """The table on the terminal; in several blocks where the terminal is too narrow for one."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from fairquant.study.tables import FLOOR, entries, floor_entries, header, notes
+    from fairquant.report.tables import PERMUTATION, entries, header, notes, permutation_entries
 
     console = Console(highlight=False)
-    names = header(found)
+    names = header(comparison)
     rows = [
-        [Text(row.name), *(Text(e.text + ("*" if e.clear else ""), style="bold" if e.best else "") for e in cells)]
-        for row, cells in ((row, entries(found, row)) for row in found.rows)
+        [
+            Text(row.name),
+            *(Text(e.text + ("*" if e.significant else ""), style="bold" if e.best else "") for e in cells),
+        ]
+        for row, cells in ((row, entries(comparison, row)) for row in comparison.rows)
     ]
-    rows.append([Text(FLOOR, style="dim"), *(Text(e.text, style="dim") for e in floor_entries(found))])
+    rows.append([Text(PERMUTATION, style="dim"), *(Text(e.text, style="dim") for e in permutation_entries(comparison))])
     for columns in _blocks(
         [max(len(names[c]), *(len(row[c]) for row in rows)) for c in range(len(names))], console.width
     ):
@@ -98,10 +101,10 @@ def show(found: Comparison) -> None:
             table.add_row(*(row[column] for column in columns))
         console.print(table)
         console.print()
-    for note in notes(found):
+    for note in notes(comparison):
         console.print(note, markup=False)
     for name in ("compare.html", "compare.json", "compare.md", "compare.tex"):
-        console.print(f"{name.split('.')[1]:5}", found.folder / name, soft_wrap=True)
+        console.print(f"{name.split('.')[1]:5}", comparison.folder / name, soft_wrap=True)
 
 
 def _blocks(widths: list[int], room: int) -> list[list[int]]:

@@ -28,12 +28,14 @@ def prepare(
     from fairquant.data.download import fetch
     from fairquant.errors import UserError
     from fairquant.registry import discover
+    from fairquant.registry.registry import DATASET
+    from fairquant.roles import Downloadable
 
     registry = discover().registry
-    dataset = registry.load("dataset", name)
-    if not hasattr(dataset, "sources"):
-        raise UserError(f"dataset {name!r} has nothing to fetch")
-    made = dataset(**({} if root is None else {"root": str(root)}))
+    problems: list[tuple[str, str]] = []
+    made = registry.build(DATASET, name, {} if root is None else {"root": str(root)}, "dataset", problems)
+    if not isinstance(made, Downloadable):
+        raise UserError([text for _, text in problems] or f"dataset {name!r} has nothing to fetch")
     new, present = 0, 0
     failed: dict[str, str] = {}
     with Bars() as bars:

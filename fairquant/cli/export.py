@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fairquant.cli.options import Overrides
+from fairquant.cli.options import IMAGE_ENDINGS, Overrides
 from fairquant.errors import UserError
 
 #: Images of a folder that are calibrated with, at most.
 MOST = 512
 
 if TYPE_CHECKING:
-    from fairquant.artifact.ranges import Calibration
     from fairquant.cli.display import Bars
+    from fairquant.export.ranges import Calibration
 
 
 def export(
@@ -44,8 +44,8 @@ def export(
         if value not in known:
             raise UserError(f"{option} {value}: must be one of {', '.join(known)}")
     from fairquant.artifact.load import read_artifact
-    from fairquant.artifact.onnx import export_onnx, need_onnx
     from fairquant.cli.display import Bars
+    from fairquant.export.onnx import export_onnx, need_onnx
 
     need_onnx()
     bars = Bars()
@@ -64,8 +64,8 @@ def export(
     for group, (mean, worst) in found.clipped.items():
         print(f"  {group}: {100 * mean:.4f} % of activations beyond their range (worst tensor {100 * worst:.3f} %)")
     if found.rounded:
-        print(f"  {len(found.rounded)} layers have levels off a straight line (dead zones, codebooks), rounded to int8")
-    print(f"  check what it costs whom: fairquant audit {found.path}")
+        print(f"  {len(found.rounded)} layers have non-uniform levels (dead zones, codebooks), rounded to int8")
+    print(f"  audit what it changed for each group: fairquant audit {found.path}")
 
 
 def _calibration(
@@ -73,9 +73,9 @@ def _calibration(
 ) -> Calibration:
     import numpy as np
 
-    from fairquant.artifact.deploy import FEW, calibration_images, recipe_of
-    from fairquant.artifact.ranges import Calibration
-    from fairquant.artifact.runtime import Preprocessing, in_batches
+    from fairquant.export.audit import CALIBRATION_BATCH, calibration_images, recipe_of
+    from fairquant.export.ranges import Calibration
+    from fairquant.export.runtime import Preprocessing, in_batches
 
     preprocessing = Preprocessing.of(metadata, file)
     if images is None:
@@ -84,9 +84,7 @@ def _calibration(
 
         recipe = recipe_of(metadata, file, overrides, discover())
         return calibration_images(recipe, load_data(recipe, bars), preprocessing)
-    names = sorted(
-        each for each in images.rglob("*") if each.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".webp")
-    )
+    names = sorted(each for each in images.rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
     pixels = []
     for each in names[:MOST]:
         try:
@@ -98,4 +96,4 @@ def _calibration(
     if len(names) > MOST:
         bars.say(f"--images {images}: the first {MOST} of {len(names)} images are enough to calibrate with")
     read = np.stack(pixels)
-    return Calibration([preprocessing.normalise(read[rows]) for rows in in_batches(len(read), FEW)])
+    return Calibration([preprocessing.normalise(read[rows]) for rows in in_batches(len(read), CALIBRATION_BATCH)])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from fairquant.errors import UserError, suggestion
 
+if TYPE_CHECKING:
+    from fairquant.registry import Entry, Registry
+
 
 class _Check(TyperGroup):
-    """`plugins --check [NAME]` is `plugins check [NAME]`."""
+    """`plugins --check [NAME]` is `plugins check [NAME]`. (typer's Context is a private class.)"""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, ["check" if arg == "--check" else arg for arg in args])
@@ -114,7 +117,7 @@ def new(
     to: Annotated[Path, typer.Option(help="The folder that the distribution is written to.")] = Path(),
 ) -> None:
     """Write a ready distribution: the component with a working example, its registration, a conformance test."""
-    from fairquant.scaffold import new_plugin
+    from fairquant.registry.scaffold import new_plugin
 
     target, use = new_plugin(distribution, role, name, to)
     print(f"{target}: written. Now:")
@@ -122,7 +125,7 @@ def new(
     print(f"  pytest {target}")
 
 
-def _named(registry: Any, name: str) -> list[Any]:
+def _named(registry: Registry, name: str) -> list[Entry]:
     """Entries by name, or by ROLE:NAME."""
     role, _, rest = name.rpartition(":")
     found = [entry for entry in registry.entries() if entry.name == rest and role in ("", entry.role)]

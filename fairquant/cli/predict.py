@@ -6,13 +6,12 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from fairquant.cli.options import IMAGE_ENDINGS
 from fairquant.errors import UserError
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def predict(
@@ -25,8 +24,8 @@ def predict(
     """Class and probability of images. What does not decode is named and skipped; the exit code is then 1."""
     if format not in ("table", "csv", "json"):
         raise UserError(f"--format {format}: must be table, csv or json")
-    from fairquant.artifact.runtime import Preprocessing, in_batches, open_runtime, softmax
     from fairquant.cli.display import Bars
+    from fairquant.export.runtime import Preprocessing, in_batches, open_runtime, softmax
 
     names = _files(images)
     bars, bad = Bars(), 0
@@ -47,10 +46,10 @@ def predict(
             if good:
                 import numpy as np
 
-                shares = softmax(runtime.logits(preprocessing.normalise(np.stack(pixels))))
-                for name, share in zip(good, shares, strict=True):
-                    order = (-share).argsort(kind="stable")[:top]
-                    writer.write(name, [(classes[c], float(share[c])) for c in order])
+                fractions = softmax(runtime.logits(preprocessing.normalise(np.stack(pixels))))
+                for name, fraction in zip(good, fractions, strict=True):
+                    order = (-fraction).argsort(kind="stable")[:top]
+                    writer.write(name, [(classes[c], float(fraction[c])) for c in order])
             advance(rows.stop - rows.start)
     if bad:
         raise typer.Exit(1)
@@ -62,7 +61,7 @@ def _files(given: list[str]) -> list[str]:
         if name == "-":
             found += [line.strip() for line in sys.stdin if line.strip()]
         elif Path(name).is_dir():
-            found += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in ENDINGS)
+            found += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
         else:
             found.append(name)
     if not found:
@@ -73,15 +72,15 @@ def _files(given: list[str]) -> list[str]:
 class _Writer:
     def __init__(self, format: str, top: int) -> None:
         self.format = format
-        self.csv: Any = csv.writer(sys.stdout, lineterminator="\n")
+        self.csv = csv.writer(sys.stdout, lineterminator="\n")
         if format == "csv":
             self.csv.writerow(
-                ["image", *(part for n in range(1, top + 1) for part in (f"class{n}", f"probability{n}"))]
+                ["image", *(column for n in range(1, top + 1) for column in (f"class{n}", f"probability{n}"))]
             )
 
     def write(self, name: str, ranked: list[tuple[str, float]]) -> None:
         if self.format == "csv":
-            self.csv.writerow([name, *(part for c, p in ranked for part in (c, f"{p:.6f}"))])
+            self.csv.writerow([name, *(cell for c, p in ranked for cell in (c, f"{p:.6f}"))])
         elif self.format == "json":
             print(json.dumps({"image": name, "classes": [{"class": c, "probability": round(p, 6)} for c, p in ranked]}))
         else:

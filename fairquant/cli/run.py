@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
 
+if TYPE_CHECKING:
+    from fairquant.recipe.events import Report
+
 
 def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False, runs: Runs = None) -> None:
-    """Run a recipe: baseline, importance, bits, training, audit, small model. Goes on where it stopped."""
+    """Run a recipe: baseline, importance, bits, training, audit, small model. Resumes an interrupted run."""
     from fairquant.cli.display import Bars
 
     bars = Bars()
@@ -23,21 +25,21 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
 
             result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
     except KeyboardInterrupt:
-        bars.say("fairquant: stopped. The same command goes on from here.")
+        bars.say("fairquant: stopped. The same command resumes.")
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":
-        return  # under torchrun one process speaks
+        return  # under torchrun only rank 0 prints
     if result.was_finished:
-        bars.say("finished before; shown from its folder")
+        bars.say("already finished; results from its folder")
     print(summary(result.report))
     print(f"report  {result.folder / 'report.html'}")
     print(f"model   {result.folder / 'model.safetensors'}")
 
 
-def summary(report: Mapping[str, Any]) -> str:
+def summary(report: Report) -> str:
     """The result on one screen."""
-    from fairquant.audit.verdict import budget_text
     from fairquant.recipe.schema import DEFAULT_METRICS
+    from fairquant.report.words import budget_text
 
     bits, artifact, change = report["bits"], report["artifact"], report["change"]
     budget = budget_text(report["budget"])
@@ -46,11 +48,11 @@ def summary(report: Mapping[str, Any]) -> str:
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
         f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",
     ]
-    usual = {f"{m['name']}" for m in DEFAULT_METRICS}
+    usual = {metric["name"] for metric in DEFAULT_METRICS}
     own = [label for label in report["metrics"] if not any(label.startswith(name) for name in usual)]
     for label in ("accuracy", "worst-group-accuracy", "accuracy-gap", "eodd", *own):
         after, before = report["metrics"].get(label), report["baseline"]["metrics"].get(label)
-        if after is None or after["value"] is None or before["value"] is None:
+        if after is None or before is None or after["value"] is None or before["value"] is None:
             continue
         interval = f"[{after['low']:.3f}, {after['high']:.3f}]" if after["low"] is not None else ""
         lines.append(f"{label:21} {before['value']:.3f} -> {after['value']:.3f} {interval}")
@@ -59,6 +61,6 @@ def summary(report: Mapping[str, Any]) -> str:
         if value["value"] is not None:
             lines.append(
                 f"  {group:19} accuracy {value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}], "
-                f"right before and wrong now {flips:.3f}"
+                f"newly misclassified {100 * (flips or 0.0):.1f} %"
             )
     return "\n".join(lines)

@@ -13,7 +13,7 @@ def show(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False
     if folder.is_dir():
         from fairquant.cli.run import summary
         from fairquant.errors import UserError
-        from fairquant.runs import finished_report
+        from fairquant.runs.folder import finished_report
 
         report = finished_report(folder)
         if report is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -12,9 +12,14 @@ from typer.core import TyperGroup
 from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
 from fairquant.errors import UserError
 
+if TYPE_CHECKING:
+    import optuna
+
+    from fairquant.cli.display import Bars
+
 
 class _Run(TyperGroup):
-    """`study RECIPE` is `study run RECIPE`."""
+    """`study RECIPE` is `study run RECIPE`. (typer's Context is a private class.)"""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
@@ -41,7 +46,7 @@ def run(
     demo: Demo = False,
     runs: Runs = None,
 ) -> None:
-    """Search. The same command joins in from other machines with one --storage, and goes on where it stopped."""
+    """Search. The same command resumes an interrupted study and, with one --storage, joins it from other machines."""
     from fairquant.cli.display import Bars
 
     bars = Bars()
@@ -56,7 +61,7 @@ def run(
                 display=line, on_trial=lambda trial: _say(bars, trial),
             )  # fmt: skip
     except KeyboardInterrupt:
-        bars.say("fairquant: stopped. The same command goes on from here.")
+        bars.say("fairquant: stopped. The same command resumes.")
         raise typer.Exit(130) from None
     print_summary(folder)
 
@@ -103,7 +108,7 @@ def best(
 
 def find_study(given: Path, runs: Path | None) -> Path:
     """The folder itself, or the latest study of the recipe."""
-    from fairquant.pipeline import default_runs
+    from fairquant.runs.folder import default_runs
 
     if (given / "study.json").is_file():
         return given
@@ -119,12 +124,12 @@ def find_study(given: Path, runs: Path | None) -> Path:
 def _results(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / "study.json").read_text())
     if "results" not in content:
-        raise UserError(f"{folder}: the study is not finished. The command that began it goes on")
+        raise UserError(f"{folder}: the study is not finished. The command that started it resumes it")
     results: dict[str, Any] = content["results"]
     return results
 
 
-def _say(bars: Any, trial: Any) -> None:
+def _say(bars: Bars, trial: optuna.trial.FrozenTrial) -> None:
     if "superfluous" in trial.user_attrs:
         return
     values = (
@@ -142,7 +147,7 @@ def print_summary(folder: Path) -> None:
     names = [objective["quantity"] for objective in results["objectives"]]
     states = [trial["state"] for trial in results["trials"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    console.print(f"{len(states)} trials: {counts}. Not beaten by another, as {', '.join(names)} on validation (test):")
+    console.print(f"{len(states)} trials: {counts}. Pareto-optimal, as {', '.join(names)} on validation (test):")
     for trial in results["trials"]:
         if trial["number"] in results["front"]:
             test = trial["test"] or {}

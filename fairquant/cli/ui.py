@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fairquant.errors import UserError
-from fairquant.files import absolute_database
 
 DEFAULT = "sqlite:///mlflow.db"
 
@@ -25,32 +24,21 @@ def ui(
     import sys
 
     place = store or store_of(recipe)
-    print(f"MLflow UI on http://127.0.0.1:{port} (store {place}); Ctrl-C ends it")
-    for name, address in views(place, port).items():
-        print(f"  {name}: {address}")
+    address = f"http://127.0.0.1:{port}"
+    print(f"MLflow UI on {address} (store {place}); Ctrl-C ends it")
+    for name, view in views(place, address).items():
+        print(f"  {name}: {view}")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place, "--port", str(port)]
     raise SystemExit(subprocess.call(command))
 
 
-def views(place: str, port: int) -> dict[str, str]:
-    """Experiment -> the address of its runs with the columns that matter; none where the store cannot be read yet."""
+def views(place: str, address: str) -> dict[str, str]:
+    """Experiment -> the address of its runs with the columns that matter; none where there is no store yet."""
     if place == DEFAULT and not Path("mlflow.db").exists():
         return {}
-    import logging
+    from fairquant.report.tracking import tracking_views
 
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    try:
-        experiments = MlflowClient(absolute_database(place)).search_experiments()
-    except MlflowException:
-        return {}
-    return {
-        each.name: f"http://127.0.0.1:{port}/#/experiments/{each.experiment_id}/runs?viewStateShareKey=fairquant"
-        for each in experiments
-        if any(key.endswith(".fairquant") for key in each.tags)
-    }
+    return tracking_views(place, address)
 
 
 def store_of(recipe: str | None) -> str:

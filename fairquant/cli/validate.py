@@ -1,4 +1,4 @@
-"""fairquant validate: is this recipe in order?"""
+"""fairquant validate: is this recipe valid?"""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ def validate(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = F
     missing = resolved.dataset.value.check()
     if missing:
         raise UserError(missing, str(recipe))
-    print(f"{recipe}: in order ({resolved.method}, {resolved.dataset.name}, {resolved.model.name})")
+    print(f"{recipe}: is valid ({resolved.method}, {resolved.dataset.name}, {resolved.model.name})")

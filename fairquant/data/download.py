@@ -1,4 +1,4 @@
-"""Fetch a data set's files: what is there stays, what fails is named, and a second call goes on."""
+"""Download a data set's files: files already present are kept, failures are reported, and a repeated call resumes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,12 @@ from pathlib import Path
 
 from fairquant.errors import UserError
 from fairquant.files import write_atomically
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file: where it is fetched from, and where it goes under the data set's root. A zip is unpacked beside it."""
-
-    url: str
-    target: str
-    unpack: bool = False
+from fairquant.roles.dataset import Source
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """How many files came, were there before, and failed (target -> reason)."""
+    """Number of files downloaded now, number present before, and the failures (target -> reason)."""
 
     new: int
     present: int
@@ -39,12 +31,15 @@ def fetch(
     mirror: str | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Fetched:
-    """Download what is missing. mirror: a base URL or folder that holds the files under their target names."""
-    wanted = list(sources)
-    missing = [source for source in wanted if not _there(source, root)]
+    """Download the missing files to `root`. Failures are returned, not raised.
+
+    mirror: a base URL or folder that holds the files under their target names. advance(1) is called after each file.
+    """
+    requested = list(sources)
+    missing = [source for source in requested if not _is_present(source, root)]
     failed: dict[str, str] = {}
 
-    def one(source: Source) -> None:
+    def fetch_and_record(source: Source) -> None:
         try:
             _fetch_one(source, root, mirror)
         except (OSError, ValueError, zipfile.BadZipFile, UserError) as error:
@@ -52,11 +47,11 @@ def fetch(
         advance(1)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, missing))
-    return Fetched(len(missing) - len(failed), len(wanted) - len(missing), dict(sorted(failed.items())))
+        list(pool.map(fetch_and_record, missing))
+    return Fetched(len(missing) - len(failed), len(requested) - len(missing), dict(sorted(failed.items())))
 
 
-def _there(source: Source, root: Path) -> bool:
+def _is_present(source: Source, root: Path) -> bool:
     target = root / source.target
     return target.with_suffix("").is_dir() if source.unpack else target.is_file()
 
@@ -68,11 +63,11 @@ def _fetch_one(source: Source, root: Path, mirror: str | None) -> None:
     else:
         url = source.url if mirror is None else f"{mirror.rstrip('/')}/{source.target}"
         request = urllib.request.Request(url, headers={"User-Agent": "fairquant"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            content = answer.read()
-            promised = answer.headers.get("Content-Length")
-            if promised is not None and int(promised) != len(content):
-                raise OSError(f"{len(content)} bytes came, {promised} were promised")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            content = response.read()
+            expected = response.headers.get("Content-Length")
+            if expected is not None and int(expected) != len(content):
+                raise OSError(f"received {len(content)} bytes, expected {expected}")
     if target.suffix.lower() in (".jpg", ".jpeg", ".png"):
         _check_image(content)
     write_atomically(target, content)
@@ -90,7 +85,7 @@ def _check_image(content: bytes) -> None:
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    """Unpack under a temporary name, then rename; a member that would leave the folder is refused."""
+    """Unpack under a temporary name, then rename. UserError where a member's path leads outside the folder."""
     temporary = root / f".{archive.stem}.unpacking"
     shutil.rmtree(temporary, ignore_errors=True)
     with zipfile.ZipFile(archive) as bundle:

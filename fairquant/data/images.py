@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +18,22 @@ from fairquant.files import write_atomically
 from fairquant.roles.dataset import DataContext, IntArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoded:
-    """array [N, S, S, 3] uint8, mapped from disk; good: rows of the files that decoded; digest of all content."""
+    """array: uint8 [N, S, S, 3], one row per file, mapped from disk; valid_rows [M]: the rows whose files decoded;
+    failures: file -> reason, for the others; digest: of the content of all files and the image size."""
 
     array: NDArray[np.uint8]
-    good: IntArray
-    bad: dict[str, str]
+    valid_rows: IntArray
+    failures: dict[str, str]
     digest: str
 
 
 def decode_images(files: Sequence[Path], context: DataContext, max_bad: int) -> Decoded:
-    """Decode and resize (squashed to a square, antialiased) all files, or find them in the cache.
+    """Decode all files and resize them to squares of context.image_size pixels (aspect ratio not preserved, antialiased),
+    or read them from the cache.
 
-    A file that does not decode is counted, named and skipped; more than `max_bad` of them stop the run.
+    Files that do not decode are skipped and listed in `failures`; UserError where there are more than `max_bad` of them.
     """
     context.cache.mkdir(parents=True, exist_ok=True)
     digests = _content_digests(files, context)
@@ -43,43 +44,44 @@ def decode_images(files: Sequence[Path], context: DataContext, max_bad: int) -> 
     stored, sidecar = context.cache / f"images-{key}.npy", context.cache / f"images-{key}.json"
     if not (stored.exists() and sidecar.exists()):
         _decode_all(files, stored, sidecar, context)
-    bad: dict[str, str] = json.loads(sidecar.read_text())
-    if len(bad) > max_bad:
-        shown = [f"{name}: {reason}" for name, reason in list(bad.items())[:10]]
+    failures: dict[str, str] = json.loads(sidecar.read_text())
+    if len(failures) > max_bad:
+        shown = [f"{name}: {reason}" for name, reason in list(failures.items())[:10]]
         raise UserError(
             [
-                f"dataset.max_bad_images: {len(bad)} image(s) do not decode, at most {max_bad} are allowed. "
+                f"dataset.max_bad_images: {len(failures)} image(s) do not decode, at most {max_bad} are allowed. "
                 "Repair or remove them, or raise dataset.max_bad_images",
                 *shown,
             ]
         )
     names = [str(file) for file in files]
-    good = np.array([row for row, name in enumerate(names) if name not in bad], np.int64)
-    return Decoded(np.load(stored, mmap_mode="r"), good, bad, key)
+    valid_rows = np.array([row for row, name in enumerate(names) if name not in failures], np.int64)
+    return Decoded(np.load(stored, mmap_mode="r"), valid_rows, failures, key)
 
 
 def _content_digests(files: Sequence[Path], context: DataContext) -> list[str]:
-    """sha256 of every file; a file whose size and time are as before is not read again."""
-    place = hashlib.sha256(str(files[0].parent.resolve()).encode()).hexdigest()[:16] if files else "none"
-    index_file = context.cache / f"digests-{place}.json"
+    """SHA-256 of every file; a file whose size and modification time have not changed is not read again."""
+    folder = hashlib.sha256(str(files[0].parent.resolve()).encode()).hexdigest()[:16] if files else "none"
+    index_file = context.cache / f"digests-{folder}.json"
     try:
-        known: dict[str, list[Any]] = json.loads(index_file.read_text())
+        known: dict[str, list[int | str]] = json.loads(index_file.read_text())  # name -> [size, mtime in ns, digest]
     except (OSError, ValueError):
         known = {}
-    digests, fresh = [], False
+    digests, changed = [], False
     for file in files:
         status = file.stat()
         entry = known.get(file.name)
         if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
             entry = [status.st_size, status.st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()]
-            known[file.name], fresh = entry, True
+            known[file.name], changed = entry, True
         digests.append(str(entry[2]))
-    if fresh:
+    if changed:
         write_atomically(index_file, json.dumps(known).encode())
     return digests
 
 
 def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: DataContext) -> None:
+    """Write the array [N, S, S, 3] to `stored` and the failures to `sidecar`."""
     size = context.image_size
     temporary = stored.with_suffix(f".{os.getpid()}.tmp")
     advance: Callable[[int], None] = (
@@ -87,26 +89,26 @@ def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: Dat
     )
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
-        bad: dict[str, str] = {}
+        failures: dict[str, str] = {}
 
-        def one(row: int, array: NDArray[np.uint8] = array) -> None:
+        def decode_row(row: int, array: NDArray[np.uint8] = array) -> None:
             try:
                 array[row] = decode(files[row], size)
             except Exception as error:
-                bad[str(files[row])] = f"{type(error).__name__}: {error}"
+                failures[str(files[row])] = f"{type(error).__name__}: {error}"
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for _ in pool.map(one, range(len(files))):
+            for _ in pool.map(decode_row, range(len(files))):
                 advance(1)
         array.flush()
-        write_atomically(sidecar, json.dumps(dict(sorted(bad.items())), indent=1).encode())
+        write_atomically(sidecar, json.dumps(dict(sorted(failures.items())), indent=1).encode())
         temporary.replace(stored)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def decode(file: Path, size: int) -> NDArray[np.uint8]:
-    """One image [S, S, 3], its EXIF rotation applied."""
+    """One image as uint8 [size, size, 3] RGB, its EXIF rotation applied. Raises what Pillow raises for unreadable files."""
     from PIL import Image, ImageOps
 
     with Image.open(file) as image:
@@ -115,6 +117,7 @@ def decode(file: Path, size: int) -> NDArray[np.uint8]:
 
 
 def default_cache() -> Path:
-    """FAIRQUANT_CACHE, or the user's cache folder."""
-    given = os.environ.get("FAIRQUANT_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fairquant"
+    """FAIRQUANT_CACHE, or `fairquant` in the user's cache folder."""
+    if configured := os.environ.get("FAIRQUANT_CACHE"):
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fairquant"

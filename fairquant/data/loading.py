@@ -1,4 +1,4 @@
-"""Training batches: order and augmentation are functions of (seed, epoch, image) alone, whatever the workers do."""
+"""Training batches: order and augmentation depend on (seed, epoch, image) only, not on the number of workers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from fairquant.data.ranks import rank_slice
 from fairquant.data.transforms import Augmentation, augmentation
 from fairquant.roles import Split
-from fairquant.training.distributed import part
 
 Sampler = Literal["uniform", "group-balanced", "group-class-balanced"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RawBatch:
-    """Before normalisation, on the CPU. labels, groups [B]; rows: indices into the split; images [B, 3, H, W], of which a
-    rank under torchrun gets its part only."""
+    """A batch on the CPU, before normalization. labels, groups [B]; rows [B]: indices into the split; images [B, 3, H, W],
+    under torchrun only the rank's own slice of them."""
 
     images: Tensor
     labels: Tensor
@@ -32,7 +32,7 @@ class RawBatch:
 
 
 class _Augmented(TorchDataset[Tensor]):
-    """Image by (row, seed); the seed fixes the augmentation."""
+    """Image [3, H, W] by (row, seed); the seed determines the augmentation."""
 
     def __init__(self, split: Split, augment: Augmentation) -> None:
         self.split, self.augment = split, augmentation(augment)
@@ -49,8 +49,8 @@ class _Augmented(TorchDataset[Tensor]):
 
 
 def sampling_chances(split: Split, sampler: Sampler) -> NDArray[np.float64] | None:
-    """Chance of each image [N], with replacement: "group-balanced" draws every group alike, "group-class-balanced" every
-    (group, class) that occurs. None for "uniform": each image once an epoch."""
+    """Probability of drawing each image [N], with replacement: "group-balanced" draws every group equally often,
+    "group-class-balanced" every (group, class) pair that occurs. None for "uniform": each image once per epoch."""
     if sampler == "uniform":
         return None
     cells = split.groups if sampler == "group-balanced" else split.groups * (split.labels.max() + 1) + split.labels
@@ -61,7 +61,7 @@ def sampling_chances(split: Split, sampler: Sampler) -> NDArray[np.float64] | No
 
 
 class TrainingBatches:
-    """`epoch(e)` yields the batches of epoch e; `epoch(e, skip=k)` goes on after its first k (resume)."""
+    """`epoch(e)` yields the batches of epoch e; `epoch(e, skip=k)` leaves out the first k, to resume within an epoch."""
 
     def __init__(
         self, split: Split, size: int, augment: Augmentation, seed: int, workers: int = 0, sampler: Sampler = "uniform"
@@ -87,7 +87,7 @@ class TrainingBatches:
         seeds = draw.integers(0, 2**62, len(order))
         chunks = [slice(i * self.size, (i + 1) * self.size) for i in range(len(self))][skip:]
         self._keys[:] = [
-            list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True))[part(len(order[chunk]))]
+            list(zip(order[chunk].tolist(), seeds[chunk].tolist(), strict=True))[rank_slice(len(order[chunk]))]
             for chunk in chunks
         ]
         for chunk, images in zip(chunks, self._loader, strict=True):

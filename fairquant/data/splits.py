@@ -1,9 +1,10 @@
-"""Train, validation and test without leaks."""
+"""Train, validation and test splits without leaks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,104 +12,128 @@ from numpy.typing import NDArray
 from fairquant.errors import UserError
 from fairquant.roles.dataset import ArrayImages, IntArray, Split, Splits
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledImages:
+    """A data set before it is split, one entry per image, N in all.
+
+    array: uint8 [M, S, S, 3], in memory or mapped from the cache; array_rows: int64 [N], the row of `array` that holds
+    each image (None: image n is row n). labels, groups: int64 [N], indices into class_names and group_names; ids: N
+    distinct names; attributes: the sensitive attributes that define the groups. digest identifies the images' content.
+    notes, counts: what was dropped, for the report.
+    """
+
+    array: NDArray[np.uint8]
+    labels: IntArray
+    groups: IntArray
+    ids: Sequence[str]
+    class_names: Sequence[str]
+    group_names: Sequence[str]
+    attributes: Sequence[str]
+    digest: str
+    array_rows: IntArray | None = None
+    notes: Sequence[str] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def split_rows(
     labels: IntArray, groups: IntArray, seed: int, keys: Sequence[str] | None = None
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """60/20/20, stratified by label and group; rows with the same key (lesion, patient) stay on one side."""
+    """Rows of train, validation and test, 60/20/20, stratified by label and group, ascending.
+
+    labels, groups: [N]; keys: N names of what must not be split (lesion, patient): rows with the same key are in the same
+    split. Raises UserError for fewer than five images.
+    """
     import warnings
 
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    finest = labels * (int(groups.max(initial=0)) + 1) + groups
-    strata = (finest, labels, np.zeros_like(labels))  # the finest in which some stratum can be spread over five folds
+    cells = labels * (int(groups.max(initial=0)) + 1) + groups
+    # the finest stratification in which at least one stratum has five members, one for each fold
+    strata = (cells, labels, np.zeros_like(labels))
     stratum = next(each for each in strata if np.bincount(each).max() >= 5 or not each.any())
     if len(labels) < 5:
         raise UserError(f"{len(labels)} images are too few to split into train, validation and test")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # strata with fewer than five members are spread as far as they go
+        warnings.simplefilter("ignore")  # smaller strata are spread over as many folds as they have members
         if keys is None or len(set(keys)) == len(labels):
-            folds = StratifiedKFold(5, shuffle=True, random_state=seed).split(stratum, stratum)
+            splitter = StratifiedKFold(5, shuffle=True, random_state=seed).split(stratum, stratum)
         else:
-            folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(stratum, stratum, list(keys))
-        parts = [held_out.astype(np.int64) for _, held_out in folds]
-    return np.sort(np.concatenate(parts[:3])), np.sort(parts[3]), np.sort(parts[4])
+            splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(stratum, stratum, list(keys))
+        folds = [held_out.astype(np.int64) for _, held_out in splitter]
+    return np.sort(np.concatenate(folds[:3])), np.sort(folds[3]), np.sort(folds[4])
 
 
 def rows_by_name(values: Sequence[str]) -> tuple[IntArray, IntArray, IntArray]:
-    """Rows of a split column with the values train, validation (or val, valid) and test."""
+    """Rows of train, validation and test by a split column with the values train, validation (or val, valid) and test.
+
+    Raises UserError for other values, and where a split has no rows.
+    """
     names = [{"val": "validation", "valid": "validation"}.get(v.strip().lower(), v.strip().lower()) for v in values]
-    unknown = sorted({name for name in names if name not in PARTS})
+    unknown = sorted({name for name in names if name not in SPLITS})
     if unknown:
         raise UserError(f"split column: unknown value(s) {unknown}. Use train, validation, test")
-    found = tuple(np.flatnonzero(np.array(names) == part).astype(np.int64) for part in PARTS)
-    empty = [part for part, rows in zip(PARTS, found, strict=True) if not len(rows)]
+    train, validation, test = (np.flatnonzero(np.array(names) == split).astype(np.int64) for split in SPLITS)
+    empty = [split for split, rows in zip(SPLITS, (train, validation, test), strict=True) if not len(rows)]
     if empty:
         raise UserError(f"split column: no row is marked {', '.join(empty)}")
-    return found[0], found[1], found[2]
+    return train, validation, test
 
 
-def make_splits(
-    array: NDArray[np.uint8],
-    array_rows: IntArray,
-    labels: IntArray,
-    groups: IntArray,
-    ids: Sequence[str],
-    rows: tuple[IntArray, IntArray, IntArray],
-    class_names: Sequence[str],
-    group_names: Sequence[str],
-    attributes: Sequence[str],
-    digest: str,
-    notes: Sequence[str] = (),
-    counts: dict[str, int] | None = None,
-) -> Splits:
-    """Put the parts together. array_rows: where each image lies in `array`; digest: of the images' content."""
-    parts = [
-        Split(ArrayImages(array, array_rows[part]), labels[part], groups[part], tuple(ids[row] for row in part))
-        for part in rows
-    ]
-    notes = (*notes, *warnings_about(parts, class_names, group_names))
+def make_splits(images: LabelledImages, rows: tuple[IntArray, IntArray, IntArray]) -> Splits:
+    """The splits of a data set. rows: the images in train, validation and test, such as `split_rows` returns them."""
+    array_rows = np.arange(len(images.labels)) if images.array_rows is None else images.array_rows
+    train, validation, test = (
+        Split(
+            ArrayImages(images.array, array_rows[members]),
+            images.labels[members],
+            images.groups[members],
+            tuple(images.ids[row] for row in members),
+        )
+        for members in rows
+    )
     return Splits(
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
-        class_names=tuple(class_names),
-        group_names=tuple(group_names),
-        attributes=tuple(attributes),
-        fingerprint=fingerprint(digest, labels, groups, rows),
-        notes=notes,
-        counts=counts or {},
+        train=train,
+        validation=validation,
+        test=test,
+        class_names=tuple(images.class_names),
+        group_names=tuple(images.group_names),
+        attributes=tuple(images.attributes),
+        fingerprint=fingerprint(images.digest, images.labels, images.groups, rows),
+        notes=(*images.notes, *small_split_warnings(train, test, images)),
+        counts=dict(images.counts),
     )
 
 
 def fingerprint(digest: str, labels: IntArray, groups: IntArray, rows: tuple[IntArray, ...]) -> str:
-    """One digest of images, labels, groups and split."""
+    """SHA-256 of the images' digest, the labels [N], the groups [N] and the rows of each split."""
     total = hashlib.sha256(digest.encode())
     for values in (labels, groups, *rows):
         total.update(np.ascontiguousarray(values).tobytes())
     return total.hexdigest()
 
 
-def warnings_about(parts: Sequence[Split], class_names: Sequence[str], group_names: Sequence[str]) -> list[str]:
-    """What a reader of the numbers must know: classes and groups that a part lacks or that are very small."""
-    train, _, test = parts
-    found = []
-    for number, name in enumerate(class_names):
+def small_split_warnings(train: Split, test: Split, images: LabelledImages) -> list[str]:
+    """Warnings about classes and groups that are missing from train or have few test images."""
+    warnings = []
+    for number, name in enumerate(images.class_names):
         if not (train.labels == number).any() and (test.labels == number).any():
-            found.append(f"class {name!r} is in test but not in train: every one of its images must come out wrong")
-    for number, name in enumerate(group_names):
-        images = int((test.groups == number).sum())
+            warnings.append(f"class {name!r} is in test but not in train: all of its images will be misclassified")
+    for number, name in enumerate(images.group_names):
+        count = int((test.groups == number).sum())
         if not (train.groups == number).any():
-            found.append(f"group {name!r} has no image in train")
-        if images < 30:
-            found.append(f"group {name!r} has {images} test image(s): its numbers say little, see their intervals")
-    return found
+            warnings.append(f"group {name!r} has no image in train")
+        if count < 30:
+            warnings.append(
+                f"group {name!r} has {count} test image(s): too few for reliable estimates, see the intervals"
+            )
+    return warnings
 
 
 def encode_labels(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
-    """Names to 0..n-1 in sorted order."""
+    """N names -> (int64 [N], the distinct names): each name's number in sorted order."""
     names = tuple(sorted(set(values)))
     index = {name: number for number, name in enumerate(names)}
     return np.array([index[value] for value in values], np.int64), names

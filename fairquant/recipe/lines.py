@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -48,7 +49,7 @@ def _walk(node: yaml.Node, path: str, lines: dict[str, int], problems: list[str]
             _walk(value, here, lines, problems, source)
 
 
-def line_of(key: str, lines: dict[str, int]) -> int | None:
+def line_of(key: str, lines: Mapping[str, int]) -> int | None:
     """The line of a key, or of the nearest section around it."""
     while key:
         if key in lines:

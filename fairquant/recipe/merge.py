@@ -1,20 +1,23 @@
-"""Who wins: defaults, the method preset, the file, `key=value` on the command line; --demo in between."""
+"""Who wins: defaults, the method preset, the file, `key=value` on the command line; --demo in between. OmegaConf merges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairquant.errors import UserError
 from fairquant.recipe.presets import library
 from fairquant.recipe.schema import BASELINE_DEFAULTS, DEFAULT_METRICS, ROLE_SECTIONS
-from fairquant.registry import Registry
+from fairquant.registry.build import Problems
+from fairquant.registry.registry import Registry
 
 METHOD_SECTIONS = ("importance", "reducer", "allocator", "quantizer", "regularizers")
-DEFAULTS: dict[str, Any] = {
+Content = dict[str, Any]  # plain data out of YAML, of any type until it is checked
+DEFAULTS: Content = {
     "seed": 0,
     "method": "fq-baq",
     "baseline": BASELINE_DEFAULTS,
@@ -26,16 +29,18 @@ DEFAULTS: dict[str, Any] = {
     "metrics": list(DEFAULT_METRICS),
 }
 #: What --demo puts in place of the recipe's data and long trainings.
-DEMO: dict[str, Any] = {
+DEMO: Content = {
     "dataset": {"name": "synthetic-lesions", "images": 300},
     "model": {"pretrained": False, "weights": None},
     "baseline": {"epochs": 2, "batch_size": 32},
     "calibration": {"images": 64, "batch_size": 32},
     "train": {"epochs": 2, "batch_size": 32},
 }
+RESOLVER = re.compile(r"\$\{[^}]*:")
 
 
-def read_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
+    """`key=value` arguments as nested data, and what is wrong with any of them."""
     problems = []
     good = []
     for override in overrides:
@@ -45,24 +50,26 @@ def read_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
         else:
             good.append(override)
     try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(good), resolve=True)
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(good), resolve=False)
     except (OmegaConfBaseException, ValueError) as error:
         return {}, [*problems, f"command line: {str(error).splitlines()[0]}"]
     assert isinstance(parsed, dict)
     return {str(key): value for key, value in parsed.items()}, problems
 
 
-def merge(
-    content: dict[str, Any], given: dict[str, Any], demo: bool, registry: Registry
-) -> tuple[dict[str, Any], list[str], list[tuple[str, str]]]:
-    """Defaults < preset < file < command line."""
+def merge(content: Content, given: Content, demo: bool, registry: Registry) -> tuple[Content, list[str], Problems]:
+    """Defaults < preset < file < command line: the merged sections, notes for the user, and problems by key.
+
+    `${section.key}` in a value stands for another key of the merged recipe; see `resolver_calls` for what is refused.
+    """
     own = content.get("method", DEFAULTS["method"])
     method = given.get("method", own)
     notes: list[str] = []
     try:
         preset = library(registry).load_method(str(method))
     except UserError as error:
-        return _layers(DEFAULTS, content, given), notes, [("method", str(error))]
+        merged, problems = _resolve(_merge(DEFAULTS, content, given))
+        return merged, notes, [("method", str(error)), *problems]
     file = dict(content)
     if "method" in given and method != own:
         replaced = [key for key in METHOD_SECTIONS if key in file]
@@ -77,33 +84,64 @@ def merge(
         layers.append(DEMO | {"model": DEMO["model"] | {"image_size": _demo_size(file)}})
         notes.append("DEMO: synthetic images and a few epochs; the numbers mean nothing")
         layers[2] = {key: value for key, value in file.items() if key != "dataset"}
-    return _layers(*layers, given), notes, []
+    merged, problems = _resolve(_merge(*layers, given))
+    return merged, notes, problems
 
 
-def _demo_size(file: dict[str, Any]) -> int:
+def _demo_size(file: Content) -> int:
     model = file.get("model") or {}
     own = model.get("image_size", 224)
     if "tiny_vit" in str(model.get("name", "")) or not isinstance(own, int):
-        return 224  # TinyViT's windows are made for one size
+        return 224  # TinyViT's windows need this size
     return min(own, 64)
 
 
-def _layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge; a role section that changes its name starts afresh, lists replace."""
-    merged: dict[str, Any] = {}
+def _merge(*layers: Mapping[str, Any]) -> Content:
+    """Merge mappings key by key; lists replace, and a role section that changes its name starts afresh."""
+    merged = OmegaConf.create({})
     for layer in layers:
-        for key, value in layer.items():
-            old = merged.get(key)
-            if isinstance(value, Mapping) and isinstance(old, Mapping):
-                renamed = key in ROLE_SECTIONS and "name" in value and value["name"] != old.get("name")
-                merged[key] = dict(value) if renamed else _deep(dict(old), value)
-            else:
-                merged[key] = dict(value) if isinstance(value, Mapping) else value
-    return merged
+        for key in ROLE_SECTIONS:
+            old, new = merged.get(key), layer.get(key)
+            if (
+                isinstance(old, DictConfig)
+                and isinstance(new, Mapping)
+                and new.get("name", old.get("name")) != old.get("name")
+            ):
+                merged[key] = None
+        merged = OmegaConf.merge(merged, dict(layer))
+    content = OmegaConf.to_container(merged, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
-def _deep(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    for key, value in new.items():
-        here = old.get(key)
-        old[key] = _deep(dict(here), value) if isinstance(value, Mapping) and isinstance(here, Mapping) else value
-    return old
+def _resolve(content: Content) -> tuple[Content, Problems]:
+    """The content with `${section.key}` replaced by what stands there."""
+    problems: Problems = []
+    config = OmegaConf.create(content)
+    resolved: Content = {}
+    for key in content:
+        try:
+            value = config[key]
+            is_container = OmegaConf.is_config(value)
+            resolved[key] = OmegaConf.to_container(value, resolve=True) if is_container else value
+        except OmegaConfBaseException as error:
+            problems.append((error.full_key or key, str(error).splitlines()[0]))
+            resolved[key] = None
+    return resolved, problems
+
+
+def resolver_calls(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Problems, by key: every text that calls a resolver, such as `${oc.env:HOME}`. They are refused: a recipe, and what is
+    made of it, must not depend on the environment, nor reveal it."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from resolver_calls(each, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from resolver_calls(each, f"{path}[{number}]")
+    elif isinstance(value, str) and RESOLVER.search(value):
+        yield (
+            path,
+            f"{value!r} calls a resolver, which recipes do not allow (no environment variables). "
+            "Write the value itself, or refer to another key, such as ${seed}",
+        )

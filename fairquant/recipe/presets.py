@@ -59,8 +59,8 @@ class Library:
         content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
         if name in files:
             return content
-        kept = {key: value for key, value in content.items() if key != "regularizers"}
-        return kept | {"train": {"post_training": True}}
+        sections = {key: value for key, value in content.items() if key != "regularizers"}
+        return sections | {"train": {"post_training": True}}
 
     def find(self, recipe: str | os.PathLike[str]) -> Path:
         """The file; a name such as `quickstart` or `recipes/quickstart.yaml` also finds the recipes of the library."""

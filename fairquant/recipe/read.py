@@ -10,31 +10,48 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
-from fairquant.recipe.across import across
-from fairquant.recipe.build import build
+from fairquant.recipe.cross_checks import cross_check
 from fairquant.recipe.lines import line_of, parse_yaml
-from fairquant.recipe.merge import merge, read_overrides
+from fairquant.recipe.merge import Content, merge, read_overrides, resolver_calls
 from fairquant.recipe.presets import library
-from fairquant.recipe.schema import (
-    ALL_KEYS,
-    LIST_SECTIONS,
-    PLAIN_SECTIONS,
-    ROLE_SECTIONS,
-    Component,
-    Recipe,
-)
+from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
 from fairquant.recipe.search import read_search, try_out
-from fairquant.registry import Registry
+from fairquant.registry.build import Problems, build
+from fairquant.registry.registry import (
+    ALLOCATOR,
+    DATASET,
+    IMPORTANCE,
+    METRIC,
+    QUANTIZER,
+    REDUCER,
+    REGULARIZER,
+    Registry,
+    Role,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A recipe as plain data: where it comes from, the line of each dotted key, and problems that reading it gave."""
+
+    content: Mapping[str, Any]
+    source: str
+    name: str
+    lines: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 def read_recipe(
     recipe: str | os.PathLike[str], overrides: Sequence[str] = (), *, registry: Registry, demo: bool = False,
     searching: bool = False,
 ) -> Recipe:  # fmt: skip
-    """Read a recipe file with `key=value` overrides. Raises UserError with every problem found.
+    """Read a recipe file with `key=value` overrides. Raises UserError with every problem.
 
     searching: check the search section and all of its values too; a single run, of another method perhaps, has no use
     for it.
@@ -45,79 +62,71 @@ def read_recipe(
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from error
     content, lines, problems = parse_yaml(text, str(file))
-    return recipe_from(
-        content,
-        overrides,
-        registry=registry,
-        source=str(file),
-        lines=lines,
-        name=file.stem,
-        demo=demo,
-        problems=problems,
-        searching=searching,
-    )
+    document = Document(content=content, source=str(file), name=file.stem, lines=lines, problems=tuple(problems))
+    return _resolve(document, overrides, registry, demo, searching)
 
 
 def recipe_from(
-    content: Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    *,
-    registry: Registry,
-    source: str = "recipe",
-    lines: dict[str, int] | None = None,
-    name: str = "recipe",
-    demo: bool = False,
-    problems: list[str] | None = None,
-    searching: bool = False,
-) -> Recipe:
-    """Resolve plain data into a Recipe."""
-    lines, found = lines or {}, list(problems or [])
+    content: Mapping[str, Any], overrides: Sequence[str] = (), *, registry: Registry, source: str = "recipe",
+    name: str = "recipe", demo: bool = False,
+) -> Recipe:  # fmt: skip
+    """Resolve plain data into a Recipe. Raises UserError with every problem."""
+    document = Document(content=content, source=source, name=name)
+    return _resolve(document, overrides, registry, demo, searching=False)
+
+
+def _resolve(document: Document, overrides: Sequence[str], registry: Registry, demo: bool, searching: bool) -> Recipe:
     given, override_problems = read_overrides(overrides)
-    found += override_problems
-    report = _Reporter(source, lines, given)
-    for owner in (content, given):
+    messages = [*document.problems, *override_problems]
+    problems: Problems = []
+    for owner in (document.content, given):
         for key in owner:
             if key not in ALL_KEYS:
-                found.append(report(str(key), f"unknown key.{suggestion(str(key), ALL_KEYS)}"))
-    merged, notes, method_problems = merge(dict(content), given, demo, registry)
-    found += [report(key, text) for key, text in method_problems]
-    placed: list[tuple[str, str]] = []
-    recipe = _assemble(merged, registry, name, demo, tuple(notes), placed)
+                problems.append((str(key), f"unknown key.{suggestion(str(key), ALL_KEYS)}"))
+    report = _Reporter(document.source, document.lines, given)
+    if calls := [*resolver_calls(document.content), *resolver_calls(given)]:
+        raise UserError([*messages, *(report(key, text) for key, text in calls)], document.source)
+    merged, notes, method_problems = merge(dict(document.content), given, demo, registry)
+    problems += method_problems
+    recipe = _assemble(merged, registry, (document.name, demo, tuple(notes)), problems)
     if recipe is not None and recipe.search and searching:
-        _check_search(recipe, content, overrides, registry, demo, placed)
-    found += [report(key, text) for key, text in placed]
-    if found or recipe is None:
-        raise UserError(list(dict.fromkeys(found)), source)
+        _check_search(document.content, overrides, recipe, registry, problems)
+    messages += [report(key, text) for key, text in problems]
+    if messages or recipe is None:
+        raise UserError(list(dict.fromkeys(messages)), document.source)
     return recipe
 
 
 def _check_search(
-    recipe: Recipe, content: Mapping[str, Any], overrides: Sequence[str], registry: Registry, demo: bool,
-    problems: list[tuple[str, str]],
-) -> None:  # fmt: skip
+    content: Mapping[str, Any], overrides: Sequence[str], recipe: Recipe, registry: Registry, problems: Problems
+) -> None:
     """The section itself, then every value that it may choose."""
     search = read_search(recipe.search, tuple(component.label for component in recipe.metrics), problems)
     if search is None:
         return
-    plain = {key: value for key, value in content.items() if key != "search"}
+    without_search = {key: value for key, value in content.items() if key != "search"}
 
-    def resolve(more: list[str]) -> list[tuple[str, str]]:
+    def resolve(more: list[str]) -> Problems:
         try:
             given, _ = read_overrides([*overrides, *with_lists(recipe, more)])
             given.pop("search", None)
-            merged, _, wrong = merge(dict(plain), given, demo, registry)
-            found = [*wrong, *((key, "unknown key") for key in given if key not in ALL_KEYS)]
-            _assemble(merged, registry, recipe.name, demo, (), found)
+            merged, _, wrong = merge(dict(without_search), given, recipe.demo, registry)
+            wrong += [(key, "unknown key") for key in given if key not in ALL_KEYS]
+            _assemble(merged, registry, (recipe.name, recipe.demo, ()), wrong)
         except UserError as error:
             return [(error.where or "recipe", error.problems[0])]
-        return found
+        return wrong
 
     problems += try_out(search, resolve)
 
 
 def with_lists(recipe: Recipe, overrides: Sequence[str]) -> list[str]:
-    """Overrides in which `regularizers.NAME.key=value` and `metrics.NAME.key=value` are the whole list, changed."""
-    plain, lists = [], {section: recipe.to_dict()[section] for section in LIST_SECTIONS}
+    """Overrides in which `regularizers.NAME.key=value` and `metrics.NAME.key=value` are the whole list, changed.
+
+    Raises UserError for a component that the recipe does not list.
+    """
+    plain: list[str] = []
+    lists = {section: [each.to_dict() for each in getattr(recipe, section)] for section in LIST_SECTIONS}
     changed = set()
     for override in overrides:
         path, _, value = override.partition("=")
@@ -126,11 +135,11 @@ def with_lists(recipe: Recipe, overrides: Sequence[str]) -> list[str]:
         if section not in LIST_SECTIONS or not name:
             plain.append(override)
             continue
-        found = [each for each in lists[section] if each["name"] == name]
-        if not found:
-            known = ", ".join(each["name"] for each in lists[section]) or "none"
+        named = [each for each in lists[section] if each["name"] == name]
+        if not named:
+            known = ", ".join(str(each["name"]) for each in lists[section]) or "none"
             raise UserError(f"the recipe lists no {LIST_SECTIONS[section]} {name!r}. Listed: {known}", path)
-        for each in found:
+        for each in named:
             each[key] = json.loads(value)
         changed.add(section)
     return [*plain, *(f"{section}={json.dumps(lists[section])}" for section in sorted(changed))]
@@ -139,15 +148,15 @@ def with_lists(recipe: Recipe, overrides: Sequence[str]) -> list[str]:
 class _Reporter:
     """`file:line: key: problem`, or `command line: key: problem` for what was given there."""
 
-    def __init__(self, source: str, lines: dict[str, int], given: Mapping[str, Any]) -> None:
+    def __init__(self, source: str, lines: Mapping[str, int], given: Mapping[str, object]) -> None:
         self.source, self.lines, self.given = source, lines, given
 
     def __call__(self, key: str, text: str) -> str:
-        at: Any = self.given
-        for part in key.split("."):
-            if not isinstance(at, dict) or part not in at:
+        at: object = self.given
+        for key_part in key.split("."):
+            if not isinstance(at, dict) or key_part not in at:
                 break
-            at = at[part]
+            at = at[key_part]
         else:
             return f"command line: {key}: {text}"
         line = line_of(key, self.lines)
@@ -155,57 +164,80 @@ class _Reporter:
 
 
 def _assemble(
-    merged: dict[str, Any], registry: Registry, name: str, demo: bool, notes: tuple[str, ...],
-    problems: list[tuple[str, str]],
-) -> Recipe | None:  # fmt: skip
-    values: dict[str, Any] = {}
+    merged: Content, registry: Registry, about: tuple[str, bool, tuple[str, ...]], problems: Problems
+) -> Recipe | None:
+    """The recipe that the merged sections say, or None where there are problems. about: its name, demo and notes."""
+    name, demo, notes = about
     seed = merged["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         problems.append(("seed", f"expected a whole number of at least 0, got {seed!r}"))
-    for section, cls in PLAIN_SECTIONS.items():
-        given = merged.get(section)
-        values[section] = build(cls, {} if given is None else given, section, section, problems)
-    for section, optional in ROLE_SECTIONS.items():
-        values[section] = _component(section, section, merged.get(section), optional, registry, problems)
-    for section, role in LIST_SECTIONS.items():
-        listed = merged.get(section) or []
-        if not isinstance(listed, list):
-            problems.append((section, f"expected a list, got {listed!r}"))
-            listed = []
-        built = [_component(role, f"{section}[{n}]", each, False, registry, problems) for n, each in enumerate(listed)]
-        values[section] = tuple(component for component in built if component is not None)
-        labels = [component.label for component in values[section]]
-        for label in sorted({label for label in labels if labels.count(label) > 1}):
-            problems.append((section, f"{label!r} is listed twice"))
+    plain: dict[str, Any] = {  # of the classes that PLAIN_SECTIONS names
+        section: build(cls, {} if (given := merged.get(section)) is None else given, section, section, problems)
+        for section, cls in PLAIN_SECTIONS.items()
+    }
+    dataset = _component(DATASET, merged.get("dataset"), registry, problems)
+    if merged.get("dataset") is None:
+        problems.append(("dataset", f"a recipe needs a dataset. Known: {', '.join(registry.names('dataset'))}"))
+    quantization = _quantization(merged, registry, problems)
+    regularizers = _components(REGULARIZER, "regularizers", merged, registry, problems)
+    metrics = _components(METRIC, "metrics", merged, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):
         problems.append(("search", f"expected a mapping, got {search!r}"))
-    if not problems:
-        across(values, problems)
-    if problems:
+    if problems or dataset is None:
         return None
-    return Recipe(name=name, seed=seed, method=str(merged["method"]), search=search, demo=demo, notes=notes, **values)
+    recipe = Recipe(
+        name=name, seed=seed, method=str(merged["method"]), dataset=dataset, quantization=quantization,
+        regularizers=regularizers, metrics=metrics, search=search, demo=demo, notes=notes, **plain,
+    )  # fmt: skip
+    problems += cross_check(recipe)
+    return None if problems else recipe
+
+
+def _quantization(merged: Content, registry: Registry, problems: Problems) -> Quantization | None:
+    """The four sections that quantize; None in full precision, which is a recipe without a quantizer."""
+    quantizer = _component(QUANTIZER, merged.get("quantizer"), registry, problems)
+    allocator = _component(ALLOCATOR, merged.get("allocator"), registry, problems)
+    importance = _component(IMPORTANCE, merged.get("importance"), registry, problems)
+    reducer = _component(REDUCER, merged.get("reducer"), registry, problems)
+    if merged.get("quantizer") is None:
+        return None
+    if merged.get("allocator") is None:
+        problems.append(("allocator", "a quantizer needs an allocator"))
+    if quantizer is None or allocator is None:
+        return None
+    return Quantization(quantizer, allocator, importance, reducer)
+
+
+def _components(
+    role: Role[T], section: str, merged: Content, registry: Registry, problems: Problems
+) -> tuple[Component[T], ...]:
+    """A section that lists components of one role, each at most once."""
+    listed = merged.get(section) or []
+    if not isinstance(listed, list):
+        problems.append((section, f"expected a list, got {listed!r}"))
+        return ()
+    built = [_component(role, each or {}, registry, problems, f"{section}[{n}]") for n, each in enumerate(listed)]
+    components = tuple(component for component in built if component is not None)
+    labels = [component.label for component in components]
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        problems.append((section, f"{label!r} is listed twice"))
+    return components
 
 
 def _component(
-    role: str, path: str, given: Any, optional: bool, registry: Registry, problems: list[tuple[str, str]]
-) -> Component | None:
+    role: Role[T], given: object, registry: Registry, problems: Problems, path: str = ""
+) -> Component[T] | None:
+    """One component; None where the section is null or something is wrong."""
+    path = path or role.name
     if given is None:
-        if not optional:
-            problems.append((path, f"a recipe needs a {role}. Known: {', '.join(registry.names(role))}"))
         return None
     options = {"name": given} if isinstance(given, str) else given
-    if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-        problems.append(
-            (path, f"expected a name with options, such as {{name: {registry.names(role)[0]}}}, got {given!r}")
-        )
-        return None
-    name = options["name"]
-    try:
-        cls = registry.load(role, name)
-    except UserError as error:
-        problems.append((f"{path}.name", str(error)))
+    name = options.get("name") if isinstance(options, dict) else None
+    if not isinstance(options, dict) or not isinstance(name, str):
+        example = f"{{name: {registry.names(role.name)[0]}}}"
+        problems.append((path, f"expected a name with options, such as {example}, got {given!r}"))
         return None
     rest = {key: value for key, value in options.items() if key != "name"}
-    value = build(cls, rest, path, f"{role} {name!r}", problems)
+    value = registry.build(role, name, rest, path, problems)
     return None if value is None else Component(name, value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from fairquant.recipe.sections import (
     ActivationSettings,
@@ -18,7 +19,12 @@ from fairquant.recipe.sections import (
     TrainSettings,
 )
 
-PLAIN_SECTIONS: dict[str, type[Any]] = {
+if TYPE_CHECKING:
+    from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer
+
+T_co = TypeVar("T_co", covariant=True)
+
+PLAIN_SECTIONS: dict[str, type[object]] = {
     "model": ModelSettings,
     "baseline": TrainSettings,
     "budget": BudgetSettings,
@@ -28,22 +34,20 @@ PLAIN_SECTIONS: dict[str, type[Any]] = {
     "train": TrainSettings,
     "tracking": TrackingSettings,
 }
-#: Sections with one component, and whether they may be null.
-ROLE_SECTIONS: dict[str, bool] = {
-    "dataset": False, "importance": True, "reducer": True, "allocator": True, "quantizer": True,
-}  # fmt: skip
+#: Sections that name one component each; all but the dataset may be null.
+ROLE_SECTIONS = ("dataset", "importance", "reducer", "allocator", "quantizer")
 #: Sections with a list of components, and their role.
 LIST_SECTIONS = {"regularizers": "regularizer", "metrics": "metric"}
 SCALARS = ("seed", "method")
 ALL_KEYS = (*SCALARS, *ROLE_SECTIONS, *PLAIN_SECTIONS, *LIST_SECTIONS, "search")
 
-BASELINE_DEFAULTS: dict[str, Any] = {
+BASELINE_DEFAULTS: dict[str, object] = {
     "epochs": 20, "learning_rate": 1e-3, "weight_decay": 0.05, "warmup_epochs": 1.0,
     "early_stopping": {"metric": "accuracy", "patience": 20},
 }  # fmt: skip
 
 #: name, label, options; used where a recipe lists no metrics.
-DEFAULT_METRICS: tuple[dict[str, Any], ...] = (
+DEFAULT_METRICS: tuple[dict[str, str], ...] = (
     {"name": "accuracy"},
     {"name": "balanced-accuracy"},
     {"name": "worst-group-accuracy"},
@@ -64,67 +68,108 @@ DEFAULT_METRICS: tuple[dict[str, Any], ...] = (
 
 
 @dataclass(frozen=True)
-class Component:
-    """A built component with the name it has in the recipe. `label` is how results call it."""
+class Component(Generic[T_co]):
+    """A built component of the role T with the name it has in the recipe. `label` is how results call it."""
 
     name: str
-    value: Any
+    value: T_co
 
     @property
     def label(self) -> str:
-        convention = getattr(self.value, "convention", "valid")
-        return self.name if convention == "valid" else f"{self.name}-{convention}"
+        """The name, with the qualifier of a metric that has one (see `fairquant.roles.QualifiedMetric`)."""
+        qualifier = getattr(self.value, "qualifier", "")
+        return f"{self.name}-{qualifier}" if qualifier else self.name
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, **asdict(self.value)}
+    def to_dict(self) -> dict[str, object]:
+        return {"name": self.name, **plain_fields(self.value)}
+
+
+def plain_fields(value: object) -> dict[str, object]:
+    """The fields of a dataclass as plain data."""
+    assert is_dataclass(value) and not isinstance(value, type)
+    return asdict(value)
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How a recipe quantizes: the quantizer, the allocator that spends the budget, and what the allocator goes by.
+
+    importance None: every weight counts alike. reducer None: the mean over groups.
+    """
+
+    quantizer: Component[Quantizer]
+    allocator: Component[Allocator]
+    importance: Component[Importance] | None
+    reducer: Component[Reducer] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A resolved recipe: every default filled in, every component built."""
+    """A resolved recipe: every default filled in, every component built. quantization None: full precision."""
 
     name: str
     seed: int
     method: str
-    dataset: Component
+    dataset: Component[Dataset]
     model: ModelSettings
     baseline: TrainSettings
     budget: BudgetSettings
     quantize: QuantizeSettings
     activations: ActivationSettings
     calibration: CalibrationSettings
-    importance: Component | None
-    reducer: Component | None
-    allocator: Component | None
-    quantizer: Component | None
-    regularizers: tuple[Component, ...]
+    quantization: Quantization | None
+    regularizers: tuple[Component[Regularizer], ...]
     train: TrainSettings
-    metrics: tuple[Component, ...]
+    metrics: tuple[Component[AnyMetric], ...]
     tracking: TrackingSettings
-    search: dict[str, Any] = field(default_factory=dict)
+    search: Mapping[str, object] = field(default_factory=dict)
     demo: bool = False
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def components(self) -> Iterator[tuple[str, Component[object]]]:
+        """Every component with its role."""
+        yield "dataset", self.dataset
+        if self.quantization is not None:
+            for each in fields(self.quantization):
+                component: Component[object] | None = getattr(self.quantization, each.name)
+                if component is not None:
+                    yield each.name, component
+        for section, role in LIST_SECTIONS.items():
+            for component in getattr(self, section):
+                yield role, component
+
+    def to_dict(self) -> dict[str, object]:
         """As plain data, in the order of the sections; reading it again gives the same recipe."""
-        found: dict[str, Any] = {"seed": self.seed, "method": self.method}
-        for key in (*ROLE_SECTIONS, *PLAIN_SECTIONS):
-            value = getattr(self, key)
-            found[key] = value.to_dict() if isinstance(value, Component) else None if value is None else asdict(value)
+        single = {role: component for role, component in self.components() if role in ROLE_SECTIONS}
+        content: dict[str, object] = {"seed": self.seed, "method": self.method}
+        for key in ROLE_SECTIONS:
+            content[key] = single[key].to_dict() if key in single else None
+        for key in PLAIN_SECTIONS:
+            content[key] = plain_fields(getattr(self, key))
         for key in LIST_SECTIONS:
-            found[key] = [component.to_dict() for component in getattr(self, key)]
+            content[key] = [component.to_dict() for component in getattr(self, key)]
         if self.search:
-            found["search"] = self.search
-        plain: dict[str, Any] = json.loads(json.dumps(found))
+            content["search"] = self.search
+        plain: dict[str, object] = json.loads(json.dumps(content))
         return plain
 
     def digest(self) -> str:
         """Hash of everything that can change the result (not of where results are tracked)."""
         content = {key: value for key, value in self.to_dict().items() if key not in ("tracking", "search")}
-        if self.budget.latency_table is not None:  # its numbers, not its place
-            table = Path(self.budget.latency_table).read_bytes()
-            content["budget"]["latency_table"] = hashlib.sha256(table).hexdigest()
+        if self.budget.latency_table is not None:  # its numbers, not its path
+            table = hashlib.sha256(Path(self.budget.latency_table).read_bytes()).hexdigest()
+            content["budget"] = plain_fields(self.budget) | {"latency_table": table}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
-    def with_(self, **changes: Any) -> Recipe:
-        return replace(self, **changes)
+    def with_changes(
+        self, *, dataset: Component[Dataset] | None = None, model: ModelSettings | None = None, demo: bool | None = None,
+        search: Mapping[str, object] | None = None,
+    ) -> Recipe:  # fmt: skip
+        """A copy with some sections replaced."""
+        return replace(
+            self,
+            dataset=self.dataset if dataset is None else dataset,
+            model=self.model if model is None else model,
+            demo=self.demo if demo is None else demo,
+            search=self.search if search is None else search,
+        )

@@ -19,7 +19,7 @@ KEYS = ("parameters", "objectives", "constraints", "sampler", "pruner", "trials"
 FACTS = ("bits", "megabytes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
     """A recipe path and its values: `choices`, or a range low..high (whole numbers where both are), in steps or on a log
     scale. when: other parameters' values without which this one is left out."""
@@ -35,6 +35,11 @@ class Parameter:
     @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def range(self) -> tuple[float, float]:
+        """low and high of a parameter that has no choices."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
 
     def ends(self) -> tuple[Any, ...]:
         """Values to try a recipe with."""
@@ -72,7 +77,7 @@ class Constraint:
         return bound - value if self.at_least else value - bound
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Search:
     """A validated search section."""
 
@@ -127,7 +132,14 @@ def read_search(section: Mapping[str, Any], labels: tuple[str, ...], problems: P
                 )
     if len(problems) > before:
         return None
-    return Search(parameters, tuple(objectives), constraints, str(sampler), str(pruner), int(trials))
+    return Search(
+        parameters=parameters,
+        objectives=tuple(objectives),
+        constraints=constraints,
+        sampler=str(sampler),
+        pruner=str(pruner),
+        trials=int(trials),
+    )
 
 
 def try_out(search: Search, resolve: Callable[[list[str]], Problems]) -> Problems:
@@ -181,7 +193,7 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
         if not isinstance(choices, list) or not choices:
             problems.append((f"{key}.choices", f"expected a list of values, got {choices!r}"))
             return None
-        return Parameter(path, choices=tuple(choices), when=when)
+        return Parameter(path=path, choices=tuple(choices), when=when)
     low, high, step, log = values.get("low"), values.get("high"), values.get("step"), values.get("log", False)
     for name, number in (("low", low), ("high", high), ("step", step)):
         if not (number is None and name == "step") and (
@@ -200,7 +212,7 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
     if wrong is not None:
         problems.append((key, wrong))
         return None
-    return Parameter(path, low, high, step, bool(log), when=when)
+    return Parameter(path=path, low=low, high=high, step=step, log=bool(log), when=when)
 
 
 def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: Problems) -> list[Constraint]:

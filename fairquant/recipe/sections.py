@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: From 0 up to, but without, 1.
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+#: Above 0, up to and with 1.
+UpToOne = Annotated[float, Field(gt=0, le=1)]
+ImageSize = Annotated[int, Field(ge=16)]
+ActivationBits = Annotated[int, Field(ge=2, le=8)]
+AverageBits = Annotated[float, Field(gt=0, le=8)]
 
 
-def _positive(owner: object, *names: str) -> None:
-    for name in names:
-        if not getattr(owner, name) > 0:
-            raise ValueError(f"{name}: must be positive, got {getattr(owner, name)!r}")
-
-
-def _not_negative(owner: object, *names: str) -> None:
-    for name in names:
-        if getattr(owner, name) < 0:
-            raise ValueError(f"{name}: must not be negative, got {getattr(owner, name)!r}")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """name: any timm name. weights: a local .safetensors file (or .pt / .pth, read with weights_only) with timm's
     parameter names, taken in place of pretrained: true; a head of another size is replaced. options: keywords of
@@ -27,29 +29,23 @@ class ModelSettings:
     name: str = "resnet18"
     pretrained: bool = False
     weights: str | None = None
-    image_size: int = 224
+    image_size: ImageSize = 224
     options: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.image_size < 16:
-            raise ValueError(f"image_size: must be at least 16, got {self.image_size!r}")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BudgetSettings:
     """What the result never exceeds. average_bits: bits per quantized weight, null for none. size: bytes of the whole
     file, such as 2.5MB. bops: bit operations of one image, such as 12G. latency: of the quantized layers, such as 3ms, by
     the times in the file latency_table. The last two stand in place of average_bits and size."""
 
-    average_bits: float | None = 4.0
+    average_bits: AverageBits | None = 4.0
     size: str | None = None
     bops: str | None = None
     latency: str | None = None
     latency_table: str | None = None
 
     def __post_init__(self) -> None:
-        if self.average_bits is not None and not 0 < self.average_bits <= 8:
-            raise ValueError(f"average_bits: must be in (0, 8], got {self.average_bits!r}")
         kinds = (("size", self.size, SIZES), ("bops", self.bops, COUNTS), ("latency", self.latency, TIMES))
         for name, value, units in kinds:
             if value is not None and quantity(value, units) is None:
@@ -121,13 +117,8 @@ class ActivationSettings:
     """bits: of the inputs of quantized layers, their steps learnt in training; null: activations stay in float. first: bits
     of the first layer's input, the image."""
 
-    bits: int | None = None
-    first: int = 8
-
-    def __post_init__(self) -> None:
-        for name, bits in (("bits", self.bits), ("first", self.first)):
-            if bits is not None and not 2 <= bits <= 8:
-                raise ValueError(f"{name}: must be within 2..8, got {bits!r}")
+    bits: ActivationBits | None = None
+    first: ActivationBits = 8
 
 
 @dataclass(frozen=True)
@@ -135,12 +126,9 @@ class CalibrationSettings:
     """images: drawn from train, equally many of every group as far as they last; batch_size: of the importance pass;
     probe_images: of these, used by allocators that measure the loss of many plans (impq, fmpq)."""
 
-    images: int = 1024
-    batch_size: int = 64
-    probe_images: int = 128
-
-    def __post_init__(self) -> None:
-        _positive(self, "images", "batch_size", "probe_images")
+    images: PositiveInt = 1024
+    batch_size: PositiveInt = 64
+    probe_images: PositiveInt = 128
 
 
 @dataclass(frozen=True)
@@ -148,18 +136,15 @@ class EarlyStopping:
     """Keep the epoch that is best on validation; stop after `patience` epochs without a better one."""
 
     metric: Literal["accuracy", "balanced-accuracy", "worst-group-accuracy", "group-mean-accuracy"] = "accuracy"
-    patience: int = 10
-
-    def __post_init__(self) -> None:
-        _positive(self, "patience")
+    patience: PositiveInt = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """One training. learning_rate applies to weights; bits and dead zones learn at learning_rate *
     bit_learning_rate_scale, and with adamw only as far as their mean gradient exceeds bit_confidence standard errors.
 
-    settle_after: share of the epochs after which learnt bits are projected onto the budget and frozen, so that the
+    freeze_bits_after: fraction of the epochs after which learnt bits are projected onto the budget and frozen, so that the
     weights adapt to what ships. post_training: quantize without any training.
     sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
     losses that fairness regularizers see (0: each batch by itself); helps where small groups are missing from batches.
@@ -168,18 +153,18 @@ class TrainSettings:
     batch_norm: re-estimate the running statistics on calibration images once the model is quantized.
     """
 
-    epochs: int = 10
-    batch_size: int = 64
+    epochs: NonNegativeInt = 10
+    batch_size: PositiveInt = 64
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    momentum: float = 0.9
+    learning_rate: PositiveFloat = 3e-4
+    weight_decay: NonNegativeFloat = 0.01
+    momentum: NonNegativeFloat = 0.9
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    warmup_epochs: float = 0.0
-    step_epochs: int = 160
-    step_factor: float = 0.1
-    clip_norm: float | None = 1.0
-    label_smoothing: float = 0.0
+    warmup_epochs: NonNegativeFloat = 0.0
+    step_epochs: PositiveInt = 160
+    step_factor: PositiveFloat = 0.1
+    clip_norm: PositiveFloat | None = 1.0
+    label_smoothing: BelowOne = 0.0
     class_balanced: bool = False
     augment: Literal["none", "flips", "standard", "autoaugment"] = "standard"
     early_stopping: EarlyStopping | None = None
@@ -187,28 +172,15 @@ class TrainSettings:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     channels_last: bool = False
     workers: int | None = None
-    checkpoint_minutes: float = 10.0
-    bit_learning_rate_scale: float = 100.0
-    bit_confidence: float = 2.0
-    settle_after: float = 0.6
+    checkpoint_minutes: PositiveFloat = 10.0
+    bit_learning_rate_scale: PositiveFloat = 100.0
+    bit_confidence: NonNegativeFloat = 2.0
+    freeze_bits_after: UpToOne = 0.6
     post_training: bool = False
-    rounds: int = 1
+    rounds: PositiveInt = 1
     sampler: Literal["uniform", "group-balanced", "group-class-balanced"] = "uniform"
-    running_group_losses: float = 0.0
+    running_group_losses: BelowOne = 0.0
     batch_norm: Literal["as-trained", "re-estimate", "re-estimate-group-balanced"] = "as-trained"
-
-    def __post_init__(self) -> None:
-        _positive(self, "batch_size", "learning_rate", "step_epochs", "step_factor", "checkpoint_minutes",
-                  "bit_learning_rate_scale", "rounds")  # fmt: skip
-        _not_negative(self, "epochs", "weight_decay", "momentum", "warmup_epochs", "bit_confidence")
-        if self.clip_norm is not None:
-            _positive(self, "clip_norm")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing!r}")
-        if not 0 <= self.running_group_losses < 1:
-            raise ValueError(f"running_group_losses: must be in [0, 1), got {self.running_group_losses!r}")
-        if not 0 < self.settle_after <= 1:
-            raise ValueError(f"settle_after: must be in (0, 1], got {self.settle_after!r}")
 
 
 @dataclass(frozen=True)
@@ -217,6 +189,3 @@ class TrackingSettings:
 
     mlflow: str | None = "sqlite:///mlflow.db"
     experiment: str | None = None
-
-
-#: Section name to class, for the sections that are not roles.

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
 
 import pluggy
 
@@ -27,7 +26,7 @@ class Plugins:
     manager: pluggy.PluginManager
     problems: tuple[str, ...]
 
-    def notify(self, event: str, **values: Any) -> list[str]:
+    def notify(self, event: str, **values: object) -> list[str]:
         """Call every listener of `event`; return one warning for each that raised."""
         warnings = []
         for listener in getattr(self.manager.hook, event).get_hookimpls():
@@ -49,16 +48,18 @@ class Plugins:
         return {entry.origin: entry.version for entry in self.registry.entries()}
 
 
-class _Scoped:
-    """The registry as one plugin sees it: what it adds carries its distribution's name."""
+class Registrar:
+    """The registry as one plugin sees it: what it adds carries the name of its distribution."""
 
     def __init__(self, registry: Registry, origin: str, version: str) -> None:
         self._registry, self._origin, self._version = registry, origin, version
 
     def add(self, role: str, name: str, target: str, summary: str = "") -> None:
+        """See `Registry.add`."""
         self._registry.add(role, name, target, summary, self._origin, self._version)
 
     def add_recipes(self, package: str, folder: str = "recipes") -> None:
+        """See `Registry.add_recipes`."""
         self._registry.add_recipes(package, folder)
 
 
@@ -71,14 +72,14 @@ def discover(points: list[EntryPoint] | None = None) -> Plugins:
     manager = pluggy.PluginManager("fairquant")
     manager.add_hookspecs(hookspecs)
     registry, problems = Registry(), []
-    found = list(entry_points(group=GROUP)) if points is None else points
+    installed = list(entry_points(group=GROUP)) if points is None else points
     disabled = {name.strip() for name in os.environ.get("FAIRQUANT_DISABLE_PLUGINS", "").split(",")}
-    for point in sorted(found, key=lambda point: (origin_of(point)[0] != OURS, point.name)):
+    for point in sorted(installed, key=lambda point: (origin_of(point)[0] != OURS, point.name)):
         origin, version = origin_of(point)
         if point.name in disabled or (origin in disabled and origin != OURS):
             continue
         try:
-            _take_in(point, origin, version, registry, manager)
+            _register(point, origin, version, registry, manager)
         except Exception as error:
             kind = "" if isinstance(error, _Refused) else f"{type(error).__name__}: "
             problems.append(f"plugin {point.name!r} of {origin} is skipped: {kind}{error}")
@@ -96,7 +97,7 @@ class _Refused(Exception):
     """A plugin that loads but does not keep the contract."""
 
 
-def _take_in(point: EntryPoint, origin: str, version: str, registry: Registry, manager: pluggy.PluginManager) -> None:
+def _register(point: EntryPoint, origin: str, version: str, registry: Registry, manager: pluggy.PluginManager) -> None:
     """One plugin: all of what it registers and listens to, or an exception and nothing of it."""
     module = point.load()
     if not isinstance(module, ModuleType):
@@ -107,7 +108,7 @@ def _take_in(point: EntryPoint, origin: str, version: str, registry: Registry, m
     own = Registry()
     register = getattr(module, "fairquant_register", None)
     if register is not None:
-        register(_Scoped(own, origin, version))
+        register(Registrar(own, origin, version))
     try:
         manager.register(module, name=point.name)
         registry.take(own)

@@ -16,21 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
-    from fairquant.registry.registry import Registry
-    from fairquant.runs import RunInfo
-    from fairquant.study.compare import ComparisonInfo
+    from fairquant.recipe.events import ComparisonInfo, Report, RunInfo, StudyInfo
+    from fairquant.registry.discovery import Registrar
+    from fairquant.roles import BitPlan, GroupImportance
 
 hookspec = pluggy.HookspecMarker("fairquant")
 hookimpl = pluggy.HookimplMarker("fairquant")
 
 
 @hookspec
-def fairquant_register(registry: Registry) -> None:
+def fairquant_register(registry: Registrar) -> None:
     """Register components with `registry.add(role, name, "module:Class", summary)`. Import nothing heavy here."""
 
 
@@ -40,12 +40,12 @@ def fairquant_run_started(run: RunInfo) -> None:
 
 
 @hookspec
-def fairquant_importance_done(run: RunInfo, importance: Any) -> None:
+def fairquant_importance_done(run: RunInfo, importance: GroupImportance) -> None:
     """The GroupImportance of the baseline model has been measured."""
 
 
 @hookspec
-def fairquant_plan_made(run: RunInfo, plan: Any) -> None:
+def fairquant_plan_made(run: RunInfo, plan: BitPlan) -> None:
     """The allocator has spent the budget: the starting BitPlan."""
 
 
@@ -55,7 +55,7 @@ def fairquant_epoch_finished(run: RunInfo, stage: str, epoch: int, values: Mappi
 
 
 @hookspec
-def fairquant_run_finished(run: RunInfo, report: Mapping[str, Any]) -> None:
+def fairquant_run_finished(run: RunInfo, report: Report) -> None:
     """Everything is written: report.json (given), the page, the plan and the artifact lie in run.folder."""
 
 
@@ -75,17 +75,17 @@ def fairquant_comparison_finished(comparison: ComparisonInfo, folders: Sequence[
 
 
 @hookspec
-def fairquant_study_started(study: ComparisonInfo) -> None:
+def fairquant_study_started(study: StudyInfo) -> None:
     """A worker of `fairquant study` begins: the recipe, the study's folder and its name. More workers, more calls."""
 
 
 @hookspec
 def fairquant_trial_finished(
-    study: ComparisonInfo, number: int, state: str, folder: Path | None, values: Mapping[str, float]
+    study: StudyInfo, number: int, state: str, folder: Path | None, values: Mapping[str, float]
 ) -> None:
     """A trial is over: state "complete", "pruned" or "failed"; `values` are its quantities on validation."""
 
 
 @hookspec
-def fairquant_study_finished(study: ComparisonInfo, folders: Sequence[Path]) -> None:
+def fairquant_study_finished(study: StudyInfo, folders: Sequence[Path]) -> None:
     """The search is over and its best trials are tested: `folders` are theirs; study.html lies in study.folder."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+PLAIN: dict[object, str] = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "null"}
+LISTS: dict[object, str] = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 @dataclass(frozen=True)
@@ -16,30 +19,32 @@ class Option:
     default: str
 
 
-def options_of(cls: type[Any]) -> tuple[Option, ...]:
+def options_of(cls: type[object]) -> tuple[Option, ...]:
     """The fields of a component's dataclass."""
-    return tuple(Option(field.name, _type(field.type, cls), _default(field)) for field in fields(cls))
+    if not is_dataclass(cls):
+        return ()
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple(Option(field.name, _type(hints[field.name]), _default(field)) for field in fields(cls))
 
 
-def _type(annotation: Any, cls: type[Any]) -> str:
-    """As written, with Literals (named ones too) as their values."""
-    import sys
-    from typing import Literal, get_args, get_origin
+def _type(hint: object) -> str:
+    """A type in words, such as "whole number or null"."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join(_type(each) for each in arguments)
+    if origin is tuple:
+        return f"list of {LISTS.get(arguments[0], _type(arguments[0]))}"
+    if origin is dict:
+        value = "anything" if arguments[1] is Any else _type(arguments[1])
+        return f"mapping of {_type(arguments[0])} to {value}"
+    return PLAIN.get(hint, getattr(hint, "__name__", str(hint)))
 
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    value = vars(sys.modules[cls.__module__]).get(text)
-    if get_origin(value) is Literal:
-        return " or ".join(str(choice) for choice in get_args(value))
-    text = re.sub(
-        r"Literal\[(.*)\]", lambda match: match[1].replace('"', "").replace("'", "").replace(", ", " or "), text
-    )
-    plain = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
-    text = plain.get(text, text)
-    text = re.sub(r"tuple\[(\w+), \.\.\.\]", lambda m: f"list of {plain.get(m[1], m[1])}s", text)
-    return re.sub(r"\b(str|int|float)\b", lambda m: plain[m[1]], text).replace(" | None", " or null")
 
-
-def _default(field: Any) -> str:
+def _default(field: Field[Any]) -> str:
     if field.default is not MISSING:
         return _shown(field.default)
     if field.default_factory is not MISSING:
@@ -47,7 +52,7 @@ def _default(field: Any) -> str:
     return "required"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -6,23 +6,41 @@ from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from fairquant.errors import UserError, suggestion
+from fairquant.registry.build import Problems, build
 
-#: What a component of each role must be able to do; the Protocols in fairquant.roles say it in full.
-ROLES: dict[str, tuple[str, ...]] = {
-    "dataset": ("load",),
-    "importance": ("measure",),
-    "reducer": ("reduce",),
-    "allocator": ("allocate",),
-    "quantizer": ("build",),
-    "regularizer": ("penalty",),
-    "metric": ("evaluate",),
-}
+if TYPE_CHECKING:
+    from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Role(Generic[T]):
+    """A role by name, with the methods that its components must have; T is the Protocol in `fairquant.roles` that says
+    them in full."""
+
+    name: str
+    methods: tuple[str, ...]
+
+
+DATASET: Role[Dataset] = Role("dataset", ("load",))
+IMPORTANCE: Role[Importance] = Role("importance", ("measure",))
+REDUCER: Role[Reducer] = Role("reducer", ("reduce",))
+ALLOCATOR: Role[Allocator] = Role("allocator", ("allocate",))
+QUANTIZER: Role[Quantizer] = Role("quantizer", ("build",))
+REGULARIZER: Role[Regularizer] = Role("regularizer", ("penalty",))
+METRIC: Role[AnyMetric] = Role("metric", ("evaluate",))
+
+#: Role name to the methods that its components must have, in the order of the pipeline.
+ROLES: dict[str, tuple[str, ...]] = {
+    role.name: role.methods for role in (DATASET, IMPORTANCE, REDUCER, ALLOCATOR, QUANTIZER, REGULARIZER, METRIC)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One registered component. `target` is `module:attribute`; `origin` the distribution that registered it."""
 
@@ -45,7 +63,10 @@ class Registry:
         self.recipe_folders: list[Path] = []
 
     def add(self, role: str, name: str, target: str, summary: str = "", origin: str = "?", version: str = "") -> None:
-        """Register `target` ("package.module:Class") under `name`. A name that is taken is refused, naming both."""
+        """Register `target` ("package.module:Class") under `name`. A name that is taken is refused, naming both.
+
+        Raises TypeError for values that are not text, ValueError for an unknown role, a malformed target or a taken name.
+        """
         for what, value in (("role", role), ("name", name), ("target", target), ("summary", summary)):
             if not isinstance(value, str):
                 raise TypeError(f"registry.add: {what} must be text, got {value!r}")
@@ -53,19 +74,22 @@ class Registry:
             raise ValueError(f"unknown role {role!r}.{suggestion(role, ROLES)} Roles: {', '.join(ROLES)}")
         if ":" not in target:
             raise ValueError(f"{role} {name!r}: target {target!r} must read 'package.module:Class'")
-        entry = Entry(role, name, target, summary, origin, version)
+        entry = Entry(role=role, name=name, target=target, summary=summary, origin=origin, version=version)
         self._refuse_taken(entry)
         self._entries[role, name] = entry
 
     def add_recipes(self, package: str, folder: str = "recipes") -> None:
-        """Register the recipes (*.yaml) and method presets (methods/*.yaml) in `folder` of an importable package."""
+        """Register the recipes (*.yaml) and method presets (methods/*.yaml) in `folder` of an importable package.
+
+        Raises ValueError where there is no such package or folder.
+        """
         spec = find_spec(package)
         places = list(spec.submodule_search_locations or []) if spec is not None else []
         if not places:
-            raise ValueError(f"recipes: {package!r} is not a package that can be found")
-        if not (found := Path(places[0]) / folder).is_dir():
+            raise ValueError(f"recipes: {package!r} is not an importable package")
+        if not (recipes := Path(places[0]) / folder).is_dir():
             raise ValueError(f"recipes: package {package!r} has no folder {folder!r}")
-        self.recipe_folders.append(found)
+        self.recipe_folders.append(recipes)
 
     def take(self, other: Registry) -> None:
         """Everything of `other`, or nothing: ValueError where a name is taken."""
@@ -83,8 +107,8 @@ class Registry:
 
     def entries(self, role: str | None = None) -> list[Entry]:
         """All entries, or those of one role, sorted by role then name."""
-        found = [entry for entry in self._entries.values() if role is None or entry.role == role]
-        return sorted(found, key=lambda entry: (list(ROLES).index(entry.role), entry.name))
+        chosen = [entry for entry in self._entries.values() if role is None or entry.role == role]
+        return sorted(chosen, key=lambda entry: (list(ROLES).index(entry.role), entry.name))
 
     def names(self, role: str) -> list[str]:
         return [entry.name for entry in self.entries(role)]
@@ -95,21 +119,35 @@ class Registry:
             raise UserError(f"no {role} is called {name!r}.{suggestion(name, names)} Known: {', '.join(names)}")
         return self._entries[role, name]
 
-    def load(self, role: str, name: str) -> type[Any]:
-        """Import the component's class and check that it is a frozen dataclass with the role's methods."""
-        entry = self.entry(role, name)
+    @overload
+    def load(self, role: Role[T], name: str) -> type[T]: ...
+    @overload
+    def load(self, role: str, name: str) -> type[object]: ...
+    def load(self, role: Role[T] | str, name: str) -> type[T] | type[object]:
+        """Import the component's class and check that it is a dataclass with the role's methods.
+
+        Raises UserError for an unknown name, and for a class that does not import or does not fit its role.
+        """
+        entry = self.entry(role if isinstance(role, str) else role.name, name)
         module, _, attribute = entry.target.partition(":")
+        whose = f"{entry.role} {name!r} of {entry.origin}"
         try:
-            component: Any = getattr(import_module(module), attribute)
+            component: object = getattr(import_module(module), attribute)
         except Exception as error:
-            raise UserError(
-                f"{role} {name!r} of {entry.origin} does not load ({entry.target}): {type(error).__name__}: {error}"
-            ) from error
+            raise UserError(f"{whose} does not load ({entry.target}): {type(error).__name__}: {error}") from error
         if not (isinstance(component, type) and is_dataclass(component)):
-            raise UserError(f"{role} {name!r} of {entry.origin}: {entry.target} is not a dataclass")
-        missing = [method for method in ROLES[role] if not callable(getattr(component, method, None))]
+            raise UserError(f"{whose}: {entry.target} is not a dataclass")
+        missing = [method for method in ROLES[entry.role] if not callable(getattr(component, method, None))]
         if missing:
-            raise UserError(
-                f"{role} {name!r} of {entry.origin}: {entry.target} lacks {', '.join(missing)}() of its role"
-            )
+            raise UserError(f"{whose}: {entry.target} lacks {', '.join(missing)}() of its role")
         return component
+
+    def build(self, role: Role[T], name: str, options: object, path: str, problems: Problems) -> T | None:
+        """A component with its options (a mapping) as a recipe gives them, or None with everything wrong added to
+        `problems` as (dotted key under `path`, what is wrong)."""
+        try:
+            cls = self.load(role, name)
+        except UserError as error:
+            problems.append((f"{path}.name", str(error)))
+            return None
+        return build(cls, options, path, f"{role.name} {name!r}", problems)

@@ -1,16 +1,31 @@
 """The seven roles, each a small Protocol, and the nouns they speak of."""
 
-from fairquant.roles.allocator import Allocation, AllocationProblem, Allocator, BitPlan
-from fairquant.roles.dataset import ArrayImages, DataContext, Dataset, Images, Split, Splits
+from fairquant.roles.allocator import Allocation, AllocationProblem, Allocator, BitPlan, BudgetConstraint, ChecksBudget
+from fairquant.roles.component import DeclaresExemptions, HasExample
+from fairquant.roles.dataset import ArrayImages, DataContext, Dataset, Downloadable, Images, Source, Split, Splits
 from fairquant.roles.importance import Batch, ErrorImportance, GroupImportance, Importance, Layer
-from fairquant.roles.metric import Confusion, ConfusionMetric, Metric, MetricValue, Predictions, Rates, SampleMetric
-from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
+from fairquant.roles.metric import (
+    AnyMetric,
+    Confusion,
+    ConfusionMetric,
+    DirectedMetric,
+    Metric,
+    MetricValue,
+    Predictions,
+    QualifiedMetric,
+    Rates,
+    SampleMetric,
+    WeightedMetric,
+)
+from fairquant.roles.quantizer import LimitedWidths, QuantizedWeight, Quantizer, WeightQuantizer
 from fairquant.roles.reducer import Reducer
-from fairquant.roles.regularizer import BitState, Regularizer, Step
+from fairquant.roles.regularizer import BitState, KeepsMemory, NeedsInputs, Regularizer, Step
 
 __all__ = [
-    "Allocation", "AllocationProblem", "Allocator", "ArrayImages", "Batch", "BitPlan", "BitState", "Confusion",
-    "ConfusionMetric", "DataContext", "Dataset", "ErrorImportance", "GroupImportance", "Images", "Importance",
-    "Layer", "Metric", "MetricValue", "Predictions", "QuantizedWeight", "Quantizer", "Rates", "Reducer",
-    "Regularizer", "SampleMetric", "Split", "Splits", "Step", "WeightQuantizer",
+    "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState",
+    "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset", "DeclaresExemptions",
+    "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance", "HasExample", "Images", "Importance",
+    "KeepsMemory", "Layer", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs", "Predictions", "QualifiedMetric",
+    "QuantizedWeight", "Quantizer", "Rates", "Reducer", "Regularizer", "SampleMetric", "Source", "Split", "Splits", "Step",
+    "WeightQuantizer", "WeightedMetric",
 ]  # fmt: skip

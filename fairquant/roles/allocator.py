@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fairquant.errors import UserError, suggestion
@@ -61,7 +63,17 @@ class Probe(Protocol):
     def __call__(self, bits: Tensor) -> Tensor: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class BudgetConstraint:
+    """What every plan has to keep: costs, allowed [U, K], of each unit at each choice; capacity: the most that all units may
+    cost together."""
+
+    costs: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    capacity: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class AllocationProblem:
     """Units side by side over all layers, U in all; K bit choices.
 
@@ -123,6 +135,10 @@ class AllocationProblem:
         place = torch.searchsorted(torch.tensor(self.choices), bits.to(torch.int64))
         return self.costs().gather(1, place[:, None])[:, 0].double()
 
+    def constraint(self) -> BudgetConstraint:
+        """The budget as the solvers of `fairquant.bits` take it."""
+        return BudgetConstraint(self.costs().double().numpy(), self.allowed.numpy(), self.capacity)
+
     def fits(self, bits: Tensor) -> bool:
         """Whether a plan keeps the budget."""
         return float(self.cost(bits).sum()) <= self.capacity * (1 + 1e-12)
@@ -165,7 +181,7 @@ class Allocator(Protocol):
     """Chooses the bits of every unit.
 
     Law: every unit gets an allowed choice, and the budget is never exceeded; `Infeasible` is raised where none fits.
-    Optional: `objections(average_bits, choices) -> [(recipe key, what is wrong)]`, asked when the recipe is read.
+    Optional: `objections`, see `ChecksBudget`.
 
         @dataclass(frozen=True)
         class Cheapest:
@@ -175,3 +191,12 @@ class Allocator(Protocol):
     """
 
     def allocate(self, problem: AllocationProblem) -> Allocation: ...
+
+
+@runtime_checkable
+class ChecksBudget(Protocol):
+    """An allocator that can refuse a budget before anything is measured, when the recipe is read."""
+
+    def objections(self, average_bits: float, choices: tuple[int, ...]) -> list[tuple[str, str]]:
+        """Pairs (recipe key, what is wrong); empty where the budget can be met."""
+        ...

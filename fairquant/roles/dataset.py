@@ -51,12 +51,14 @@ class Split:
 
     def subset(self, rows: IntArray) -> Split:
         return Split(
-            _Chosen(self.images, rows), self.labels[rows], self.groups[rows], tuple(self.ids[row] for row in rows)
+            Subset(self.images, rows), self.labels[rows], self.groups[rows], tuple(self.ids[row] for row in rows)
         )
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class Subset:
+    """Rows of other images."""
+
     images: Images
     rows: IntArray
 
@@ -68,31 +70,33 @@ class _Chosen:
 
 
 @dataclass(frozen=True)
-class _Together:
+class Concat:
+    """The images of several parts, one part after the other."""
+
     parts: tuple[Images, ...]
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     def __getitem__(self, index: int) -> Tensor:
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
+        for images in self.parts:
+            if index < len(images):
+                return images[index]
+            index -= len(images)
         raise IndexError(index)
 
 
-def joined(parts: tuple[Split, ...]) -> Split:
+def concat(parts: tuple[Split, ...]) -> Split:
     """All images of several parts, one part after the other."""
     return Split(
-        _Together(tuple(part.images for part in parts)),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.groups for part in parts]),
-        tuple(name for part in parts for name in part.ids),
+        Concat(tuple(split.images for split in parts)),
+        np.concatenate([split.labels for split in parts]),
+        np.concatenate([split.groups for split in parts]),
+        tuple(name for split in parts for name in split.ids),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Splits:
     """What a dataset gives. `fingerprint` is a digest of its content; `notes` what was dropped, with counts."""
 
@@ -143,17 +147,38 @@ class Dataset(Protocol):
     def load(self, context: DataContext) -> Splits: ...
 
 
+@dataclass(frozen=True)
+class Source:
+    """One file to download: its address, and where it goes under the data set's root. A zip is unpacked beside it."""
+
+    url: str
+    target: str
+    unpack: bool = False
+
+
+@runtime_checkable
+class Downloadable(Protocol):
+    """A dataset that `fairquant data prepare` can fetch into the folder `root`."""
+
+    @property
+    def root(self) -> str: ...
+
+    def sources(self) -> tuple[Source, ...]:
+        """Every file; asked again after each round, since a table that has arrived may name further files."""
+        ...
+
+
 def counts_of(splits: Splits) -> dict[str, Any]:
     """Images per split, class and group: the `counts` of report.json."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
-        **{name: len(part) for name, part in parts.items()},
+        **{name: len(name_of_split) for name, name_of_split in parts.items()},
         "groups": {
-            name: {part: int((split.groups == g).sum()) for part, split in parts.items()}
+            name: {name_of_split: int((split.groups == g).sum()) for name_of_split, split in parts.items()}
             for g, name in enumerate(splits.group_names)
         },
         "labels": {
-            name: {part: int((split.labels == c).sum()) for part, split in parts.items()}
+            name: {name_of_split: int((split.labels == c).sum()) for name_of_split, split in parts.items()}
             for c, name in enumerate(splits.class_names)
         },
         **splits.counts,

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
     """logits [N, C] float32; labels, groups [N] int64; ids name the images."""
 
@@ -35,8 +35,8 @@ class Predictions:
     def probabilities(self) -> Floats:
         """Softmax of the logits [N, C] in float64."""
         shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
-        share: Floats = shifted / shifted.sum(1, keepdims=True)
-        return share
+        fraction: Floats = shifted / shifted.sum(1, keepdims=True)
+        return fraction
 
     @cached_property
     def _made(self) -> dict[Hashable, Any]:
@@ -52,15 +52,24 @@ class Predictions:
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         ids = tuple(self.ids[row] for row in rows) if self.ids else ()
         return Predictions(
-            self.logits[rows], self.labels[rows], self.groups[rows], self.group_names, self.class_names, ids
+            logits=self.logits[rows],
+            labels=self.labels[rows],
+            groups=self.groups[rows],
+            group_names=self.group_names,
+            class_names=self.class_names,
+            ids=ids,
         )
 
 
-@dataclass(frozen=True)
 class Confusion:
     """Counts table [..., G, C true, C predicted] with any number of leading axes, and the sums that metrics share."""
 
-    table: Floats
+    def __init__(self, table: Floats) -> None:
+        self._table = table
+
+    @property
+    def table(self) -> Floats:
+        return self._table
 
     @cached_property
     def hits(self) -> Floats:
@@ -95,7 +104,7 @@ class Rates:
     skipped: NDArray[np.int64] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetricValue:
     """A metric with its 95 % bootstrap interval; by_group: name -> value; skipped: cells left out for lack of images."""
 
@@ -104,7 +113,7 @@ class MetricValue:
     high: float
     by_group: dict[str, float]
     skipped: int = 0
-    null: float | None = None  # for gaps: the mean value when groups are permuted
+    permutation_baseline: float | None = None  # for gaps: the mean value when groups are permuted
 
 
 @runtime_checkable
@@ -119,7 +128,7 @@ class Metric(Protocol):
 
 
 @runtime_checkable
-class ConfusionMetric(Metric, Protocol):
+class ConfusionMetric(Protocol):
     """Computed from counts alone, for any number of leading axes.
 
     The audit draws all bootstrap replicates of the one confusion tensor at once and feeds them to every such metric.
@@ -133,14 +142,54 @@ class ConfusionMetric(Metric, Protocol):
                 return Rates(right.sum(-1) / confusion.images.sum(-1), right / confusion.images)
     """
 
+    needs: ClassVar[Literal["confusion"]]
+    gap: ClassVar[bool]
+
     def evaluate(self, confusion: Confusion) -> Rates: ...
 
 
 @runtime_checkable
-class SampleMetric(Metric, Protocol):
+class SampleMetric(Protocol):
     """Computed from predictions (areas under curves, calibration, comparisons); the audit resamples the images.
 
-    Optional, much faster: `weighted(predictions, weights [R, N]) -> [R]`, the value under each row of image weights.
+    Optional, much faster: `weighted`, see `WeightedMetric`.
     """
 
+    needs: ClassVar[Literal["predictions"]]
+    gap: ClassVar[bool]
+
     def evaluate(self, predictions: Predictions) -> Rates: ...
+
+
+#: What the registry gives for role `metric`; `needs` tells the two apart.
+AnyMetric = ConfusionMetric | SampleMetric
+
+
+@runtime_checkable
+class WeightedMetric(Protocol):
+    """A sample metric whose value under image weights is known without drawing the images one by one."""
+
+    def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
+        """weights [R, N], how often each image counts -> values [R]."""
+        ...
+
+
+@runtime_checkable
+class DirectedMetric(Protocol):
+    """A metric that says itself which way is better; otherwise gaps are better low and all others high."""
+
+    lower_is_better: ClassVar[bool]
+
+
+@runtime_checkable
+class QualifiedMetric(Protocol):
+    """A metric whose options change what is computed: `qualifier` is added to its name in results, such as "fairprune" in
+    "eodd-fairprune"; "" adds nothing."""
+
+    @property
+    def qualifier(self) -> str: ...
+
+
+def lower_is_better(metric: AnyMetric) -> bool:
+    """Whether a lower value is better: as the metric says, else whether it is a gap."""
+    return metric.lower_is_better if isinstance(metric, DirectedMetric) else metric.gap

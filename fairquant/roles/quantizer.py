@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ def look_up(codes: Tensor, bits: Tensor, scale: Tensor, codebook: Tensor) -> Ten
     return codebook[bits[:, None], number] * scale[:, None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QuantizedWeight:
     """What is stored of one weight [out, ...] flattened to rows [R, n].
 
@@ -103,6 +103,18 @@ class Quantizer(Protocol):
     """
 
     def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer: ...
+
+
+@runtime_checkable
+class LimitedWidths(Protocol):
+    """A quantizer that does not have every width from 0 to 8 bits: `widths` names those it has."""
+
+    widths: ClassVar[tuple[int, ...]]
+
+
+def widths_of(quantizer: Quantizer) -> tuple[int, ...]:
+    """The widths that a quantizer has, in bits."""
+    return tuple(quantizer.widths) if isinstance(quantizer, LimitedWidths) else tuple(range(9))
 
 
 def rows_of(weight: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BitState:
     """Learnable bits, all units side by side: logits, start [U]; bits [U] (differentiable); sizes [U]; the budget."""
 
@@ -30,7 +30,7 @@ class BitState:
         return (self.bits.detach().round() * self.sizes).sum() / self.sizes.sum()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One training step. losses [B] (per sample), logits [B, C], labels [B], groups [B]; bits is None unless learnt.
 
@@ -81,8 +81,27 @@ class Regularizer(Protocol):
                 losses = step.group_losses()
                 return self.weight * (losses.max() - step.losses.mean())
 
-    One that keeps something over steps (dual weights, running means) also has `memory() -> nn.Module`; what it
-    returns comes back as `step.memory` and is checkpointed with the model.
+    Optional: state over steps, see `KeepsMemory`; features or teacher logits, see `NeedsInputs`.
     """
 
     def penalty(self, step: Step) -> Tensor: ...
+
+
+@runtime_checkable
+class KeepsMemory(Protocol):
+    """A regularizer with state over steps, such as dual weights: what `memory()` returns comes back as
+    `step.memory` and is checkpointed with the model."""
+
+    def memory(self) -> nn.Module: ...
+
+
+@runtime_checkable
+class NeedsInputs(Protocol):
+    """A regularizer that reads `step.features` or `step.teacher`; they are computed only where a class asks for them."""
+
+    needs: ClassVar[frozenset[str]]
+
+
+def inputs_needed(regularizer: Regularizer) -> frozenset[str]:
+    """ "features" and "teacher", as far as the regularizer asks for them."""
+    return regularizer.needs if isinstance(regularizer, NeedsInputs) else frozenset()

@@ -1,5 +1,6 @@
-"""Many runs at once: comparisons of methods on one budget, with honest statistics."""
+"""Many runs at once: comparisons of methods on one budget, and searches over settings."""
 
-from fairquant.study.compare import Comparison, compare
+from fairquant.study.compare import compare
+from fairquant.study.search import search
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["compare", "search"]

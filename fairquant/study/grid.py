@@ -7,48 +7,31 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
+from fairquant.api import run
 from fairquant.errors import Infeasible, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
-from fairquant.runs import Display
-from fairquant.study.workers import begin, follow_parent
+from fairquant.report.comparison import Cell, Outcome
+from fairquant.runs.folder import Display
+from fairquant.study.workers import follow_parent, init_worker
 
 #: Shown first in tables, in this order; other methods follow by name.
 ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-block", "fq-baq")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run to make. budget None: the method brings its own (uniform-4), or has none (fp32)."""
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all cells of a comparison share: the recipe with its overrides, and where runs go."""
 
-    method: str
-    budget: float | None
-    seed: int
-
-    @property
-    def row(self) -> str:
-        """What the table calls the method at this budget."""
-        return self.method if self.budget is None else f"{self.method} @ {self.budget:g}"
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        budget = () if self.budget is None else (f"budget.average_bits={self.budget:g}",)
-        return (f"method={self.method}", f"seed={self.seed}", *budget)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: its folder and report, or why there is none."""
-
-    cell: Cell
-    folder: Path | None
-    report: dict[str, Any] | None
-    problem: str | None = None
+    recipe: str
+    overrides: tuple[str, ...]
+    demo: bool
+    runs: Path
 
 
 def chosen_methods(text: str, shelf: Library | None = None) -> tuple[str, ...]:
@@ -56,11 +39,11 @@ def chosen_methods(text: str, shelf: Library | None = None) -> tuple[str, ...]:
     "all" takes one `-ptq`."""
     shelf = library() if shelf is None else shelf
     if text == "all":
-        found: dict[str, str] = {}  # what an untrained method does -> the first that does it
+        first: dict[str, str] = {}  # what an untrained method does -> the first that does it
         chosen = []
         for name in sorted(shelf.method_names(), key=_place):
             content = json.dumps(shelf.load_method(name), sort_keys=True)
-            if not name.endswith(UNTRAINED) or found.setdefault(content, name) == name:
+            if not name.endswith(UNTRAINED) or first.setdefault(content, name) == name:
                 chosen.append(name)
         return tuple(chosen)
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -90,16 +73,15 @@ def make_cells(
 
 
 def run_cells(
-    cells: Sequence[Cell], recipe: str, overrides: Sequence[str], demo: bool, runs: Path, jobs: int,
-    displays: Callable[[Cell], Display], on_done: Callable[[Outcome], None],
-) -> list[Outcome]:  # fmt: skip
+    cells: Sequence[Cell], job: Job, jobs: int, displays: Callable[[Cell], Display], on_done: Callable[[Outcome], None]
+) -> list[Outcome]:
     """Run every cell that is not finished yet; one that fails is recorded and the others go on. In the cells' order."""
     if jobs <= 1:
-        found = []
+        outcomes = []
         for cell in cells:
-            found.append(run_cell(cell, recipe, tuple(overrides), demo, runs, displays(cell)))
-            on_done(found[-1])
-        return found
+            outcomes.append(run_cell(cell, job, displays(cell)))
+            on_done(outcomes[-1])
+        return outcomes
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(follow_parent)
@@ -107,38 +89,40 @@ def run_cells(
         messages = manager.Queue()
         threads = max((os.cpu_count() or 1) // jobs, 1)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the workers, which read it when they start
-        with ProcessPoolExecutor(jobs, context, begin, (threads,)) as pool:
-            waiting = {
-                pool.submit(_in_worker, number, cell, recipe, tuple(overrides), demo, runs, messages): number
-                for number, cell in enumerate(cells)
-            }
-            relay = _Relay(messages, [None] * len(cells), cells, displays)
-            done: dict[int, Outcome] = {}
+        with ProcessPoolExecutor(jobs, context, init_worker, (threads,)) as pool:
+            running = {pool.submit(_in_worker, n, cell, job, messages): n for n, cell in enumerate(cells)}
+            relay = _Relay(messages=messages, displays=[None] * len(cells), cells=cells, make=displays)
             try:
-                while len(done) < len(cells):
-                    relay.pass_on()
-                    for future in [f for f in waiting if f.done()]:
-                        number = waiting.pop(future)
-                        died = future.exception()  # the process itself: killed, or out of memory
-                        done[number] = (
-                            future.result() if died is None else
-                            Outcome(cells[number], None, None, f"its process ended: {type(died).__name__}: {died}")
-                        )  # fmt: skip
-                        on_done(done[number])
+                return _collect(cells, running, relay, on_done)
             except KeyboardInterrupt:
                 for process in list((pool._processes or {}).values()):
                     process.terminate()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _collect(
+    cells: Sequence[Cell], running: dict[Future[Outcome], int], relay: _Relay, on_done: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Outcomes in the cells' order, their messages passed on while they run."""
+    done: dict[int, Outcome] = {}
+    while len(done) < len(cells):
+        relay.pass_on()
+        for future in [future for future in running if future.done()]:
+            number = running.pop(future)
+            died = future.exception()  # the process itself: killed, or out of memory
+            done[number] = (
+                future.result() if died is None else
+                Outcome(cells[number], None, None, f"its process ended: {type(died).__name__}: {died}")
+            )  # fmt: skip
+            on_done(done[number])
     return [done[number] for number in range(len(cells))]
 
 
-def run_cell(cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, runs: Path, display: Display) -> Outcome:
+def run_cell(cell: Cell, job: Job, display: Display) -> Outcome:
     """One run; what goes wrong with it is its outcome, and the other cells go on."""
-    from fairquant.api import run
-
     try:
-        result = run(recipe, *overrides, *cell.overrides, demo=demo, runs=runs, display=display)
+        result = run(job.recipe, *job.overrides, *cell.overrides, demo=job.demo, runs=job.runs, display=display)
     except Infeasible as error:
         return Outcome(cell, None, None, f"cannot meet the budget: {error}")
     except UserError as error:
@@ -162,13 +146,11 @@ class _Sender:
         self.messages.put((self.number, "say", text, 0))
 
 
-def _in_worker(
-    number: int, cell: Cell, recipe: str, overrides: tuple[str, ...], demo: bool, runs: Path, messages: Any
-) -> Outcome:
-    return run_cell(cell, recipe, overrides, demo, runs, _Sender(number, messages))
+def _in_worker(number: int, cell: Cell, job: Job, messages: Any) -> Outcome:
+    return run_cell(cell, job, _Sender(number, messages))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Relay:
     """Passes the workers' messages on to displays here."""
 

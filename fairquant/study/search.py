@@ -14,35 +14,36 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import optuna
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 
 from fairquant.files import write_atomically
-from fairquant.pipeline import default_runs
 from fairquant.recipe import Recipe
+from fairquant.recipe.events import StudyInfo
 from fairquant.recipe.search import Parameter, Search
 from fairquant.registry import Plugins, discover
-from fairquant.runs import Display, Quiet
-from fairquant.study.compare import ComparisonInfo as StudyInfo
-from fairquant.study.storage import at_work, one_at_a_time, open_storage, open_study
-from fairquant.study.summary import conclude
-from fairquant.study.trials import RETRIED, Plan, encode_choice, read_base, run_trial
-from fairquant.study.workers import begin
+from fairquant.runs.folder import Display, Quiet, default_runs
+from fairquant.study.storage import one_at_a_time, open_storage, open_study, worker_lock
+from fairquant.study.summary import finalize
+from fairquant.study.trials import RETRIED, Plan, Worker, encode_choice, read_base
+from fairquant.study.workers import init_worker
 
 #: Seconds between a worker's signs of life in a database, and without one until its trial is handed on.
 HEARTBEAT_SECONDS = (10, 30)
+OnTrial = Callable[[optuna.trial.FrozenTrial], None]
 
 
 def search(
     recipe: str | os.PathLike[str], *overrides: str, trials: int | None = None, storage: str | None = None, jobs: int = 1,
     demo: bool = False, runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
-    display: Display | None = None, on_trial: Callable[[Any], None] = lambda trial: None,
+    display: Display | None = None, on_trial: OnTrial = lambda trial: None,
 ) -> Path:  # fmt: skip
-    """Search, with `jobs` workers here; returns the study's folder, in which study.html and study.json lie in the end.
+    """Search, with `jobs` workers on this machine; returns the study's folder, which holds study.html and study.json.
 
-    Called again, or on another machine with the same storage, it joins in. Raises UserError where the recipe is not in
-    order or has no search section.
+    Called again, or on another machine with the same storage, it continues or joins the study. Raises UserError where the
+    recipe is not valid or has no search section. (So many parameters: each is a user's.)
     """
     plugins = discover() if plugins is None else plugins
     display = display or Quiet()
@@ -51,23 +52,32 @@ def search(
     shown = f"{base.name}-demo" if demo else base.name
     folder = place / shown / f"study-{study_digest(base)}"
     count = trials if trials is not None else section.trials
-    plan = Plan(str(recipe), tuple(overrides), demo, count, storage, str(place), folder)
+    plan = Plan(
+        recipe=str(recipe),
+        overrides=tuple(overrides),
+        demo=demo,
+        trials=count,
+        storage=storage,
+        runs=str(place),
+        folder=folder,
+    )
     info = StudyInfo(base, folder, folder.name)
-    with at_work(folder) as alone:
+    with worker_lock(folder) as alone:
         with one_at_a_time(folder):
             write_atomically(folder / "study.json", json.dumps(plan.to_dict(), indent=1).encode())
             study = open_study(open_storage(storage, folder), plan.name, section, base.seed)
             enqueue(study, section, count)
             if alone and storage is None:
-                take_back(study)  # a journal knows no heartbeat: what ran when the last worker here died
+                requeue_stale(study)  # a journal knows no heartbeat: what ran when the last worker here died
         for warning in plugins.notify("fairquant_study_started", study=info):
             display.say(f"warning: {warning}")
         if jobs > 1:
-            _side_by_side(plan, jobs, base, study, on_trial)
+            _side_by_side(plan, jobs, study, on_trial)
         else:
-            work(plan, section, plugins, display, on_trial)
+            worker = Worker(plan=plan, base=base, search=section, plugins=plugins, display=display)
+            work(worker, on_trial)
     with one_at_a_time(folder):  # the last worker's word stands; the others find its runs finished
-        conclude(plan, base, section, study, plugins, display)
+        finalize(plan, base, section, study, plugins, display)
     return folder
 
 
@@ -78,51 +88,43 @@ def study_digest(base: Recipe) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def enqueue(study: Any, section: Search, count: int) -> None:
+def enqueue(study: optuna.Study, section: Search, count: int) -> None:
     """Fill the queue up to `count` planned trials; a grid's points are planned whole."""
-    from optuna.storages import RetryHeartbeatStaleTrialCallback
-
     retried = RetryHeartbeatStaleTrialCallback.retried_trial_number
     planned = sum(
         "planned" in trial.user_attrs and retried(trial) is None for trial in study.get_trials(deepcopy=False)
     )
-    points: list[dict[str, Any]] = [{}] * count
+    points: list[dict[str, object]] = [{}] * count
     if section.sampler == "grid":
         points = grid_points(section.parameters)
     for point in points[planned:]:
         study.enqueue_trial(point, user_attrs={"planned": True})
 
 
-def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
+def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, object]]:
     """Every combination of values, each once: parameters that do not apply are left out."""
-    found: dict[str, dict[str, Any]] = {}
+    points: dict[str, dict[str, object]] = {}
     for values in itertools.product(*(parameter.choices for parameter in parameters)):
-        point: dict[str, Any] = {}
+        point: dict[str, object] = {}
         for parameter, value in zip(parameters, values, strict=True):
             if all(point.get(path) == wanted for path, wanted in parameter.when):
                 point[parameter.path] = encode_choice(value)
-        found.setdefault(json.dumps(point, sort_keys=True), point)
-    return list(found.values())
+        points.setdefault(json.dumps(point, sort_keys=True), point)
+    return list(points.values())
 
 
-def take_back(study: Any) -> None:
+def requeue_stale(study: optuna.Study) -> None:
     """Trials that nobody works on any more go to the queue again, with the same values."""
-    import optuna
-
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.enqueue_trial(trial.params, user_attrs={RETRIED: trial.number})
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
-def work(
-    plan: Plan, section: Search, plugins: Plugins, display: Display, on_trial: Callable[[Any], None],
-) -> None:  # fmt: skip
-    """Take trials from the queue until it is empty and nobody else's trial can come back to it."""
-    import optuna
-
+def work(worker: Worker, on_trial: OnTrial) -> None:
+    """Take trials from the queue until it is empty and no other worker's trial can return to it."""
+    plan, section, base = worker.plan, worker.search, worker.base
     waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
     storage = open_storage(plan.storage, plan.folder, *HEARTBEAT_SECONDS)
-    base, _ = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
     alone = plan.storage is None and multiprocessing.parent_process() is None
     study = open_study(storage, plan.name, section, base.seed)
     begun = len(study.get_trials(deepcopy=False)) - len(study.get_trials(deepcopy=False, states=(waiting,)))
@@ -135,33 +137,30 @@ def work(
             optuna.storages.fail_stale_trials(study)
         if study.get_trials(deepcopy=False, states=(waiting,)):
             study.optimize(
-                lambda trial: run_trial(trial, plan, section, plugins, display), n_trials=1, catch=(Exception,),
-                callbacks=[lambda _, trial: on_trial(trial)],
-            )  # fmt: skip
+                worker.run_trial, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: on_trial(trial)]
+            )
         elif beats and study.get_trials(deepcopy=False, states=(running,)):
             time.sleep(1.0)  # another worker's: should it die, its trial comes back
         else:
             return
 
 
-def _side_by_side(plan: Plan, jobs: int, base: Recipe, study: Any, on_trial: Callable[[Any], None]) -> None:
+def _side_by_side(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) -> None:
     """`jobs` processes on the same queue; this one looks on."""
-    import optuna
-
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     threads = max((os.cpu_count() or 1) // jobs, 1)
     workers = [context.Process(target=work_here, args=(plan, threads)) for _ in range(jobs)]
     for worker in workers:
         worker.start()
-    told: set[int] = set()
+    reported: set[int] = set()
     over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED)
     try:
         while True:
             alive = any(worker.is_alive() for worker in workers)
             for trial in study.get_trials(deepcopy=False, states=over):
-                if trial.number not in told:
-                    told.add(trial.number)
+                if trial.number not in reported:
+                    reported.add(trial.number)
                     on_trial(trial)
             if not alive:
                 return
@@ -174,8 +173,8 @@ def _side_by_side(plan: Plan, jobs: int, base: Recipe, study: Any, on_trial: Cal
 
 def work_here(plan: Plan, threads: int) -> None:
     """One worker process of a study."""
-    begin(threads)
+    init_worker(threads)
     plugins = discover()
-    _, section = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
-    with at_work(plan.folder):
-        work(plan, section, plugins, Quiet(), lambda trial: None)
+    base, section = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
+    with worker_lock(plan.folder):
+        work(Worker(plan=plan, base=base, search=section, plugins=plugins, display=Quiet()), lambda trial: None)

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fairquant.audit.confusion import WeighedConfusion, image_weights, in_parts
-from fairquant.audit.evaluate import Floats, interval, one_by_one
+from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, image_weights
+from fairquant.audit.evaluate import Floats, interval, replicate
 from fairquant.errors import UserError
-from fairquant.roles import Predictions
+from fairquant.recipe.schema import Component
+from fairquant.report.comparison import Difference, Spread
+from fairquant.roles import AnyMetric, Predictions
 
 REPLICATES = 400
-
-
-@dataclass(frozen=True)
-class Spread:
-    """mean and standard deviation over seeds (NaN with one seed); values by seed."""
-
-    mean: float
-    deviation: float
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A method minus the reference, mean over seeds, with the bootstrap interval over test images."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
 
 
 def spread(values: Sequence[float | None]) -> Spread:
@@ -48,14 +25,9 @@ def spread(values: Sequence[float | None]) -> Spread:
     return Spread(float(good.mean()), deviation, tuple(numbers.tolist()))
 
 
-def lower_is_better(metric: Any) -> bool:
-    """Gaps are best at 0; a metric may say so itself by `lower_is_better`."""
-    return bool(getattr(metric, "lower_is_better", metric.gap))
-
-
 def paired_differences(
     pairs: Sequence[tuple[Predictions, Predictions]],
-    metrics: Sequence[Any],
+    metrics: Sequence[Component[AnyMetric]],
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> dict[str, Difference]:
@@ -71,27 +43,20 @@ def paired_differences(
         ours = _values(method, metrics, seed + number, replicates)
         for label, values in _values(reference, metrics, seed + number, replicates).items():
             totals[label] += (ours[label] - values) / len(pairs)
-    found = {}
-    for label, values in totals.items():
-        low, high = interval(values[1:])
-        found[label] = Difference(float(values[0]), low, high)
-    return found
+    intervals = {label: interval(values[1:]) for label, values in totals.items()}
+    return {label: Difference(float(values[0]), *intervals[label]) for label, values in totals.items()}
 
 
-def _values(predictions: Predictions, metrics: Sequence[Any], seed: int, replicates: int) -> Mapping[str, Floats]:
+def _values(
+    predictions: Predictions, metrics: Sequence[Component[AnyMetric]], seed: int, replicates: int
+) -> Mapping[str, Floats]:
     """label -> [1 + replicates]: the value itself, then its replicates; the same seed draws the same images."""
     size = len(predictions.labels)
     draw = np.random.default_rng([seed, 0xC0DE])
-    found: dict[str, list[Floats]] = {component.label: [] for component in metrics}
-    drawn = (image_weights(size, part, draw) for part in in_parts(replicates, size))
+    values: dict[str, list[Floats]] = {component.label: [] for component in metrics}
+    drawn = (image_weights(size, count, draw) for count in chunk_sizes(replicates, size))
     for weights in (np.ones((1, size)), *drawn):
-        confusion = WeighedConfusion(predictions, weights)
+        confusion = WeightedConfusion(predictions, weights)
         for component in metrics:
-            metric = component.value
-            if metric.needs == "confusion":
-                found[component.label].append(metric.evaluate(confusion).value)
-            elif hasattr(metric, "weighted"):
-                found[component.label].append(metric.weighted(predictions, weights))
-            else:
-                found[component.label].append(one_by_one(metric, predictions, weights))
-    return {label: np.concatenate(parts) for label, parts in found.items()}
+            values[component.label].append(replicate(component.value, predictions, confusion, weights))
+    return {label: np.concatenate(parts) for label, parts in values.items()}

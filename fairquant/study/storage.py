@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages.journal import JournalFileBackend
 
 from fairquant.errors import UserError
 from fairquant.recipe.search import Search
 
 
-def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int = 30) -> Any:
+def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int = 30) -> optuna.storages.BaseStorage:
     """url: a database (postgresql://...), or None for a journal in the study's folder, which a shared disk may hold.
 
     In a database every running trial gives a sign of life; one that stops is handed to another worker. Raises
     UserError where it cannot be reached.
     """
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what a trial says is in its own record
-    import warnings
-
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     if url is None:
-        from optuna.storages.journal import JournalFileBackend
-
         folder.mkdir(parents=True, exist_ok=True)
         backend = JournalFileBackend(str(folder / "journal.log"))
         return optuna.storages.JournalStorage(backend)
@@ -46,16 +45,12 @@ def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int 
 
 
 def _without_password(url: str) -> str:
-    import re
-
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:...@", url)
 
 
-def open_study(storage: Any, name: str, search: Search, seed: int) -> Any:
+def open_study(storage: optuna.storages.BaseStorage, name: str, search: Search, seed: int) -> optuna.Study:
     """The study in its storage, made where it is missing, with its sampler and pruner."""
-    import optuna
-
-    samplers: dict[str, Callable[[], Any]] = {
+    samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         # 5 trials at random, not 10: better after 20 trials (docs/benchmarks.md); workers side by side keep apart
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
@@ -64,7 +59,7 @@ def open_study(storage: Any, name: str, search: Search, seed: int) -> Any:
         "gp": lambda: optuna.samplers.GPSampler(seed=seed),
         "qmc": lambda: optuna.samplers.QMCSampler(seed=seed),
     }
-    pruners: dict[str, Callable[[], Any]] = {
+    pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "none": optuna.pruners.NopPruner,
         "median": optuna.pruners.MedianPruner,
         "hyperband": optuna.pruners.HyperbandPruner,
@@ -77,23 +72,40 @@ def open_study(storage: Any, name: str, search: Search, seed: int) -> Any:
 
 
 @contextmanager
-def at_work(folder: Path) -> Iterator[bool]:
-    """Held by every worker on this machine; yields whether there was no other when it began."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".workers", "a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            alone = False
-        fcntl.flock(stream, fcntl.LOCK_SH)
+def worker_lock(folder: Path) -> Iterator[bool]:
+    """Held by every worker on this machine while it works; yields whether there was no other when it began.
+
+    Each worker locks a file of its own, since a file lock that several hold is not available on every system. Files whose
+    worker has ended are removed.
+    """
+    place = folder / ".workers"
+    place.mkdir(parents=True, exist_ok=True)
+    own = FileLock(place / f"{uuid4().hex}.lock")
+    with FileLock(folder / ".workers-guard"):
+        alone = not [file for file in place.glob("*.lock") if _is_held(file)]
+        own.acquire()
+    try:
         yield alone
+    finally:
+        own.release()
+        Path(own.lock_file).unlink(missing_ok=True)
+
+
+def _is_held(file: Path) -> bool:
+    """Whether a worker still holds its file; a file that nobody holds is removed."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    file.unlink(missing_ok=True)
+    return False
 
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """For setting a study up: workers on one disk do it one after the other."""
+    """Workers that share a disk set a study up one after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".setup", "a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with FileLock(folder / ".setup"):
         yield

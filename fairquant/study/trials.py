@@ -6,22 +6,29 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
+
+from fairquant.api import Trial, execute
+from fairquant.audit.evaluate import evaluate
 from fairquant.errors import Infeasible, Pruned, RunBusy, UserError
 from fairquant.recipe import Recipe, read_recipe
+from fairquant.recipe.events import Report, StudyInfo
 from fairquant.recipe.read import with_lists
 from fairquant.recipe.search import Parameter, Search, override, read_search
 from fairquant.registry import Plugins
-from fairquant.runs import Display, run_folder
-from fairquant.study.compare import ComparisonInfo as StudyInfo
+from fairquant.runs.folder import Display, run_folder
+from fairquant.runs.predictions import read_predictions
 
-RETRIED = "retried"
+RETRIED, SUPERFLUOUS = "retried", "superfluous"
+#: Numbers among a trial's attributes that are not quantities of its run.
+NOT_FACTS = (RETRIED, "worker")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What every worker of a study must know; it lies in the folder as study.json."""
 
@@ -59,38 +66,87 @@ def read_base(
     return base, section
 
 
-def run_trial(trial: Any, plan: Plan, section: Search, plugins: Plugins, display: Display) -> tuple[float, ...]:
-    """Optuna's objective: the quantities sought, on validation; what went wrong is the trial's own record."""
-    import optuna
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """What one worker of a study works with."""
 
-    if not {"planned", RETRIED} & set(trial.user_attrs):
-        trial.set_user_attr("superfluous", True)  # another worker took the last one first
-        raise optuna.TrialPruned
-    trial.set_user_attr("worker", os.getpid())
-    overrides = [override(path, value) for path, value in suggest(trial, section.parameters).items()]
-    trial.set_user_attr("overrides", overrides)
-    try:
-        values, facts = evaluate_trial(trial, plan, section, overrides, plugins, display)
-    except Pruned:
-        trial.set_user_attr("problem", "pruned: others were better at the same epoch")
-        _tell(plugins, plan, trial, "pruned", {}, display)
-        raise optuna.TrialPruned from None
-    except Exception as error:
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        what = "cannot meet the budget: " if isinstance(error, Infeasible) else kind
-        trial.set_user_attr("problem", f"{what}{error}"[:500])
-        _tell(plugins, plan, trial, "failed", {}, display)
-        raise
-    for constraint in section.constraints:
-        base = facts.get(f"baseline/{constraint.quantity}")
-        trial.set_constraint(constraint.text(), constraint.violation(facts[constraint.quantity], base))
-    for name, value in facts.items():
-        trial.set_user_attr(name, value)
-    _tell(plugins, plan, trial, "complete", facts, display)
-    return tuple(values)
+    plan: Plan
+    base: Recipe
+    search: Search
+    plugins: Plugins
+    display: Display
+
+    def run_trial(self, trial: optuna.Trial) -> tuple[float, ...]:
+        """Optuna's objective: the objectives on validation; what went wrong is recorded with the trial.
+
+        Raises optuna.TrialPruned, or what stopped the run.
+        """
+        if not {"planned", RETRIED} & set(trial.user_attrs):
+            trial.set_user_attr(SUPERFLUOUS, True)  # another worker took the last one first
+            raise optuna.TrialPruned
+        trial.set_user_attr("worker", os.getpid())
+        overrides = [override(path, value) for path, value in suggest(trial, self.search.parameters).items()]
+        trial.set_user_attr("overrides", overrides)
+        try:
+            facts = self._evaluate(trial, overrides)
+        except Pruned:
+            trial.set_user_attr("problem", "pruned: others were better at the same epoch")
+            self._notify(trial, "pruned", {})
+            raise optuna.TrialPruned from None
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            what = "cannot meet the budget: " if isinstance(error, Infeasible) else kind
+            trial.set_user_attr("problem", f"{what}{error}"[:500])
+            self._notify(trial, "failed", {})
+            raise
+        for constraint in self.search.constraints:
+            base = facts.get(f"baseline/{constraint.quantity}")
+            trial.set_constraint(constraint.text(), constraint.violation(facts[constraint.quantity], base))
+        for name, value in facts.items():
+            trial.set_user_attr(name, value)
+        self._notify(trial, "complete", facts)
+        return tuple(facts[objective.quantity] for objective in self.search.objectives)
+
+    def _evaluate(self, trial: optuna.Trial, overrides: Sequence[str]) -> dict[str, float]:
+        """Run it as far as validation: every quantity, label -> value, baseline/label, .../low, .../high."""
+        recipe, runs = trial_recipe(self.plan, overrides, self.plugins), Path(self.plan.runs)
+        pruning = Trial(_Watch(trial, self.search)) if self.search.pruner != "none" else Trial(lambda *_: None)
+        trial.set_user_attr("folder", str(run_folder(recipe, runs)))
+        while True:
+            try:
+                result = execute(recipe, self.plugins, runs, self.display, trial=pruning)
+                return validation_facts(recipe, result.folder, result.report)
+            except RunBusy:  # another worker drew the same values: its result is ours
+                time.sleep(1.0)
+
+    def _notify(self, trial: optuna.Trial, state: str, facts: Mapping[str, float]) -> None:
+        folder = trial.user_attrs.get("folder")
+        info = StudyInfo(self.base, self.plan.folder, self.plan.folder.name)
+        for warning in self.plugins.notify(
+            "fairquant_trial_finished", study=info, number=trial.number, state=state,
+            folder=Path(folder) if folder else None, values=dict(facts),
+        ):  # fmt: skip
+            self.display.say(f"warning: {warning}")
 
 
-def suggest(trial: Any, parameters: Sequence[Parameter]) -> dict[str, Any]:
+@dataclass
+class _Watch:
+    """Reports the first objective after each epoch of the quantized training. Raises Pruned where Optuna gives it up."""
+
+    trial: optuna.Trial
+    search: Search
+    epoch: int = field(default=0)
+
+    def __call__(self, stage: str, values: Mapping[str, float]) -> None:
+        quantity = self.search.objectives[0].quantity
+        if stage == "quantized" and quantity in values:
+            self.epoch += 1
+            self.trial.report(values[quantity], self.epoch)
+            if self.trial.should_prune():
+                raise Pruned
+
+
+def suggest(trial: optuna.Trial, parameters: Sequence[Parameter]) -> dict[str, Any]:
     """Values for this trial; a conditional parameter only where its condition holds."""
     chosen: dict[str, Any] = {}
     for parameter in parameters:
@@ -102,45 +158,16 @@ def suggest(trial: Any, parameters: Sequence[Parameter]) -> dict[str, Any]:
             chosen[path] = parameter.choices[encoded.index(trial.suggest_categorical(path, encoded))]
         elif parameter.whole:
             step = int(parameter.step or 1)
-            chosen[path] = trial.suggest_int(path, parameter.low, parameter.high, step=step, log=parameter.log)
+            low, high = parameter.range()
+            chosen[path] = trial.suggest_int(path, int(low), int(high), step=step, log=parameter.log)
         else:
-            chosen[path] = trial.suggest_float(
-                path, parameter.low, parameter.high, step=parameter.step, log=parameter.log
-            )
+            chosen[path] = trial.suggest_float(path, *parameter.range(), step=parameter.step, log=parameter.log)
     return chosen
 
 
 def encode_choice(value: Any) -> Any:
     """Optuna's categories are numbers, text, truth values and None; lists and mappings become text."""
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
-
-
-def evaluate_trial(
-    trial: Any, plan: Plan, section: Search, overrides: Sequence[str], plugins: Plugins, display: Display
-) -> tuple[list[float], dict[str, Any]]:
-    """Run it as far as validation. (objective values, every quantity: label -> value, baseline/label, .../low, .../high)."""
-    from fairquant.api import execute
-
-    recipe = trial_recipe(plan, overrides, plugins)
-    objective = section.objectives[0]
-
-    def watch(stage: str, values: Mapping[str, float]) -> None:
-        if section.pruner != "none" and stage == "quantized" and objective.quantity in values:
-            watch.epoch += 1  # type: ignore[attr-defined]
-            trial.report(values[objective.quantity], watch.epoch)  # type: ignore[attr-defined]
-            if trial.should_prune():
-                raise Pruned
-
-    watch.epoch = 0  # type: ignore[attr-defined]
-    trial.set_user_attr("folder", str(run_folder(recipe, Path(plan.runs))))
-    while True:
-        try:
-            result = execute(recipe, plugins, Path(plan.runs), display, hold_test=True, watch=watch)
-            break
-        except RunBusy:  # another worker drew the same values: its result is ours
-            time.sleep(1.0)
-    facts = validation_facts(recipe, result.folder, result.report)
-    return [facts[o.quantity] for o in section.objectives], facts
 
 
 def trial_recipe(plan: Plan, overrides: Sequence[str], plugins: Plugins) -> Recipe:
@@ -151,29 +178,15 @@ def trial_recipe(plan: Plan, overrides: Sequence[str], plugins: Plugins) -> Reci
 
     names = [each for each in overrides if each.split("=")[0].split(".")[-1] in ("name", "method")]
     base = read(names)  # lists are changed in the method's own form
-    return read(with_lists(base, overrides)).with_(search={})
+    return replace(read(with_lists(base, overrides)), search={})
 
 
-def validation_facts(recipe: Recipe, folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+def validation_facts(recipe: Recipe, folder: Path, report: Report) -> dict[str, float]:
     """Every metric on validation with its interval, the baseline's, bits and megabytes."""
-    from fairquant.audit.evaluate import evaluate
-    from fairquant.results import read_predictions
-
-    before, after = read_predictions(folder / "validation.npz")
-    found: dict[str, Any] = {"bits": report["bits"]["average"], "megabytes": report["artifact"]["bytes"] / 1e6}
-    baseline = evaluate(before, recipe.metrics, seed=recipe.seed, replicates=50)
-    for label, metric in evaluate(after, recipe.metrics, seed=recipe.seed, replicates=300).items():
-        found |= {label: metric.value, f"{label}/low": metric.low, f"{label}/high": metric.high}
-        found[f"baseline/{label}"] = baseline[label].value
-    return found
-
-
-def _tell(plugins: Plugins, plan: Plan, trial: Any, state: str, facts: Mapping[str, Any], display: Display) -> None:
-    base, _ = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
-    info = StudyInfo(base, plan.folder, plan.folder.name)
-    folder = trial.user_attrs.get("folder")
-    for warning in plugins.notify(
-        "fairquant_trial_finished", study=info, number=trial.number, state=state,
-        folder=Path(folder) if folder else None, values=dict(facts),
-    ):  # fmt: skip
-        display.say(f"warning: {warning}")
+    stored = read_predictions(folder / "validation.npz")
+    facts: dict[str, float] = {"bits": report["bits"]["average"], "megabytes": report["artifact"]["bytes"] / 1e6}
+    baseline = evaluate(stored.before, recipe.metrics, seed=recipe.seed, replicates=50)
+    for label, metric in evaluate(stored.after, recipe.metrics, seed=recipe.seed, replicates=300).items():
+        facts |= {label: metric.value, f"{label}/low": metric.low, f"{label}/high": metric.high}
+        facts[f"baseline/{label}"] = baseline[label].value
+    return facts

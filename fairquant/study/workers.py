@@ -8,7 +8,7 @@ import threading
 import time
 
 
-def begin(threads: int) -> None:
+def init_worker(threads: int) -> None:
     """threads: workers side by side with all cores each would wait for one another."""
     import torch
 

@@ -7,8 +7,8 @@
         def component(self):
             return JainIndex()
 
-Every rule of the role becomes a test. One that cannot hold is declared with its reason, and only then:
-`expected_failures = {"equal_groups_have_no_gap": "it compares with a fixed target"}`.
+Every rule of the role becomes a test. A rule that a component cannot keep is declared with its reason, and is then
+required to fail: `expected_failures = {"equal_groups_have_no_gap": "it compares with a fixed target"}`.
 """
 
 from __future__ import annotations

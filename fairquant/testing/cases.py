@@ -1,4 +1,4 @@
-"""Small cases to hold components against: every one follows from its numbers alone."""
+"""Small generated inputs for the checks; each is a function of its arguments only."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ GROUPS = ("a", "b", "c")
 
 
 def predictions(seed: int, images: int = 900, groups: int = 3, classes: int = 4) -> Predictions:
-    """Better than chance, and not equally for all groups; every class is in every group often enough to count."""
+    """Better than chance, by an amount that depends on the group; every class is frequent in every group."""
     draw = np.random.default_rng(seed)
     labels, group = draw.integers(0, classes, images), draw.integers(0, groups, images)
     logits = draw.normal(size=(images, classes)).astype(np.float32)
     logits[np.arange(images), labels] += (0.5 + group).astype(np.float32)
-    return Predictions(logits, labels, group, GROUPS[:groups], tuple("wxyz"[:classes]), tuple(map(str, range(images))))
+    return Predictions(
+        logits=logits,
+        labels=labels,
+        groups=group,
+        group_names=GROUPS[:groups],
+        class_names=tuple("wxyz"[:classes]),
+        ids=tuple(map(str, range(images))),
+    )
 
 
 def problem(
     seed: int, units: int, choices: tuple[int, ...], average: float, groups: int = 3, pinned: int = 0
 ) -> AllocationProblem:
-    """Units of several sizes in a few layers; the first `pinned` of them may only have the largest choice."""
+    """Units of different sizes in three layers; the first `pinned` units are only allowed the largest choice."""
     draw = torch.Generator().manual_seed(seed)
     scores = torch.rand(groups, units, generator=draw, dtype=torch.double) ** 4
     steps = 4.0 ** -torch.tensor(choices, dtype=torch.double)
@@ -35,17 +42,26 @@ def problem(
     layers = torch.arange(units) * 3 // max(units, 1)
 
     def probe(bits: Tensor) -> Tensor:
-        """A made-up loss of each group: importance-weighted error of the plan; 1 in full precision."""
-        lost = torch.where(bits < 0, 0.0, 4.0 ** -bits.double())
-        return 1 + (scores * lost * sizes).sum(1) / sizes.sum()
+        """A made-up loss of each group [G] at bits [U]: 1 in full precision, plus the importance-weighted error."""
+        error = torch.where(bits < 0, 0.0, 4.0 ** -bits.double())
+        return 1 + (scores * error * sizes).sum(1) / sizes.sum()
 
     return AllocationProblem(
-        scores.max(0).values, scores, sizes, errors, allowed, choices, average, layers, GROUPS[:groups], probe
+        scores=scores.max(0).values,
+        group_scores=scores,
+        sizes=sizes,
+        errors=errors,
+        allowed=allowed,
+        choices=choices,
+        average_bits=average,
+        layers=layers,
+        group_names=GROUPS[:groups],
+        probe=probe,
     )
 
 
 def step(seed: int, groups: tuple[int, ...] = (0, 0, 1, 1, 2, 0, 1, 2), group_count: int = 3, classes: int = 4) -> Step:
-    """A training step of a few images, with all that a regularizer may ask for."""
+    """A training step of a few images in float64, with features and teacher logits."""
     draw = torch.Generator().manual_seed(seed)
     size = len(groups)
     logits = torch.randn(size, classes, generator=draw, dtype=torch.double).requires_grad_(True)
@@ -53,23 +69,33 @@ def step(seed: int, groups: tuple[int, ...] = (0, 0, 1, 1, 2, 0, 1, 2), group_co
     mixing = torch.randn(classes, 5, generator=draw, dtype=torch.double)
     teacher = torch.randn(size, classes, generator=draw, dtype=torch.double)
     return Step(
-        F.cross_entropy(logits, labels, reduction="none"), logits, labels, torch.tensor(groups), group_count,
-        features=logits @ mixing, teacher=teacher,
-    )  # fmt: skip
+        losses=F.cross_entropy(logits, labels, reduction="none"),
+        logits=logits,
+        labels=labels,
+        groups=torch.tensor(groups),
+        group_count=group_count,
+        features=logits @ mixing,
+        teacher=teacher,
+    )
 
 
-def rows(step: Step, order: Tensor) -> Step:
-    """The same images in another order."""
+def reorder_step(step: Step, order: Tensor) -> Step:
+    """The images of a step in the order of the rows [B]."""
     assert step.features is not None
     assert step.teacher is not None
     return Step(
-        step.losses[order], step.logits[order], step.labels[order], step.groups[order], step.group_count,
-        features=step.features[order], teacher=step.teacher[order],
-    )  # fmt: skip
+        losses=step.losses[order],
+        logits=step.logits[order],
+        labels=step.labels[order],
+        groups=step.groups[order],
+        group_count=step.group_count,
+        features=step.features[order],
+        teacher=step.teacher[order],
+    )
 
 
 class SmallNetwork(nn.Module):
-    """A convolution, a batch norm, a Linear on tokens and a head."""
+    """A convolution, a batch norm, a Linear on tokens and a head, in float64: images [B, 3, H, W] -> logits [B, 3]."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -80,28 +106,30 @@ class SmallNetwork(nn.Module):
         self.double()
 
     def forward(self, images: Tensor) -> Tensor:
-        seen = torch.tanh(self.norm(self.stem(images)))
-        answer: Tensor = self.head(torch.tanh(self.tokens(seen.flatten(2).transpose(1, 2))).mean(1))
-        return answer
+        features = torch.tanh(self.norm(self.stem(images)))
+        logits: Tensor = self.head(torch.tanh(self.tokens(features.flatten(2).transpose(1, 2))).mean(1))
+        return logits
 
 
 def images(seed: int, count: int = 12) -> Batch:
-    """Images of three classes and three groups, in float64."""
+    """Images [count, 3, 7, 7] of three classes and three groups, in float64."""
     draw = torch.Generator().manual_seed(seed)
     pixels = torch.randn(count, 3, 7, 7, generator=draw, dtype=torch.double)
     return Batch(pixels, torch.randint(3, (count,), generator=draw), torch.arange(count) % 3)
 
 
-def cut(batch: Batch, size: int) -> list[Batch]:
-    parts = zip(*(torch.split(part, size) for part in (batch.images, batch.labels, batch.groups)), strict=True)
-    return [Batch(*part) for part in parts]
+def split_batch(batch: Batch, size: int) -> list[Batch]:
+    """Consecutive batches of at most `size` images."""
+    tensors = zip(*(torch.split(tensor, size) for tensor in (batch.images, batch.labels, batch.groups)), strict=True)
+    return [Batch(images, labels, groups) for images, labels, groups in tensors]
 
 
-def chosen(batch: Batch, order: Tensor) -> Batch:
+def reorder_batch(batch: Batch, order: Tensor) -> Batch:
+    """The images of a batch in the order of the rows [B]."""
     return Batch(batch.images[order], batch.labels[order], batch.groups[order])
 
 
 def weights(seed: int, rows: int, columns: int) -> Tensor:
-    """Rows of different scales."""
+    """A weight [rows, columns] whose rows differ in scale."""
     draw = torch.Generator().manual_seed(seed)
     return torch.randn(rows, columns, generator=draw) * (0.1 + torch.rand(rows, 1, generator=draw))

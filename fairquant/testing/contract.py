@@ -6,28 +6,32 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fairquant.recipe.build import build
+from fairquant.registry.build import build
 from fairquant.registry.registry import ROLES
+from fairquant.roles import DeclaresExemptions
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 
 class NotApplicable(Exception):
-    """The rule says nothing about this component; the reason is the message."""
+    """The rule does not apply to this component; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One rule of a role's contract. run(component) raises AssertionError, or anything, where it is broken."""
+    """One rule of a role's contract. run(component) raises AssertionError, or any other exception, where it is broken."""
 
     name: str
     rule: str
-    run: Callable[[Any], None]
+    run: Callable[[Any], None]  # Any: each role's checks take its own Protocol
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a check gave: "passed", "failed", "not applicable", or "expected" to fail as declared; with the reason."""
+class CheckResult:
+    """outcome: "passed", "failed", "not applicable", or "expected" where the check failed as declared; with the reason."""
 
     check: str
     outcome: str
@@ -35,93 +39,98 @@ class Found:
 
 
 def checks_of(functions: Sequence[Callable[[Any], None]]) -> tuple[Check, ...]:
+    """Checks named after the functions, with their docstrings as rules."""
     return tuple(Check(f.__name__, inspect.getdoc(f) or "", f) for f in functions)
 
 
-def run_check(check: Check, component: Any, expected: Mapping[str, str]) -> Found:
-    """Strict: a failure that was declared (there, or in the component's own `exempt`) but does not come is a failure."""
-    declared = {**getattr(component, "exempt", {}), **expected}.get(check.name)
+def run_check(check: Check, component: object, expected: Mapping[str, str]) -> CheckResult:
+    """Run one check. expected: names of checks that are declared to fail, with the reason, in addition to those in the
+    component's own `exempt`. A check that is declared to fail but passes counts as failed."""
+    exempt = component.exempt if isinstance(component, DeclaresExemptions) else {}
+    declared = {**exempt, **expected}.get(check.name)
     try:
         if check.run not in SHARED:
-            _can_be_called(component)
+            _require_callable_methods(component)
         check.run(component)
     except NotApplicable as reason:
-        return Found(check.name, "not applicable", str(reason))
+        return CheckResult(check.name, "not applicable", str(reason))
     except Exception as error:
         if declared is not None:
-            return Found(check.name, "expected", declared)
+            return CheckResult(check.name, "expected", declared)
         text = str(error).strip().split("\n")[0]
         kind = "" if isinstance(error, AssertionError) and text else f"{type(error).__name__}: "
-        return Found(check.name, "failed", f"{check.rule.splitlines()[0]} {kind}{text}".strip())
+        return CheckResult(check.name, "failed", f"{check.rule.splitlines()[0]} {kind}{text}".strip())
     if declared is not None:
-        return Found(check.name, "failed", f"it is declared to fail ({declared}) but passes: remove the declaration")
-    return Found(check.name, "passed")
+        text = f"it is declared to fail ({declared}) but passes: remove the declaration"
+        return CheckResult(check.name, "failed", text)
+    return CheckResult(check.name, "passed")
 
 
-def _can_be_called(component: Any) -> None:
+def _require_callable_methods(component: object) -> None:
     try:
         signature_fits_the_role(component)
     except Exception as error:
         raise NotApplicable("the methods cannot be called: see signature_fits_the_role") from error
 
 
-def everywhere(law: Callable[..., None], examples: int = 15, **strategies: Any) -> None:
-    """Hold `law` against hypothesis' cases, the same ones each time."""
+def for_all(law: Callable[..., None], examples: int = 15, **strategies: SearchStrategy[object]) -> None:
+    """Call `law` with values drawn from hypothesis' strategies, the same values in every run."""
     from hypothesis import HealthCheck, Phase, given, settings
 
-    quiet = settings(
+    configured = settings(
         max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
     )  # fmt: skip
-    quiet(given(**strategies)(law))()
+    configured(given(**strategies)(law))()
 
 
 # --- what every role shares --------------------------------------------------------------------------------------
 
 
-def is_a_frozen_dataclass(component: Any) -> None:
+def is_a_frozen_dataclass(component: object) -> None:
     """A component is a frozen dataclass: its fields are its recipe keys."""
     cls = type(component)
     assert is_dataclass(cls), f"{cls.__name__} is not a dataclass"
     assert cls.__dataclass_params__.frozen, f"{cls.__name__} is not frozen: @dataclass(frozen=True)"  # type: ignore[attr-defined]
 
 
-def has_a_docstring(component: Any) -> None:
-    """The class says what it computes."""
+def has_a_docstring(component: object) -> None:
+    """The class has a docstring that describes what it computes."""
     text = type(component).__dict__.get("__doc__") or ""
     generated = f"{type(component).__name__}("
     assert text.strip() and not text.startswith(generated), f"{type(component).__name__} has no docstring"
 
 
-def signature_fits_the_role(component: Any) -> None:
+def signature_fits_the_role(component: object) -> None:
     """The role's methods can be called as the engine calls them."""
     role, protocol = role_of(component)
     for method in ROLES[role]:
-        wanted = list(inspect.signature(getattr(protocol, method)).parameters)[1:]
-        own = inspect.signature(getattr(component, method))
+        arguments = list(inspect.signature(getattr(protocol, method)).parameters)[1:]
+        signature = inspect.signature(getattr(component, method))
         try:
-            own.bind(*wanted)
+            signature.bind(*arguments)
         except TypeError as error:
-            raise AssertionError(f"{method}{own} cannot take ({', '.join(wanted)}): {error}") from error
+            raise AssertionError(f"{method}{signature} cannot take ({', '.join(arguments)}): {error}") from error
 
 
-def recipe_round_trip(component: Any) -> None:
-    """Options written to a recipe and read again give the same component."""
+def recipe_round_trip(component: object) -> None:
+    """Options written to a recipe and read again give an equal component."""
+    assert is_dataclass(component) and not isinstance(component, type)
     options = json.loads(json.dumps(asdict(component)))
     problems: list[tuple[str, str]] = []
-    again = build(type(component), options, "options", "it", problems)
+    restored = build(type(component), options, "options", "it", problems)
     assert not problems, "; ".join(f"{key}: {text}" for key, text in problems)
-    assert again == component, f"{again!r} came back for {component!r}"
+    assert restored == component, f"{component!r} became {restored!r}"
 
 
 SHARED = (is_a_frozen_dataclass, has_a_docstring, signature_fits_the_role, recipe_round_trip)
 
 
-def role_of(component: Any) -> tuple[str, Any]:
-    """The role whose methods the component has, and its Protocol."""
+def role_of(component: object) -> tuple[str, object]:
+    """The role whose methods the component has, and its Protocol. AssertionError where there is none."""
     from fairquant import roles
 
-    protocols = {
+    protocols: dict[str, object] = {
         "dataset": roles.Dataset, "importance": roles.Importance, "reducer": roles.Reducer, "allocator": roles.Allocator,
         "quantizer": roles.Quantizer, "regularizer": roles.Regularizer, "metric": roles.ConfusionMetric,
     }  # fmt: skip

@@ -1,81 +1,78 @@
-"""The contract of role `dataset`. Where its data are not on this machine, only check() is held against it."""
+"""The contract of role `dataset`. Where the data are not on this machine, only check() is tested."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from fairquant.roles import DataContext, Splits
+from fairquant.roles import DataContext, Dataset, Split, Splits
 from fairquant.testing.contract import NotApplicable
 
-SIZE = 32
+SIZE = 32  # pixels
 
 
-def _load(dataset: Any, seed: int = 0) -> Splits:
+def _load(dataset: Dataset, seed: int = 0) -> Splits:
     if missing := dataset.check():
-        raise NotApplicable(f"its data are not here: {missing[0]}")
-    found: Splits = dataset.load(DataContext(seed, SIZE, Path(tempfile.gettempdir()) / "fairquant-testing"))
-    return found
+        raise NotApplicable(f"its data are not available: {missing[0]}")
+    return dataset.load(DataContext(seed, SIZE, Path(tempfile.gettempdir()) / "fairquant-testing"))
 
 
-def _parts(splits: Splits) -> dict[str, Any]:
+def _by_name(splits: Splits) -> dict[str, Split]:
     return {"train": splits.train, "validation": splits.validation, "test": splits.test}
 
 
-def says_what_is_missing(dataset: Any) -> None:
-    """check() gives a list of sentences, empty where all is there."""
-    found = dataset.check()
-    assert isinstance(found, list) and all(isinstance(text, str) for text in found), f"check() gave {found!r}"
+def says_what_is_missing(dataset: Dataset) -> None:
+    """check() returns a list of sentences, empty where nothing is missing."""
+    missing: object = dataset.check()
+    valid = isinstance(missing, list) and all(isinstance(text, str) for text in missing)
+    assert valid, f"check() returned {missing!r}"
 
 
-def labels_and_groups_fit_their_names(dataset: Any) -> None:
-    """Each part has images, int64 labels and groups within the names, and as many ids."""
+def labels_and_groups_fit_their_names(dataset: Dataset) -> None:
+    """Each split has as many images as labels, groups and ids; labels and groups are int64 indices into the names."""
     splits = _load(dataset)
-    for name, part in _parts(splits).items():
-        assert len(part) > 0, f"{name} has no images"
-        sizes = {len(part.images), len(part.labels), len(part.groups), len(part.ids)}
-        assert len(sizes) == 1, f"{name}: images, labels, groups and ids are {sorted(sizes)} long"
+    for name, split in _by_name(splits).items():
+        assert len(split) > 0, f"{name} has no images"
+        lengths = {len(split.images), len(split.labels), len(split.groups), len(split.ids)}
+        assert len(lengths) == 1, f"{name}: images, labels, groups and ids have the lengths {sorted(lengths)}"
         for what, values, names in (
-            ("labels", part.labels, splits.class_names),
-            ("groups", part.groups, splits.group_names),
+            ("labels", split.labels, splits.class_names),
+            ("groups", split.groups, splits.group_names),
         ):
             assert values.dtype == np.int64, f"{name}: {what} are {values.dtype}, not int64"
-            assert values.min() >= 0 and values.max() < len(names), f"{name}: {what} go beyond the {len(names)} names"
+            assert values.min() >= 0 and values.max() < len(names), f"{name}: {what} exceed the {len(names)} names"
 
 
-def images_are_three_channels_of_the_size_asked_for(dataset: Any) -> None:
+def images_are_three_channels_of_the_size_asked_for(dataset: Dataset) -> None:
     """uint8 [3, size, size], or float of three channels."""
-    for name, part in _parts(_load(dataset)).items():
-        image = part.images[0]
+    for name, split in _by_name(_load(dataset)).items():
+        image = split.images[0]
         assert isinstance(image, torch.Tensor), f"{name}: an image is a {type(image).__name__}"
         fits = image.dtype.is_floating_point or (image.dtype == torch.uint8 and image.shape[1:] == (SIZE, SIZE))
-        assert image.ndim == 3 and image.shape[0] == 3 and fits, (
-            f"{name}: an image is {image.dtype} {list(image.shape)}"
-        )
+        valid = image.ndim == 3 and image.shape[0] == 3 and fits
+        assert valid, f"{name}: an image is {image.dtype} {list(image.shape)}"
 
 
-def no_image_is_in_two_parts(dataset: Any) -> None:
-    """Train, validation and test share no id."""
-    ids = {name: set(part.ids) for name, part in _parts(_load(dataset)).items()}
+def no_image_is_in_two_parts(dataset: Dataset) -> None:
+    """Train, validation and test have no id in common."""
+    ids = {name: set(split.ids) for name, split in _by_name(_load(dataset)).items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = sorted(ids[one] & ids[other])
-        assert not shared, f"{len(shared)} image(s) are in {one} and in {other}, such as {shared[0]!r}"
+        assert not shared, f"{len(shared)} image(s) are in both {one} and {other}, such as {shared[0]!r}"
 
 
-def the_same_seed_gives_the_same_splits(dataset: Any) -> None:
-    """Loaded twice: the same images, labels, groups and fingerprint."""
+def the_same_seed_gives_the_same_splits(dataset: Dataset) -> None:
+    """Loading twice gives the same images, labels, groups and fingerprint."""
     one, two = _load(dataset), _load(dataset)
     assert one.fingerprint == two.fingerprint, "two fingerprints for one data set"
-    for (name, a), b in zip(_parts(one).items(), _parts(two).values(), strict=True):
-        assert a.ids == b.ids, f"{name}: other images"
-        assert np.array_equal(a.labels, b.labels) and np.array_equal(a.groups, b.groups), (
-            f"{name}: other labels or groups"
-        )
-        assert torch.equal(a.images[0], b.images[0]), f"{name}: other pixels"
+    for (name, a), b in zip(_by_name(one).items(), _by_name(two).values(), strict=True):
+        assert a.ids == b.ids, f"{name}: different images"
+        same = np.array_equal(a.labels, b.labels) and np.array_equal(a.groups, b.groups)
+        assert same, f"{name}: different labels or groups"
+        assert torch.equal(a.images[0], b.images[0]), f"{name}: different pixels"
 
 
 CHECKS = (

@@ -1,97 +1,96 @@
-"""The contract of role `regularizer`. A memory, where it has one, is fresh in every case."""
+"""The contract of role `regularizer`. The memory of a regularizer that keeps one is new in every case."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fairquant.roles import Step
-from fairquant.testing.cases import rows, step
-from fairquant.testing.contract import NotApplicable, everywhere
+from fairquant.roles import KeepsMemory, Regularizer, Step
+from fairquant.testing.cases import reorder_step, step
+from fairquant.testing.contract import NotApplicable, for_all
 
 SEEDS = st.integers(0, 999)
 
 
-def penalty(regularizer: Any, given: Step) -> Tensor:
-    memory = regularizer.memory() if hasattr(regularizer, "memory") else None
-    found: Tensor = regularizer.penalty(replace(given, memory=memory))
-    return found
+def penalty(regularizer: Regularizer, case: Step) -> Tensor:
+    """The penalty of a step, a scalar, with a new memory where the regularizer keeps one."""
+    memory = regularizer.memory() if isinstance(regularizer, KeepsMemory) else None
+    return regularizer.penalty(replace(case, memory=memory))
 
 
-def _value(regularizer: Any, given: Step) -> float:
-    return float(penalty(regularizer, given).detach())
+def _value(regularizer: Regularizer, case: Step) -> float:
+    return float(penalty(regularizer, case).detach())
 
 
-def is_finite_and_differentiable(regularizer: Any) -> None:
-    """A finite scalar with a finite gradient (none at all where it does not depend on the logits)."""
+def is_finite_and_differentiable(regularizer: Regularizer) -> None:
+    """A finite scalar with a finite gradient, or without gradient where it does not depend on the logits."""
 
     def law(seed: int) -> None:
-        given = step(seed)
-        found = penalty(regularizer, given)
-        assert found.shape == (), f"a scalar is wanted, not {list(found.shape)}"
-        assert bool(torch.isfinite(found)), f"it is {float(found)}"
-        if found.requires_grad:
-            (gradient,) = torch.autograd.grad(found, given.logits, allow_unused=True)
+        case = step(seed)
+        value = penalty(regularizer, case)
+        assert value.shape == (), f"the penalty must be a scalar, not {list(value.shape)}"
+        assert bool(torch.isfinite(value)), f"it is {float(value)}"
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, case.logits, allow_unused=True)
             assert gradient is None or bool(torch.isfinite(gradient).all()), "its gradient is not finite"
 
-    everywhere(law, seed=SEEDS)
+    for_all(law, seed=SEEDS)
 
 
-def can_be_trained_on(regularizer: Any) -> None:
-    """Something that training can move comes with a gradient: logits, features, or bits."""
-    if "bits" in getattr(regularizer, "needs", ()) or not penalty(regularizer, step(0)).abs() > 0:
-        raise NotApplicable("it speaks of bits only")
-    given = step(0)
-    found = penalty(regularizer, given)
-    assert found.requires_grad, "no gradient can come from it: was it detached?"
-    (gradient,) = torch.autograd.grad(found, given.logits, allow_unused=True)
-    assert gradient is not None and float(gradient.abs().sum()) > 0, "no gradient comes from it"
+def can_be_trained_on(regularizer: Regularizer) -> None:
+    """A penalty that is not 0 has a gradient with respect to the logits, directly or through the features."""
+    case = step(0)
+    value = penalty(regularizer, case)
+    if not value.abs() > 0:
+        raise NotApplicable("it is 0 where no bits are learned")
+    assert value.requires_grad, "it has no gradient: was it detached?"
+    (gradient,) = torch.autograd.grad(value, case.logits, allow_unused=True)
+    assert gradient is not None and float(gradient.abs().sum()) > 0, "its gradient is 0"
 
 
-def one_group_costs_nothing(regularizer: Any) -> None:
+def one_group_costs_nothing(regularizer: Regularizer) -> None:
     """A fairness regularizer is 0 where the batch has one group."""
 
     def law(seed: int, group: int) -> None:
         value = _value(regularizer, step(seed, groups=(group,) * 6))
         assert abs(value) < 1e-9, f"it is {value:g}"
 
-    everywhere(law, seed=SEEDS, group=st.integers(0, 2))
+    for_all(law, seed=SEEDS, group=st.integers(0, 2))
 
 
-def order_of_images_does_not_matter(regularizer: Any) -> None:
-    """The batch in another order: the same penalty."""
+def order_of_images_does_not_matter(regularizer: Regularizer) -> None:
+    """The images of the batch in another order give the same penalty."""
 
     def law(seed: int) -> None:
-        given = step(seed)
-        order = torch.randperm(len(given.labels), generator=torch.Generator().manual_seed(seed))
-        one, two = _value(regularizer, given), _value(regularizer, rows(given, order))
+        case = step(seed)
+        order = torch.randperm(len(case.labels), generator=torch.Generator().manual_seed(seed))
+        one, two = _value(regularizer, case), _value(regularizer, reorder_step(case, order))
         assert abs(one - two) < 1e-9 * max(abs(one), 1), f"{one} became {two}"
 
-    everywhere(law, seed=SEEDS)
+    for_all(law, seed=SEEDS)
 
 
-def order_of_groups_does_not_matter(regularizer: Any) -> None:
-    """Groups numbered otherwise: the same penalty."""
+def order_of_groups_does_not_matter(regularizer: Regularizer) -> None:
+    """Renumbering the groups gives the same penalty."""
 
     def law(seed: int, order: list[int]) -> None:
-        given = step(seed)
-        other = replace(given, groups=torch.tensor(order)[given.groups])
-        one, two = _value(regularizer, given), _value(regularizer, other)
+        case = step(seed)
+        renumbered = replace(case, groups=torch.tensor(order)[case.groups])
+        one, two = _value(regularizer, case), _value(regularizer, renumbered)
         assert abs(one - two) < 1e-9 * max(abs(one), 1), f"{one} became {two} with the numbering {order}"
 
-    everywhere(law, seed=SEEDS, order=st.permutations([0, 1, 2]))
+    for_all(law, seed=SEEDS, order=st.permutations([0, 1, 2]))
 
 
-def memory_is_a_module(regularizer: Any) -> None:
-    """`memory()`, where there is one, gives a module whose whole state is in its state dict."""
-    if not hasattr(regularizer, "memory"):
-        raise NotApplicable("it keeps nothing over steps")
+def memory_is_a_module(regularizer: Regularizer) -> None:
+    """`memory()`, where there is one, returns a module whose whole state is in its state dict."""
+    if not isinstance(regularizer, KeepsMemory):
+        raise NotApplicable("it keeps no state over steps")
     one, two = regularizer.memory(), regularizer.memory()
-    assert isinstance(one, nn.Module), f"memory() gave a {type(one).__name__}"
+    assert isinstance(one, nn.Module), f"memory() returned a {type(one).__name__}"
     for seed in range(3):
         regularizer.penalty(replace(step(seed), memory=one))
     two.load_state_dict(one.state_dict())

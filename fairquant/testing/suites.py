@@ -1,9 +1,9 @@
-"""A pytest class per role: subclass it, override the fixture `component`."""
+"""A pytest class per role: subclass it and override the fixture `component`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -13,18 +13,19 @@ from fairquant.testing.run import CHECKS
 
 
 class Suite:
-    """What the suites share. expected_failures: check to reason, strict: one that passes after all fails."""
+    """What the suites share. expected_failures: check -> reason; a check listed there must fail."""
 
     role: ClassVar[str] = ""
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture
-    def component(self) -> Any:
+    def component(self) -> object:
         raise NotImplementedError("override the fixture `component`: return an instance of your class")
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "role" in cls.__dict__:  # one of ours: make its tests
+    def __init_subclass__(cls) -> None:
+        """Generate the tests of a role's suite; TypeError where a subclass expects an unknown check to fail."""
+        super().__init_subclass__()
+        if "role" in cls.__dict__:  # one of the suites below
             for check in CHECKS[cls.role]:
                 setattr(cls, f"test_{check.name}", _test(check))
         known = [check.name for check in CHECKS.get(cls.role, ())]
@@ -37,15 +38,15 @@ class Suite:
 
 
 def _test(check: Check) -> Callable[..., None]:
-    def test(self: Suite, component: Any, record_property: Callable[[str, object], None]) -> None:
-        found = run_check(check, component, self.expected_failures)
-        record_property("fairquant", f"{self.role} {type(component).__name__}|{found.outcome}")
-        if found.outcome == "failed":
-            pytest.fail(found.reason, pytrace=False)
-        if found.outcome == "expected":
-            pytest.xfail(found.reason)
-        if found.outcome == "not applicable":
-            pytest.skip(found.reason)
+    def test(self: Suite, component: object, record_property: Callable[[str, object], None]) -> None:
+        result = run_check(check, component, self.expected_failures)
+        record_property("fairquant", f"{self.role} {type(component).__name__}|{result.outcome}")
+        if result.outcome == "failed":
+            pytest.fail(result.reason, pytrace=False)
+        if result.outcome == "expected":
+            pytest.xfail(result.reason)
+        if result.outcome == "not applicable":
+            pytest.skip(result.reason)
 
     test.__doc__ = check.rule
     return test

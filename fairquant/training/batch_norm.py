@@ -33,13 +33,13 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> int:
     return len(norms)
 
 
-def like_train(train: Split, images: int, groups: int, seed: int, balanced: bool) -> Split:
+def draw_train_subset(train: Split, images: int, groups: int, seed: int, balanced: bool) -> Split:
     """A fixed draw of training images: as they come, or with replacement so that every group that occurs counts alike."""
     draw = np.random.default_rng([seed, 0xBA7C])
     if not balanced:
         return train.subset(draw.permutation(len(train))[:images].astype(np.int64))
     present = [np.flatnonzero(train.groups == group) for group in range(groups)]
     present = [rows for rows in present if len(rows)]
-    share = max(images // len(present), 1)
-    rows = np.concatenate([draw.choice(rows, share, replace=len(rows) < share) for rows in present])
+    fraction = max(images // len(present), 1)
+    rows = np.concatenate([draw.choice(rows, fraction, replace=len(rows) < fraction) for rows in present])
     return train.subset(draw.permutation(rows).astype(np.int64))

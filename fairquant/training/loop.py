@@ -1,7 +1,7 @@
 """The training loop: cross-entropy plus penalties, over weights and, where they are learnt, bits.
 
 Every step draws its random numbers from (seed, epoch, step) alone; a checkpoint holds model, optimizer, penalties'
-memory and place, so that a training killed at any moment goes on to the same result.
+memory and position, so that a training killed at any moment resumes to the same result.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,45 +20,48 @@ from torch.nn import functional as F
 
 from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
-from fairquant.data.transforms import Normalization
+from fairquant.data.ranks import is_leader
 from fairquant.errors import TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
-from fairquant.roles import Split, Step
+from fairquant.roles import KeepsMemory, Predictions, Regularizer, Split, Step
+from fairquant.roles.regularizer import inputs_needed
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
-from fairquant.training.distributed import backward, gather, is_leader, share_state, whole_batch_norm
-from fairquant.training.observe import RunningLosses, seen_by_classifier
+from fairquant.training.distributed import backward, broadcast_state, gather, sync_batch_norm
+from fairquant.training.model import Model
+from fairquant.training.observe import RunningLosses, capture_features
 from fairquant.training.optimizer import clipped_together, make_optimizer, rate_factor
 from fairquant.training.predict import predict
-from fairquant.training.rounds import Frozen, freeze_units, frozen_share
+from fairquant.training.rounds import Frozen, freeze_units, frozen_fraction
 
 Values = dict[str, float]
+RUNNING_LOSSES = "running group losses"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress."""
+    """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress.
 
-    model: nn.Module
+    teacher: the full-precision network, for regularizers that need its logits.
+    """
+
+    model: Model
     train: Split
     validation: Split
-    names: tuple[tuple[str, ...], tuple[str, ...]]
-    normalize: Normalization
-    device: torch.device
     seed: int
     checkpoint: Path | None
     attachment: Attachment | None = None
-    regularizers: Sequence[Component] = ()
-    teacher: nn.Module | None = None  # the full-precision model, for regularizers that need its answers
+    regularizers: Sequence[Component[Regularizer]] = ()
+    teacher: nn.Module | None = None
     on_step: Callable[[int, int], None] = lambda done, total: None
     on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
 
 
 def train(trainer: Trainer, settings: TrainSettings) -> list[Values]:
-    """Train for the settings' epochs, going on from the checkpoint if there is one. Returns each epoch's values.
+    """Train for the settings' epochs, resuming from the checkpoint if there is one. Returns each epoch's values.
 
-    With early stopping the model ends at its best epoch; learnt bits are settled within the budget on the way.
+    With early stopping the model ends at its best epoch; learnt bits are projected onto the budget on the way.
     Raises TrainingDiverged where the loss is no longer finite.
     """
     return _Training(trainer, settings).run()
@@ -70,27 +72,34 @@ class _Training:
 
     def __init__(self, trainer: Trainer, settings: TrainSettings) -> None:
         self.of, self.settings = trainer, settings
-        workers = default_workers(trainer.device) if settings.workers is None else settings.workers
+        self.network, self.device = trainer.model.network, trainer.model.device
+        workers = default_workers(self.device) if settings.workers is None else settings.workers
         self.batches = TrainingBatches(
             trainer.train, settings.batch_size, settings.augment, trainer.seed, workers, settings.sampler
         )
-        self.needs = frozenset().union(*(getattr(c.value, "needs", ()) for c in trainer.regularizers))
+        self.needs = frozenset[str]().union(*(inputs_needed(each.value) for each in trainer.regularizers))
         self.teacher = copy.deepcopy(trainer.teacher).eval() if "teacher" in self.needs and trainer.teacher else None
-        self.memories = nn.ModuleDict()
-        if settings.running_group_losses > 0:
-            self.memories["running group losses"] = RunningLosses(len(trainer.names[0])).to(trainer.device)
-        for component in trainer.regularizers:
-            if hasattr(component.value, "memory"):
-                self.memories[component.name] = component.value.memory().to(trainer.device)
-        self.optimizer = make_optimizer(trainer.model, settings)
-        self.class_weights = _class_weights(trainer.train, len(trainer.names[1]), settings).to(trainer.device)
+        self.memories = self._make_memories()
+        self.optimizer = make_optimizer(self.network, settings)
+        classes = len(trainer.model.class_names)
+        self.class_weights = _class_weights(trainer.train, classes, settings).to(self.device)
         self.history: list[Values] = []
         self.best: tuple[float, int] = (-math.inf, -1)
         self.best_state: dict[str, Tensor] | None = None
         self.epoch, self.step, self.sums = 0, 0, torch.zeros(3, dtype=torch.float64)
-        self.settled = trainer.attachment is None or not trainer.attachment.learns_bits
+        self.bits_frozen = trainer.attachment is None or not trainer.attachment.learns_bits
         self.frozen: list[Frozen] = []
         self.saved_at = time.monotonic()
+
+    def _make_memories(self) -> nn.ModuleDict:
+        """What is kept over steps and in checkpoints, by the name of its regularizer."""
+        memories = nn.ModuleDict()
+        if self.settings.running_group_losses > 0:
+            memories[RUNNING_LOSSES] = RunningLosses(len(self.of.model.group_names)).to(self.device)
+        for component in self.of.regularizers:
+            if isinstance(component.value, KeepsMemory):
+                memories[component.name] = component.value.memory().to(self.device)
+        return memories
 
     @property
     def total_steps(self) -> int:
@@ -98,23 +107,23 @@ class _Training:
 
     def run(self) -> list[Values]:
         self._resume()
-        self._maybe_settle()
+        self._maybe_freeze_bits()
         while self.epoch < self.settings.epochs and not self._out_of_patience():
             self._run_epoch()
         if self.best_state is not None and self.settings.early_stopping is not None:
-            self.of.model.load_state_dict(self.best_state)
-        share_state(self.of.model)
+            self.network.load_state_dict(self.best_state)
+        broadcast_state(self.network)
         return self.history
 
     def _run_epoch(self) -> None:
-        self.of.model.train()
-        share = frozen_share(self.settings, self.epoch)
-        if share > 0 and self.of.attachment is not None and not self.frozen:
-            self.frozen = freeze_units(self.of.attachment, share)
+        self.network.train()
+        fraction = frozen_fraction(self.settings, self.epoch)
+        if fraction > 0 and self.of.attachment is not None and not self.frozen:
+            self.frozen = freeze_units(self.of.attachment, fraction)
         for raw in self.batches.epoch(self.epoch, skip=self.step):
             torch.manual_seed(_mix(self.of.seed, self.epoch, self.step))
-            images = self.of.normalize(raw.images.to(self.of.device, non_blocking=True))
-            labels, groups = raw.labels.to(self.of.device), raw.groups.to(self.of.device)
+            images = self.of.model.normalization(raw.images.to(self.device, non_blocking=True))
+            labels, groups = raw.labels.to(self.device), raw.groups.to(self.device)
             self._set_rates(self.epoch * len(self.batches) + self.step)
             self._one_step(images, labels, groups)
             self.step += 1
@@ -126,86 +135,91 @@ class _Training:
         self._remember_best(values)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, torch.zeros(3, dtype=torch.float64)
         self.frozen = []
-        self._maybe_settle()
+        self._maybe_freeze_bits()
         self._save()
         self.of.on_epoch(self.epoch, values)
 
     def _one_step(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
-        settings = self.settings
+        """images [B, 3, H, W] (this rank's slice), labels, groups [B] (the whole batch)."""
+        step = self._forward(images, labels, groups)
+        task, penalty = step.losses.mean(), self._penalty(step)
+        loss = task + penalty
+        if not bool(torch.isfinite(loss)):
+            hint = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if self.of.checkpoint else ""
+            raise TrainingDiverged(
+                f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}.{hint} "
+                "Lower the learning_rate, set clip_norm, or use precision: fp32"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        backward(loss, self.network)
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(clipped_together(self.network), self.settings.clip_norm)
+        self.optimizer.step()
+        for rows in self.frozen:
+            rows.restore()
+        right = (step.logits.detach().argmax(1) == labels).double().mean()
+        self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
+
+    def _forward(self, images: Tensor, labels: Tensor, groups: Tensor) -> Step:
+        """Losses and all that the regularizers asked for, over the whole batch."""
+        settings, count = self.settings, len(labels)
         with (
-            autocast(self.of.device, settings.precision),
-            seen_by_classifier(self.of.model if "features" in self.needs else None) as seen,
-            whole_batch_norm(),
+            autocast(self.device, settings.precision),
+            capture_features(self.network if "features" in self.needs else None) as seen,
+            sync_batch_norm(),
         ):
-            logits = self.of.model(images)
-        count = len(labels)
+            logits = self.network(images)
         logits = gather(logits.float(), count)
-        with torch.no_grad(), autocast(self.of.device, settings.precision):
+        with torch.no_grad(), autocast(self.device, settings.precision):
             teacher = gather(self.teacher(images).float(), count) if self.teacher is not None else None
         losses = F.cross_entropy(
             logits, labels, weight=self.class_weights, label_smoothing=settings.label_smoothing, reduction="none"
         )
-        task = losses.mean()
-        state = self.of.attachment.bit_state() if self.of.attachment is not None and not self.settled else None
-        penalty = task.new_zeros(())
-        step = Step(
-            losses, logits, labels, groups, len(self.of.names[0]), state,
+        learning = self.of.attachment if not self.bits_frozen else None
+        return Step(
+            losses=losses, logits=logits, labels=labels, groups=groups, group_count=len(self.of.model.group_names),
+            bits=learning.bit_state() if learning is not None else None,
             features=gather(seen[-1].float(), count) if seen else None, teacher=teacher,
         )  # fmt: skip
-        if "running group losses" in self.memories:
-            running = self.memories["running group losses"]
-            assert isinstance(running, RunningLosses)
-            step = replace(step, running=running.update(step, settings.running_group_losses))
+
+    def _penalty(self, step: Step) -> Tensor:
+        """The regularizers' sum, each with its own memory."""
+        penalty = step.losses.new_zeros(())
+        memories = dict(self.memories.items())
+        if isinstance(running := memories.get(RUNNING_LOSSES), RunningLosses):
+            step = replace(step, running=running.update(step, self.settings.running_group_losses))
         for component in self.of.regularizers:
-            memory = self.memories[component.name] if component.name in self.memories else None  # noqa: SIM401
-            penalty = penalty + component.value.penalty(replace(step, memory=memory))
-        loss = task + penalty
-        if not bool(torch.isfinite(loss)):
-            kept = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if self.of.checkpoint else ""
-            raise TrainingDiverged(
-                f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}.{kept} "
-                "Lower the learning_rate, set clip_norm, or use precision: fp32"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        backward(loss, self.of.model)
-        if settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(clipped_together(self.of.model), settings.clip_norm)
-        self.optimizer.step()
-        for rows in self.frozen:
-            rows.restore()
-        right = (logits.detach().argmax(1) == labels).double().mean()
-        self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
+            penalty = penalty + component.value.penalty(replace(step, memory=memories.get(component.name)))
+        return penalty
 
     def _measure(self) -> Values:
         """Losses of the epoch and validation metrics."""
         mean = (self.sums / max(self.step, 1)).tolist()
         values = {"loss": mean[0], "penalty": mean[1], "train-accuracy": mean[2]}
         if len(self.of.validation):
-            values |= validation_values(
-                predict(self.of.model, self.of.validation, self.of.names, self.of.normalize, self.of.device)
-            )
+            values |= validation_values(predict(self.of.model, self.of.validation))
         if self.of.attachment is not None:
             values["average-bits"] = self.of.attachment.average()
         return values
 
     def _remember_best(self, values: Values) -> None:
         stopping = self.settings.early_stopping
-        if stopping is None or not self.settled:
+        if stopping is None or not self.bits_frozen:
             return
         score = values.get(stopping.metric, math.nan)
         if score > self.best[0]:
             self.best = (score, self.epoch)
-            self.best_state = {name: value.detach().clone() for name, value in self.of.model.state_dict().items()}
+            self.best_state = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def _out_of_patience(self) -> bool:
         stopping = self.settings.early_stopping
         return stopping is not None and self.best[1] >= 0 and self.epoch - 1 - self.best[1] >= stopping.patience
 
-    def _maybe_settle(self) -> None:
-        if not self.settled and self.epoch >= math.ceil(self.settings.settle_after * self.settings.epochs):
+    def _maybe_freeze_bits(self) -> None:
+        if not self.bits_frozen and self.epoch >= math.ceil(self.settings.freeze_bits_after * self.settings.epochs):
             assert self.of.attachment is not None
-            self.of.attachment.settle()
-            self.settled = True
+            self.of.attachment.project_to_budget()
+            self.bits_frozen = True
 
     def _set_rates(self, step: int) -> None:
         factor = rate_factor(self.settings, step, len(self.batches))
@@ -219,28 +233,28 @@ class _Training:
         save_checkpoint(
             self.of.checkpoint,
             {
-                "model": self.of.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "memories": self.memories.state_dict(), "history": self.history, "best": list(self.best),
                 "best_state": self.best_state, "epoch": self.epoch, "step": self.step, "sums": self.sums,
-                "settled": self.settled,
+                "bits_frozen": self.bits_frozen,
             },
         )  # fmt: skip
 
     def _resume(self) -> None:
-        saved = load_checkpoint(self.of.checkpoint, self.of.device) if self.of.checkpoint is not None else None
+        saved = load_checkpoint(self.of.checkpoint, self.device) if self.of.checkpoint is not None else None
         if saved is None:
             return
-        self.of.model.load_state_dict(saved["model"])
+        self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.memories.load_state_dict(saved["memories"])
         self.history, self.best, self.best_state = saved["history"], tuple(saved["best"]), saved["best_state"]
         self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"].cpu()
-        if saved["settled"] and not self.settled and self.of.attachment is not None:
-            self.of.attachment.settle()  # restored bits are whole already: settling again only freezes them
-        self.settled = saved["settled"]
+        if saved["bits_frozen"] and not self.bits_frozen and self.of.attachment is not None:
+            self.of.attachment.project_to_budget()  # restored bits are whole already: projecting again only freezes them
+        self.bits_frozen = saved["bits_frozen"]
 
 
-def validation_values(predictions: Any) -> Mapping[str, float]:
+def validation_values(predictions: Predictions) -> Values:
     """Accuracies on validation, in the plain form that early stopping and progress need."""
     right = predictions.predicted == predictions.labels
     groups = [right[predictions.groups == g].mean() for g in np.unique(predictions.groups)]

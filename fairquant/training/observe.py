@@ -32,7 +32,7 @@ class RunningLosses(nn.Module):
 
 
 @contextmanager
-def seen_by_classifier(model: nn.Module | None) -> Iterator[list[Tensor]]:
+def capture_features(model: nn.Module | None) -> Iterator[list[Tensor]]:
     """What the network's classifier (timm's, else its last Linear) is given, one entry per call."""
     seen: list[Tensor] = []
     if model is None:

@@ -30,7 +30,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
         own = rate * settings.bit_learning_rate_scale
         bits = {"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0}
         parts.append(bits | {"confidence": settings.bit_confidence})
-    parts = [part for part in parts if part["params"]]
+    parts = [group for group in parts if group["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parts, lr=rate, momentum=settings.momentum)
     return ConfidentAdamW(parts, lr=rate, fused=True)  # fused: one pass over memory, also on a CPU
@@ -46,20 +46,20 @@ class ConfidentAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        held = [
+        before_step = [
             (group, parameter, parameter.clone())
             for group in self.param_groups if group.get("confidence", 0) > 0
             for parameter in group["params"] if parameter.grad is not None
         ]  # fmt: skip
         loss = super().step(closure)
-        for group, parameter, before in held:
+        for group, parameter, before in before_step:
             state, (first, second) = self.state[parameter], group["betas"]
             done = state["step"].to(parameter.device)
             mean = state["exp_avg"].abs() / (1 - first**done)
             spread = (state["exp_avg_sq"] / (1 - second**done)).sqrt()
             error = spread * torch.sqrt((1 - first) / (1 + first) * (1 + first**done) / (1 - first**done))
-            share = (1 - group["confidence"] * error / mean.clamp_min(1e-30)).clamp_min(0)
-            parameter.copy_(torch.lerp(before, parameter, share))
+            fraction = (1 - group["confidence"] * error / mean.clamp_min(1e-30)).clamp_min(0)
+            parameter.copy_(torch.lerp(before, parameter, fraction))
         return loss
 
 
@@ -71,8 +71,8 @@ def rate_factor(settings: TrainSettings, step: int, per_epoch: int) -> float:
     if settings.schedule == "step":
         return float(settings.step_factor ** ((step // per_epoch) // settings.step_epochs))
     if settings.schedule == "cosine":
-        share = (step - warmup) / max(settings.epochs * per_epoch - warmup, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+        fraction = (step - warmup) / max(settings.epochs * per_epoch - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
     return 1.0
 
 

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.utils import parametrize
 
 from fairquant.data.batching import batches
-from fairquant.data.transforms import Normalization
+from fairquant.data.ranks import gather_objects, rank_slice, world_size
 from fairquant.roles import Predictions, Split
-from fairquant.training.distributed import gather_objects, part, world
+from fairquant.training.model import Model
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, split: Split, names: tuple[tuple[str, ...], tuple[str, ...]], normalize: Normalization,
-    device: torch.device, batch_size: int = 64,
-) -> Predictions:  # fmt: skip
-    """Evaluate in fp32 and evaluation mode. names: (groups, classes). Quantized weights are computed once."""
-    training = model.training
-    model.eval()
+def predict(model: Model, split: Split, batch_size: int = 64) -> Predictions:
+    """Logits [N, C] of a split, in float32 and evaluation mode. Quantized weights are computed once."""
+    network = model.network
+    training = network.training
+    network.eval()
     try:
         with parametrize.cached():
-            own = split if world() == 1 else split.subset(np.arange(len(split))[part(len(split))])
-            logits = [model(batch.images).float().cpu() for batch in batches(own, batch_size, normalize, device)]
+            own = split if world_size() == 1 else split.subset(np.arange(len(split))[rank_slice(len(split))])
+            stream = batches(own, batch_size, model.normalization, model.device)
+            logits = [network(batch.images).float().cpu() for batch in stream]
     finally:
-        model.train(training)
-    logits = [each for parts in gather_objects(logits) for each in parts]
-    stacked = torch.cat(logits).numpy() if logits else np.zeros((0, len(names[1])), np.float32)
-    return Predictions(stacked, split.labels, split.groups, names[0], names[1], split.ids)
+        network.train(training)
+    gathered = [each for parts in gather_objects(logits) for each in parts]
+    return Predictions(
+        logits=torch.cat(gathered).numpy() if gathered else np.zeros((0, len(model.class_names)), np.float32),
+        labels=split.labels, groups=split.groups, group_names=model.group_names, class_names=model.class_names,
+        ids=split.ids,
+    )  # fmt: skip

@@ -24,18 +24,18 @@ class Frozen:
         self.weight[self.rows] = self.values
 
 
-def frozen_share(settings: TrainSettings, epoch: int) -> float:
+def frozen_fraction(settings: TrainSettings, epoch: int) -> float:
     """Share of units frozen in this epoch: 0 in the first round, 1 - 1/rounds in the last."""
     return (epoch * settings.rounds // max(settings.epochs, 1)) / settings.rounds
 
 
-def freeze_units(attachment: Attachment, share: float) -> list[Frozen]:
+def freeze_units(attachment: Attachment, fraction: float) -> list[Frozen]:
     """The share of units with the least importance per weight, at their weights of now."""
     scores = attachment.scores
     if scores is None:
         scores = torch.zeros(sum(layer.units for layer in attachment.layers))
     chosen = torch.zeros(len(scores), dtype=torch.bool)
-    chosen[torch.argsort(scores, stable=True)[: round(share * len(scores))]] = True
+    chosen[torch.argsort(scores, stable=True)[: round(fraction * len(scores))]] = True
     found = []
     for layer, units in zip(
         attachment.layers, torch.split(chosen, [layer.units for layer in attachment.layers]), strict=True

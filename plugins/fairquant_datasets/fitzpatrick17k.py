@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fairquant.data.download import Source
+from fairquant.roles.dataset import Source
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Splits
 from fairquant_datasets.tables import Row, Sample, build_splits, read_csv
 
-TABLE = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
+TABLE_URL = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
 LABEL_COLUMNS = {114: "label", 9: "nine_partition_label", 3: "three_partition_label"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fitzpatrick17k:
     """fitzpatrick17k.csv and images/<md5hash>.jpg under `root`.
 
@@ -49,7 +49,7 @@ class Fitzpatrick17k:
     def sources(self) -> tuple[Source, ...]:
         """The authors' table and, once it is there, the images at their own sites (some are gone)."""
         table = Path(self.root) / "fitzpatrick17k.csv"
-        found = [Source(TABLE, "fitzpatrick17k.csv")]
+        found = [Source(TABLE_URL, "fitzpatrick17k.csv")]
         if table.is_file():
             rows = read_csv(table, ["md5hash", "url"])
             found += [Source(row["url"], f"images/{row['md5hash']}.jpg") for row in rows if row["url"]]
@@ -74,7 +74,7 @@ class Fitzpatrick17k:
             file = images.get(row["md5hash"], root / "images" / f"{row['md5hash']}.jpg")
             samples.append(
                 Sample(
-                    file, row["md5hash"], row[column], (self._group(row, scale),), part=parts.get(row["md5hash"], "")
+                    file=file, id=row["md5hash"], label=row[column], attributes=(self._group(row, scale),), split=parts.get(row["md5hash"], "")
                 )
             )
         notes = [f"{len(wrong)} row(s) dropped: marked as wrongly labelled"] if wrong else []

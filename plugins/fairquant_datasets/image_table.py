@@ -9,7 +9,7 @@ from fairquant.roles.dataset import DataContext, Splits
 from fairquant_datasets.tables import Sample, build_splits, read_csv
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageTable:
     """One row per image.
 
@@ -57,8 +57,8 @@ class ImageTable:
             values = tuple("" if row[name] in self.unknown else row[name] for name in self.attributes)
             samples.append(
                 Sample(
-                    folder / row[self.image], row[self.image], row[self.label], values,
-                    row[self.patient] if self.patient else "", row[self.split] if self.split else "",
+                    file=folder / row[self.image], id=row[self.image], label=row[self.label], attributes=values,
+                    key=row[self.patient] if self.patient else "", split=row[self.split] if self.split else "",
                 )
             )  # fmt: skip
         notes = [f"{unlabelled} row(s) without a label dropped"] if unlabelled else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fairquant.data.download import Source
+from fairquant.roles.dataset import Source
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Splits
 from fairquant_datasets.tables import Sample, build_splits, read_csv
@@ -19,7 +19,7 @@ LABELS = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Isic2019:
     """The official layout under `root`: the folder of images, GroundTruth.csv (one-hot) and Metadata.csv.
 
@@ -68,7 +68,7 @@ class Isic2019:
             facts = about.get(row["image"], {})
             values = tuple(self._value(name, facts) for name in attributes)
             key = facts.get("lesion_id", "") or f"image {row['image']}"
-            samples.append(Sample(self._file(root, row["image"]), row["image"], marked[0], values, key))
+            samples.append(Sample(file=self._file(root, row["image"]), id=row["image"], label=marked[0], attributes=values, key=key))
         if not samples:
             raise UserError(f"{root / LABELS}: no row has exactly one class marked")
         notes = [f"{without_label} row(s) without exactly one class dropped"] if without_label else []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.data.splits import make_splits, split_rows
+from fairquant.data.splits import LabelledImages, make_splits, split_rows
 from fairquant.roles.dataset import DataContext, Splits
 
 Floats = NDArray[np.float32]
@@ -19,18 +19,18 @@ TONES = np.array(
     [[0.96, 0.84, 0.77], [0.91, 0.76, 0.65], [0.82, 0.65, 0.51], [0.68, 0.49, 0.35], [0.47, 0.32, 0.22], [0.30, 0.20, 0.15]],
     np.float32,
 )  # fmt: skip
-TONE_SHARES = np.array([0.24, 0.24, 0.20, 0.14, 0.10, 0.08])
+TONE_FRACTIONS = np.array([0.24, 0.24, 0.20, 0.14, 0.10, 0.08])
 #: Contrast between lesion and skin: lower on darker skin.
 CONTRAST = np.array([1.0, 0.95, 0.85, 0.70, 0.52, 0.42], np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Kind:
     """How a class looks. size: radius range (share of the image); lobes, rough: border; colour: shift from skin;
     spots: dark dots; ring: strength of a pigmented rim; two_tone: a second colour on one side."""
 
     name: str
-    share: float
+    fraction: float
     size: tuple[float, float]
     oval: float
     rough: float
@@ -41,12 +41,12 @@ class _Kind:
 
 
 KINDS = (
-    _Kind("nevus", 0.38, (0.16, 0.30), 0.10, 0.03, (-0.30, -0.32, -0.28)),
-    _Kind("melanoma", 0.16, (0.20, 0.36), 0.30, 0.16, (-0.38, -0.38, -0.30), spots=0.5, two_tone=0.8),
-    _Kind("keratosis", 0.16, (0.18, 0.34), 0.15, 0.08, (-0.18, -0.24, -0.30), spots=1.0),
-    _Kind("carcinoma", 0.14, (0.16, 0.30), 0.20, 0.07, (0.02, -0.20, -0.18), ring=0.8),
-    _Kind("vascular", 0.09, (0.12, 0.24), 0.12, 0.05, (0.06, -0.34, -0.26)),
-    _Kind("dermatofibroma", 0.07, (0.14, 0.26), 0.10, 0.04, (-0.16, -0.22, -0.20), ring=-0.9),
+    _Kind(name="nevus", fraction=0.38, size=(0.16, 0.30), oval=0.10, rough=0.03, colour=(-0.30, -0.32, -0.28)),
+    _Kind(name="melanoma", fraction=0.16, size=(0.20, 0.36), oval=0.30, rough=0.16, colour=(-0.38, -0.38, -0.30), spots=0.5, two_tone=0.8),
+    _Kind(name="keratosis", fraction=0.16, size=(0.18, 0.34), oval=0.15, rough=0.08, colour=(-0.18, -0.24, -0.30), spots=1.0),
+    _Kind(name="carcinoma", fraction=0.14, size=(0.16, 0.30), oval=0.20, rough=0.07, colour=(0.02, -0.20, -0.18), ring=0.8),
+    _Kind(name="vascular", fraction=0.09, size=(0.12, 0.24), oval=0.12, rough=0.05, colour=(0.06, -0.34, -0.26)),
+    _Kind(name="dermatofibroma", fraction=0.07, size=(0.14, 0.26), oval=0.10, rough=0.04, colour=(-0.16, -0.22, -0.20), ring=-0.9),
 )
 
 
@@ -76,9 +76,9 @@ class SyntheticLesions:
     def load(self, context: DataContext) -> Splits:
         seed = context.seed if self.split_seed is None else self.split_seed
         draw = np.random.default_rng([seed, 0x5E5])
-        shares = np.array([kind.share for kind in KINDS])
-        labels = draw.choice(len(KINDS), self.images, p=shares / shares.sum()).astype(np.int64)
-        tones = draw.choice(6, self.images, p=TONE_SHARES).astype(np.int64)
+        fractions = np.array([kind.fraction for kind in KINDS])
+        labels = draw.choice(len(KINDS), self.images, p=fractions / fractions.sum()).astype(np.int64)
+        tones = draw.choice(6, self.images, p=TONE_FRACTIONS).astype(np.int64)
         advance = context.progress("drawing lesions", self.images) if context.progress else None
         array = np.empty((self.images, context.image_size, context.image_size, 3), np.uint8)
         for row in range(self.images):
@@ -90,12 +90,12 @@ class SyntheticLesions:
         else:
             groups, names = (tones >= 3).astype(np.int64), ("tones I-III", "tones IV-VI")
         digest = hashlib.sha256(f"{sorted(asdict(self).items())}{seed}{context.image_size}".encode()).hexdigest()
-        every = np.arange(self.images)
-        return make_splits(
-            array, every, labels, groups, [f"lesion-{row:05d}" for row in every],
-            split_rows(labels, tones, seed), [kind.name for kind in KINDS], names, ("skin tone",), digest,
+        images = LabelledImages(
+            array=array, labels=labels, groups=groups, ids=[f"lesion-{row:05d}" for row in range(self.images)],
+            class_names=[kind.name for kind in KINDS], group_names=names, attributes=("skin tone",), digest=digest,
             notes=["synthetic images: the numbers say nothing about patients"],
         )  # fmt: skip
+        return make_splits(images, split_rows(labels, tones, seed))
 
 
 def draw_lesion(kind: _Kind, tone: int, size: int, noise: float, draw: np.random.Generator) -> NDArray[np.uint8]:
@@ -105,10 +105,10 @@ def draw_lesion(kind: _Kind, tone: int, size: int, noise: float, draw: np.random
     centre = draw.uniform(-0.25, 0.25, 2)
     turn = draw.uniform(0, np.pi)
     dx, dy = x - centre[0], y - centre[1]
-    along, across = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+    major_axis, minor_axis = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
     stretch = 1 + kind.oval * draw.uniform(0.3, 1)
-    distance = np.hypot(along / stretch, across * stretch)
-    angle = np.arctan2(across, along)
+    distance = np.hypot(major_axis / stretch, minor_axis * stretch)
+    angle = np.arctan2(minor_axis, major_axis)
     border = np.zeros_like(x)
     for wave in range(2, 8):
         border += kind.rough * draw.normal() * np.cos(wave * angle + draw.uniform(0, 2 * np.pi)) / np.sqrt(wave)
@@ -121,7 +121,7 @@ def draw_lesion(kind: _Kind, tone: int, size: int, noise: float, draw: np.random
     colour = np.array(kind.colour, np.float32) * strength * (0.5 + TONES[tone].mean())
     lesion = np.ones_like(x)[..., None] * colour
     if kind.two_tone:
-        side = _smooth((along - draw.uniform(-0.1, 0.1)) / 0.08)[..., None]
+        side = _smooth((major_axis - draw.uniform(-0.1, 0.1)) / 0.08)[..., None]
         lesion = lesion + side * kind.two_tone * strength * np.array([-0.10, 0.02, 0.10], np.float32)
     if kind.ring:
         rim = np.exp(-(((distance / np.maximum(radius, 1e-3)) - 0.85) ** 2) / 0.02)[..., None]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fairquant.data.images import decode_images
-from fairquant.data.splits import encode_labels, make_splits, rows_by_name, split_rows
+from fairquant.data.splits import LabelledImages, encode_labels, make_splits, rows_by_name, split_rows
 from fairquant.errors import UserError, suggestion
 from fairquant.roles.dataset import DataContext, Splits
 
@@ -37,7 +37,7 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[Row]:
     return rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One image with what is known of it. attributes: one value per attribute, "" where unknown."""
 
@@ -46,7 +46,7 @@ class Sample:
     label: str
     attributes: tuple[str, ...]
     key: str = ""  # lesion or patient: never on two sides of the split
-    part: str = ""  # given split, if any
+    split: str = ""  # given split, if any
 
 
 def build_splits(
@@ -79,11 +79,11 @@ def build_splits(
             else "dataset: the table has no usable rows"
         )
     decoded = decode_images([sample.file for sample in present], context, max_bad)
-    if decoded.bad:
-        names = ", ".join(Path(name).name for name in list(decoded.bad)[:5])
-        notes.append(f"{len(decoded.bad)} image(s) do not decode and are skipped: {names}")
-        counts["undecodable"] = len(decoded.bad)
-    good = [present[row] for row in decoded.good]
+    if decoded.failures:
+        names = ", ".join(Path(name).name for name in list(decoded.failures)[:5])
+        notes.append(f"{len(decoded.failures)} image(s) do not decode and are skipped: {names}")
+        counts["undecodable"] = len(decoded.failures)
+    good = [present[row] for row in decoded.valid_rows]
     found = {sample.label for sample in good}
     if classes is None:
         labels, class_names = encode_labels([sample.label for sample in good])
@@ -100,11 +100,13 @@ def build_splits(
     if len(class_names) < 2:
         raise UserError(f"dataset: {len(class_names)} class with images; a classifier needs two")
     rows = (
-        rows_by_name([sample.part for sample in good])
-        if any(sample.part for sample in good)
+        rows_by_name([sample.split for sample in good])
+        if any(sample.split for sample in good)
         else split_rows(labels, groups, split_seed, [s.key for s in good] if any(s.key for s in good) else None)
     )
-    return make_splits(
-        decoded.array, decoded.good, labels, groups, [sample.id for sample in good], rows, class_names, group_names,
-        attributes, decoded.digest, notes, counts,
+    images = LabelledImages(
+        array=decoded.array, array_rows=decoded.valid_rows, labels=labels, groups=groups, ids=[sample.id for sample in good],
+        class_names=class_names, group_names=group_names, attributes=attributes, digest=decoded.digest, notes=notes,
+        counts=counts,
     )  # fmt: skip
+    return make_splits(images, rows)

@@ -1,15 +1,14 @@
-"""Exact allocation of a budget of bits (reference 1.3)."""
+"""Exact allocation of a budget of bits: a multiple-choice knapsack, over all weights or for the worst-served group."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from fairquant.bits.knapsack import Solution, solve_knapsack
 from fairquant.bits.minimax import solve_minimax
-from fairquant.roles import Allocation, AllocationProblem
+from fairquant.roles import Allocation, AllocationProblem, BudgetConstraint
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,7 @@ class Knapsack:
     """
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
-        found = solve_knapsack(
-            problem.weighted_errors().numpy(),
-            problem.costs().double().numpy(),
-            worth_offering(problem).numpy(),
-            problem.capacity,
-        )
-        return _allocation(problem, found)
+        return _allocation(problem, solve_knapsack(problem.weighted_errors().numpy(), non_dominated(problem)))
 
 
 @dataclass(frozen=True)
@@ -38,27 +31,23 @@ class Minimax:
     """
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
-        found = solve_minimax(
-            problem.group_errors().numpy(), problem.costs().double().numpy(), worth_offering(problem).numpy(),
-            problem.capacity,
-        )  # fmt: skip
-        return _allocation(problem, found)
+        return _allocation(problem, solve_minimax(problem.group_errors().numpy(), non_dominated(problem)))
 
 
-def worth_offering(problem: AllocationProblem) -> Tensor:
-    """The allowed choices [U, K] without those that cost as much as a wider one with no more error: of budgets that are
-    not of bits, such as milliseconds on a processor with one kernel for several widths."""
-    offered = problem.allowed.clone()
+def non_dominated(problem: AllocationProblem) -> BudgetConstraint:
+    """The problem's constraint without the choices that cost as much as a wider one with no smaller error: such choices occur
+    in budgets that are not of bits, such as milliseconds on a processor with one kernel for several widths."""
+    constraint = problem.constraint()
     if problem.unit_costs is None:
-        return offered
+        return constraint
+    allowed, costs, errors = constraint.allowed.copy(), constraint.costs, problem.errors.numpy()
     for narrow in range(len(problem.choices) - 1):
         for wide in range(narrow + 1, len(problem.choices)):
-            same = problem.unit_costs[:, wide] <= problem.unit_costs[:, narrow]
-            no_worse = problem.errors[:, wide] <= problem.errors[:, narrow]
-            offered[:, narrow] &= ~(problem.allowed[:, wide] & same & no_worse)
-    return offered
+            dominates = (costs[:, wide] <= costs[:, narrow]) & (errors[:, wide] <= errors[:, narrow])
+            allowed[:, narrow] &= ~(constraint.allowed[:, wide] & dominates)
+    return replace(constraint, allowed=allowed)
 
 
-def _allocation(problem: AllocationProblem, found: Solution) -> Allocation:
-    bits = torch.tensor(problem.choices)[torch.from_numpy(found.choice)]
-    return Allocation(bits, value=found.value, lower_bound=found.lower_bound)
+def _allocation(problem: AllocationProblem, solution: Solution) -> Allocation:
+    bits = torch.tensor(problem.choices)[torch.from_numpy(solution.choice)]
+    return Allocation(bits, value=solution.value, lower_bound=solution.lower_bound)

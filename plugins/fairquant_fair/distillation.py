@@ -40,4 +40,4 @@ class Distillation:
         if not self.balanced:
             return self.weight * divergence.mean()
         present = [divergence[step.groups == group] for group in range(step.group_count)]
-        return self.weight * torch.stack([part.mean() for part in present if len(part)]).mean()
+        return self.weight * torch.stack([group_divergence.mean() for group_divergence in present if len(group_divergence)]).mean()

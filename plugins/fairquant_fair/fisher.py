@@ -73,10 +73,10 @@ class Fisher:
             yield None, batch
             return
         with torch.no_grad():
-            shares = model(batch.images).softmax(1)
-        likeliest = shares.topk(min(self.classes, shares.shape[1]), dim=1)
-        for share, labels in zip(likeliest.values.T, likeliest.indices.T, strict=True):
-            yield share, replace(batch, labels=labels)
+            fractions = model(batch.images).softmax(1)
+        likeliest = fractions.topk(min(self.classes, fractions.shape[1]), dim=1)
+        for fraction, labels in zip(likeliest.values.T, likeliest.indices.T, strict=True):
+            yield fraction, replace(batch, labels=labels)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from fairquant.roles import Batch, Layer
 
-STRETCH = 1 << 21  # numbers (inputs, derivatives, gradients) handled at a time
-FEW = 16  # positions of an image up to which K changes are applied to them sooner than to the gradient
+CHUNK_SIZE = 1 << 21  # numbers (inputs, derivatives, gradients) handled at a time
+FEW_POSITIONS = 16  # positions of an image up to which K changes are applied to them sooner than to the gradient
 
 #: A layer's calls: module, inputs and derivatives at its output, both with one entry an image.
 Seen = list[tuple[nn.Module, Tensor, Tensor]]
@@ -44,7 +44,7 @@ class SquaredNorms:
     """Squared norm of each row: [B, out]."""
 
     def of_calls(self, calls: Seen, size: int) -> Tensor:
-        return _by_stretches(calls, size, self._of_some)
+        return _in_chunks(calls, size, self._of_some)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         return gradient.flatten(1).square().sum(1)
@@ -64,7 +64,7 @@ class Products:
 
     def of_calls(self, calls: Seen, size: int) -> Tensor:
         positions = sum(slopes[0].numel() for _, _, slopes in calls) // self.changes.shape[1]
-        return _by_stretches(calls, size, self._of_gradients) if positions > FEW else self._of_answers(calls)
+        return _in_chunks(calls, size, self._of_gradients) if positions > FEW_POSITIONS else self._of_answers(calls)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
@@ -214,14 +214,14 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
     return True
 
 
-def _by_stretches(calls: Seen, size: int, reduce: Callable[[Seen], Tensor]) -> Tensor:
+def _in_chunks(calls: Seen, size: int, reduce: Callable[[Seen], Tensor]) -> Tensor:
     """reduce(calls of a few images) side by side, so that what is made of them stays in the processor's cache."""
     module, inputs, slopes = calls[0]
     assert isinstance(module.weight, Tensor)
     per_image = inputs[0].numel() + slopes[0].numel() + module.weight.numel()
-    step = max(1, STRETCH // per_image) if slopes.device.type == "cpu" else size
-    stretches = (slice(start, start + step) for start in range(0, size, step))
-    return torch.cat([reduce([(m, seen[images], d[images]) for m, seen, d in calls]) for images in stretches])
+    step = max(1, CHUNK_SIZE // per_image) if slopes.device.type == "cpu" else size
+    chunks = (slice(start, start + step) for start in range(0, size, step))
+    return torch.cat([reduce([(m, seen[images], d[images]) for m, seen, d in calls]) for images in chunks])
 
 
 def _side_by_side(calls: Seen) -> tuple[Tensor, Tensor]:
@@ -292,6 +292,6 @@ def _sum(parts: list[Tensor]) -> Tensor:
     if len(parts) == 1:
         return parts[0]
     total = parts[0] + parts[1]
-    for part in parts[2:]:
-        total += part
+    for term in parts[2:]:
+        total += term
     return total

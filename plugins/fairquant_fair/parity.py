@@ -82,8 +82,8 @@ class FeatureMmd:
         width = squared.detach().mean().clamp_min(1e-12)
         kernel = torch.stack([torch.exp(-squared / (scale * width)) for scale in self.scales]).mean(0)
         member = F.one_hot(step.groups, step.group_count).to(kernel.dtype)
-        share = (member / member.sum(0).clamp_min(1))[:, member.sum(0) >= 2]
-        between = share.T @ kernel @ share
+        fraction = (member / member.sum(0).clamp_min(1))[:, member.sum(0) >= 2]
+        between = fraction.T @ kernel @ fraction
         own = between.diagonal()
         distance = own[:, None] + own[None] - 2 * between
         pairs = torch.triu(torch.ones_like(distance), 1).bool()

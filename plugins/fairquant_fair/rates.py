@@ -51,9 +51,9 @@ def positive_value(confusion: Confusion) -> Cells:
     return Cells(_ratio(confusion.hits, confusion.predicted), confusion.predicted)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio: Floats = part / whole
+        ratio: Floats = numerator / denominator
     return ratio
 
 
@@ -99,6 +99,11 @@ class _Gap:
     def __post_init__(self) -> None:
         if self.min_support < 1:
             raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
+
+    @property
+    def qualifier(self) -> str:
+        """Added to the metric's name in results; "" under the default convention."""
+        return "" if self.convention == "valid" else self.convention
 
     def _rates(self, cells: Cells, confusion: Confusion) -> Rates:
         if self.convention == "fairprune" and confusion.truth.shape[-2] != 2:

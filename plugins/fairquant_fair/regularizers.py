@@ -44,22 +44,22 @@ class BitBudget:
                 raise ValueError(f"{name}: must not be negative, got {getattr(self, name)!r}")
 
     def memory(self) -> nn.Module:
-        return _Price(self.start)
+        return _Multiplier(self.start)
 
     def penalty(self, step: Step) -> Tensor:
         if step.bits is None:
             return step.losses.new_zeros(())
         excess = step.bits.average - step.bits.budget
-        price = step.memory.price if isinstance(step.memory, _Price) else torch.tensor(self.start)
-        if isinstance(step.memory, _Price):
+        multiplier = step.memory.multiplier if isinstance(step.memory, _Multiplier) else torch.tensor(self.start)
+        if isinstance(step.memory, _Multiplier):
             with torch.no_grad():
-                price.add_(self.rate * (step.bits.spent - step.bits.budget)).clamp_(min=0)
-        return self.weight * price.detach().clone() * excess
+                multiplier.add_(self.rate * (step.bits.spent - step.bits.budget)).clamp_(min=0)
+        return self.weight * multiplier.detach().clone() * excess
 
 
-class _Price(nn.Module):
-    price: Tensor
+class _Multiplier(nn.Module):
+    multiplier: Tensor
 
     def __init__(self, start: float) -> None:
         super().__init__()
-        self.register_buffer("price", torch.tensor(start))
+        self.register_buffer("multiplier", torch.tensor(start))

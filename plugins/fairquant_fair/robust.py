@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from fairquant_paper.regularizers import check_weight
@@ -34,25 +36,30 @@ class GroupDro:
         losses, present = step.losses_by_group()
         memory = step.memory if isinstance(step.memory, _GroupWeights) else _GroupWeights()
         q = memory.update(losses.detach(), present, self.eta)
-        share = q[present] / q[present].sum().clamp_min(1e-12)
-        return self.weight * ((share * losses[present]).sum() - losses[present].mean())
+        fraction = q[present] / q[present].sum().clamp_min(1e-12)
+        return self.weight * ((fraction * losses[present]).sum() - losses[present].mean())
 
 
 class _GroupWeights(nn.Module):
-    """log_q [G], not normalised; made at the first step, when the number of groups is known."""
+    """log_q [G], not normalised; empty until the first step says how many groups there are."""
 
     log_q: Tensor
 
-    def __init__(self, groups: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("log_q", torch.zeros(groups))
+        self.register_buffer("log_q", torch.zeros(0))
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        """A checkpoint knows the number of groups."""
+        self.log_q = torch.zeros_like(state_dict[f"{prefix}log_q"], device=self.log_q.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def update(self, losses: Tensor, present: Tensor, eta: float) -> Tensor:
         """Multiply the present groups' weights by exp(eta * loss); returns all weights, normalised [G]."""
-        groups = len(losses)
-        log_q = self.log_q.to(losses.device)[:groups]
-        log_q = torch.where(present, log_q + eta * losses, log_q)
-        self.log_q[:groups] = (log_q - log_q.logsumexp(0)).to(self.log_q.device)
+        if not len(self.log_q):
+            self.log_q = torch.zeros_like(losses, dtype=torch.float32)
+        log_q = torch.where(present, self.log_q + eta * losses, self.log_q)
+        self.log_q = (log_q - log_q.logsumexp(0)).to(self.log_q.dtype)
         return torch.softmax(log_q, 0)
 
 

@@ -29,13 +29,13 @@ class Runner:
         sums = [layer.weight.new_zeros((groups, *layer.weight.shape)) for layer in layers]
         losses, seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups)
         with differentiable_weights(model, layers) as weights:
-            for part in regroup(batches, groups):
-                group = int(part.groups[0])
-                loss = F.cross_entropy(model(part.images), part.labels, reduction="sum")
+            for group_batch in regroup(batches, groups):
+                group = int(group_batch.groups[0])
+                loss = F.cross_entropy(model(group_batch.images), group_batch.labels, reduction="sum")
                 for total, slope in zip(sums, torch.autograd.grad(loss, weights), strict=True):
                     total[group] += slope
                 losses[group] += float(loss.detach())
-                seen[group] += len(part.labels)
+                seen[group] += len(group_batch.labels)
         present = torch.where(seen > 0)[0]
         means = losses[present] / seen[present]
         worst, best = int(present[means.argmax()]), int(present[means.argmin()])

@@ -150,9 +150,9 @@ def surplus_by_bin(predictions: Predictions, bins: int) -> Floats:
 
 def squared_errors(predictions: Predictions) -> Floats:
     """Sum over classes of (probability - truth)^2 of each image [N]."""
-    share = predictions.probabilities
-    truth = np.eye(share.shape[1])[predictions.labels]
-    errors: Floats = np.square(share - truth).sum(1)
+    fraction = predictions.probabilities
+    truth = np.eye(fraction.shape[1])[predictions.labels]
+    errors: Floats = np.square(fraction - truth).sum(1)
     return errors
 
 

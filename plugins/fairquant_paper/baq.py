@@ -1,4 +1,4 @@
-"""BAQ, bit-aware quantization: the bits and the dead zone of every unit are parameters (reference 1.5)."""
+"""BAQ, bit-aware quantization (FairQuant, arXiv 2602.23192): the bits and the dead zone of every unit are parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, row_bits, rows_of
-from fairquant_paper.grids import Grid, code_range, mse_clipping, row_statistics, stretches
+from fairquant_paper.grids import Grid, chunks, code_range, mse_clipping, row_statistics
 from fairquant_paper.uniform import quantize_rows
 
 BitGradient = Literal["fractional", "step"]
@@ -27,41 +27,44 @@ class Baq:
     gradient: how the task's loss reaches theta_b. "fractional" (FracBits, arXiv 2007.02017) mixes the two
     neighbouring widths, w_hat = (1-f) Q_floor(b) + f Q_ceil(b), so that dL/db = <dL/dw_hat, Q_ceil - Q_floor>, a true
     finite difference. "step" rounds b straight-through and differentiates the step s(b), as CoDeQ does; below two bits,
-    where there is no step, it takes the finite difference, so that a pruned unit feels what it would be worth.
+    where there is no step, it takes the finite difference, so that a pruned unit receives a gradient as well.
     scale: the clipping c. "absmax" max|w| with dead zone d = (1 - tanh|theta_d|) c, theta_d = -6 at the start (the
     paper); "quantile" the 99 % quantile of |w| at the start, as a ratio of max|w|; "mse" the ratio of least squared
     error at each width, with the dead zone in steps, d = 2 (1 - tanh|theta_d|) c / q, started at the uniform grid.
-    Learnt bits are whole again after the engine settles them within the budget.
+    The engine projects learned bits onto the budget and freezes them as whole numbers.
     """
 
     gradient: BitGradient = "step"
     scale: Scale = "mse"
 
     def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer:
+        """weight [out, ...], bits [U] -> the module; learned bits stay between the smallest and the largest choice."""
         return BaqWeightQuantizer(weight, bits, (min(choices), max(choices)), self.gradient, self.scale)
 
 
 class BaqWeightQuantizer(WeightQuantizer):
-    """bit_logits [U] = theta_b, dead_logits [U] = theta_d, clip [R, 9]: ratio of max|w| by width; settled: bits are fixed."""
+    """bit_logits [U] = theta_b, dead_logits [U] = theta_d, clip [R, 9]: clipping relative to max|w| by width; frozen: bits
+    are no longer learned."""
 
     clip: Tensor
-    settled: Tensor
+    frozen: Tensor
 
     def __init__(
-        self, weight: Tensor, bits: Tensor, reach: tuple[int, int], gradient: BitGradient, scale: Scale
+        self, weight: Tensor, bits: Tensor, bit_range: tuple[int, int], gradient: BitGradient, scale: Scale
     ) -> None:
         super().__init__(bits)
         rows = rows_of(weight.detach())
-        low, high = min(reach[0], int(bits.min())), max(reach[1], int(bits.max()))
+        low, high = min(bit_range[0], int(bits.min())), max(bit_range[1], int(bits.max()))
         self.low, self.high, self.gradient, self.kind = low, high, gradient, scale
-        share = ((bits.float() - low) / max(high - low, 1)).clamp(0.01, 0.99)
+        fraction = ((bits.float() - low) / max(high - low, 1)).clamp(0.01, 0.99)
         start = math.atanh(0.5) if scale == "mse" else -6.0
-        self.bit_logits = nn.Parameter(torch.atanh(share).to(rows.device))
+        self.bit_logits = nn.Parameter(torch.atanh(fraction).to(rows.device))
         self.dead_logits = nn.Parameter(torch.full_like(self.bit_logits, start))
         self.register_buffer("clip", self._clipping(rows, scale))
-        self.register_buffer("settled", torch.tensor(False))
+        self.register_buffer("frozen", torch.tensor(False))
 
     def _clipping(self, rows: Tensor, scale: Scale) -> Tensor:
+        """Clipping relative to max|w| of weights [R, n] at each width [R, 9]."""
         table = rows.new_ones((len(rows), 9))
         if scale == "quantile":
             limit = rows.abs().amax(1).clamp_min(1e-12)
@@ -73,97 +76,116 @@ class BaqWeightQuantizer(WeightQuantizer):
 
     @property
     def learns_bits(self) -> bool:
-        return not bool(self.settled)
+        return not bool(self.frozen)
 
     def bits(self) -> Tensor:
-        """Bits of each unit [U]: real numbers while they are learnt, whole once settled."""
-        if bool(self.settled):
+        """Bits of each unit [U]: real numbers while they are learned, whole numbers once frozen."""
+        if bool(self.frozen):
             return self.width.float()
         assert self.bit_logits is not None
         return torch.tanh(self.bit_logits.abs()) * (self.high - self.low) + self.low
 
     def freeze(self, bits: Tensor) -> None:
+        """Fix the bits [U]."""
         with torch.no_grad():
             self.width.copy_(bits)
-            self.settled.fill_(True)
+            self.frozen.fill_(True)
         assert self.bit_logits is not None
         self.bit_logits.requires_grad_(False)
 
     def grid(self, rows: Tensor, bits: Tensor, dead: Tensor, statistics: tuple[Tensor, Tensor]) -> Grid:
-        """The grid at whole bits [R]; dead [R] = 1 - tanh|theta_d|."""
+        """The grid of weights [R, n] at whole bits [R]; dead [R] = 1 - tanh|theta_d|; statistics: see `row_statistics`."""
         limit, mean = statistics
         clip = limit * self.clip.gather(1, bits[:, None].clamp_max(8))[:, 0]
         least, largest = code_range(bits)
-        whole = largest.clamp_min(1)
-        zone = (2 * dead * clip / whole if self.kind == "mse" else dead * clip).clamp_max(1.9 * clip)
-        scale = ((clip - zone / 2) / (whole - 0.5)).clamp_min(1e-12)
+        steps = largest.clamp_min(1)
+        zone = (2 * dead * clip / steps if self.kind == "mse" else dead * clip).clamp_max(1.9 * clip)
+        scale = ((clip - zone / 2) / (steps - 0.5)).clamp_min(1e-12)
         shift = zone / 2 - scale / 2
         signs = bits == 1
         return Grid(torch.where(signs, mean, scale), least, largest, torch.where(signs, 0.0, shift))
 
     def _dead(self, rows: int) -> Tensor:
+        """1 - tanh|theta_d| of each row [R]."""
         return row_bits(1 - torch.tanh(self.dead_logits.abs()), rows)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """weight [out, ...] -> quantized weight of the same shape, differentiable in weight, bits and dead zone."""
         rows = rows_of(weight)
         dead = self._dead(len(rows))
-        learning = self.training and not bool(self.settled)
+        learning = self.training and not bool(self.frozen)
         bits = row_bits(self.bits(), len(rows))
         with torch.no_grad():
             whole = self._whole_bits(len(rows))
             lower = bits.floor().clamp(self.low, max(self.high - 1, self.low)) if learning else bits
             below = lower.to(torch.int64)
             fractional = learning and self.gradient == "fractional"
-            low = below if fractional else whole
-            statistics = row_statistics(rows, need_mean=bool((torch.minimum(low, below) <= 1).any()))
-            grid = self.grid(rows, low, dead, statistics)
+            used = below if fractional else whole
+            statistics = row_statistics(rows, need_mean=bool((torch.minimum(used, below) <= 1).any()))
+            grid = self.grid(rows, used, dead, statistics)
         if fractional:
             with torch.no_grad():
-                above = self.grid(rows, (low + 1).clamp_max(self.high), dead, statistics)
-            mixed: Tensor = _Fractional.apply(rows, bits - low, dead, grid, above)  # type: ignore[no-untyped-call]
+                above = self.grid(rows, (used + 1).clamp_max(self.high), dead, statistics)
+            mixed: Tensor = _Fractional.apply(rows, bits - used, dead, grid, above)
             return mixed.view_as(weight)
-        with torch.no_grad():
-            few = torch.nonzero(bits < 2)[:, 0] if learning and self.high > self.low else whole[:0]
-            next_bit = (
-                [self.grid(rows, below + more, dead, statistics).part(few) for more in (0, 1)] if len(few) else []
-            )
-        stepped: Tensor = _Step.apply(rows, bits, dead, grid, few, next_bit)  # type: ignore[no-untyped-call]
+        next_bit: _NextBit | None = None
+        if learning and self.high > self.low:
+            with torch.no_grad():
+                low_bit_rows = torch.nonzero(bits < 2)[:, 0]
+                if len(low_bit_rows):
+                    current, above = (self.grid(rows, below + more, dead, statistics) for more in (0, 1))
+                    next_bit = _NextBit(low_bit_rows, current.select(low_bit_rows), above.select(low_bit_rows))
+        stepped: Tensor = _Step.apply(rows, bits, dead, grid, next_bit)
         return stepped.view_as(weight)
 
     def _whole_bits(self, rows: int) -> Tensor:
-        if bool(self.settled):
+        """Bits of each row [R], rounded to whole numbers."""
+        if bool(self.frozen):
             return row_bits(self.width, rows)
         return row_bits(self.bits().detach().round().to(torch.int64), rows)
 
     @torch.no_grad()
     def encode(self, weight: Tensor) -> QuantizedWeight:
+        """What is stored of a weight [out, ...], at whole bits."""
         rows = rows_of(weight)
         bits = self._whole_bits(len(rows))
         statistics = row_statistics(rows, need_mean=bool((bits <= 1).any()))
         grid = self.grid(rows, bits, self._dead(len(rows)), statistics)
-        codes = torch.cat([grid.part(part).codes(rows[part]).to(torch.int8) for part in stretches(rows)])
-        return QuantizedWeight(codes, bits.clone(), grid.scale, tuple(weight.shape), grid.shift)
+        codes = torch.cat([grid.select(chunk).codes(rows[chunk]).to(torch.int8) for chunk in chunks(rows)])
+        return QuantizedWeight(
+            codes=codes, bits=bits.clone(), scale=grid.scale, shape=tuple(weight.shape), shift=grid.shift
+        )
+
+
+@dataclass(frozen=True)
+class _NextBit:
+    """Rows [M] with fewer than two bits, and their grids at the current and at the next width."""
+
+    rows: Tensor
+    current: Grid
+    above: Grid
 
 
 def _dead_zone_gradient(rows: Tensor, out: Tensor, gradient: Tensor, grid: Grid) -> Tensor:
-    """sum over quantized weights of dL/dw_hat * (w_hat - w) [R]: what both dL/ds and dL/dd rest on.
+    """sum over quantized weights of dL/dw_hat * (w_hat - w) [R], from which both dL/ds and dL/dd follow.
 
-    Inside the range d w_hat / d s = k - k_real = (w_hat - w) / s (sign included), where k_real is the code before
-    rounding; in the dead zone and beyond the clipping w_hat does not move with s.
+    rows, out, gradient [R, n]: w, w_hat and dL/dw_hat. Inside the range d w_hat / d s = k - k_real = (w_hat - w) / s (sign
+    included), where k_real is the code before rounding; in the dead zone and beyond the clipping w_hat does not depend on s.
     """
     total = torch.empty_like(grid.scale)
     assert grid.shift is not None
     top = (grid.largest * grid.scale + grid.shift)[:, None]
-    for part in stretches(rows):
-        residual = out[part] - rows[part].clamp(-top[part], top[part])
-        residual.mul_(out[part].sign().abs_())
-        total[part] = torch.linalg.vecdot(gradient[part], residual, dim=1)
+    for chunk in chunks(rows):
+        residual = out[chunk] - rows[chunk].clamp(-top[chunk], top[chunk])
+        residual.mul_(out[chunk].sign().abs_())
+        total[chunk] = torch.linalg.vecdot(gradient[chunk], residual, dim=1)
     return total * (1 - grid.least)
 
 
-def _to_dead(total: Tensor, grid: Grid, clip_over_step: Tensor) -> Tensor:
-    """dL/d dead: dead moves d, d moves s by -1/(2q - 1), s moves w_hat by (w_hat - w)/s."""
-    return -total * clip_over_step / (2 * grid.largest.clamp_min(1) - 1) / grid.scale
+def _dead_gradient(total: Tensor, grid: Grid, zone_slope: Tensor) -> Tensor:
+    """dL/d dead [R]: dead changes d by zone_slope [R], d changes s by -1/(2q - 1), s changes w_hat by (w_hat - w)/s, whose
+    product with dL/dw_hat is total [R]."""
+    return -total * zone_slope / (2 * grid.largest.clamp_min(1) - 1) / grid.scale
 
 
 class _Fractional(torch.autograd.Function):
@@ -172,62 +194,63 @@ class _Fractional(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, fraction: Tensor, dead: Tensor, grid: Grid, above: Grid) -> Tensor:
         out, step = torch.empty_like(rows), torch.empty_like(rows)
-        for part in stretches(rows):
-            here = grid.part(part).quantize(rows[part])
-            torch.sub(above.part(part).quantize(rows[part]), here, out=step[part])
-            torch.addcmul(here, step[part], fraction[part][:, None], out=out[part])
+        for chunk in chunks(rows):
+            current = grid.select(chunk).quantize(rows[chunk])
+            torch.sub(above.select(chunk).quantize(rows[chunk]), current, out=step[chunk])
+            torch.addcmul(current, step[chunk], fraction[chunk][:, None], out=out[chunk])
         ctx.save_for_backward(rows, out, step, dead)
         ctx.grid = grid
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         rows, out, step, dead = ctx.saved_tensors
-        to_fraction = torch.empty_like(dead)
-        for part in stretches(rows):
-            to_fraction[part] = torch.linalg.vecdot(gradient[part], step[part], dim=1)
+        fraction_gradient = torch.empty_like(dead)
+        for chunk in chunks(rows):
+            fraction_gradient[chunk] = torch.linalg.vecdot(gradient[chunk], step[chunk], dim=1)
         total = _dead_zone_gradient(rows, out, gradient, ctx.grid)
-        return gradient, to_fraction, _to_dead(total, ctx.grid, _zone_slope(ctx.grid, dead)), None, None
+        dead_gradient = _dead_gradient(total, ctx.grid, _zone_slope(ctx.grid, dead))
+        return gradient, fraction_gradient, dead_gradient, None, None
 
 
 class _Step(torch.autograd.Function):
-    """Q at rounded bits. dL/db = dL/ds ds/dq dq/db with s = (c - d/2)/(q - 1/2), q = 2^(b-1) - 1; for the rows `few`
-    [M], dL/db = <dL/dw_hat, Q_{b+1} - Q_b>, next_bit their two grids."""
+    """Q at rounded bits. dL/db = dL/ds ds/dq dq/db with s = (c - d/2)/(q - 1/2), q = 2^(b-1) - 1; for the rows with fewer
+    than two bits, dL/db = <dL/dw_hat, Q_{b+1} - Q_b>."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, bits: Tensor, dead: Tensor, grid: Grid, few: Tensor, next_bit: list[Grid]
-    ) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, bits: Tensor, dead: Tensor, grid: Grid, next_bit: _NextBit | None) -> Tensor:
         out = quantize_rows(rows, grid)
-        ctx.save_for_backward(rows, out, dead, few)
+        ctx.save_for_backward(rows, out, dead)
         ctx.grid, ctx.next_bit = grid, next_bit
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
         if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
-            return gradient, None, None, None, None, None  # type: ignore[return-value]
-        rows, out, dead, few = ctx.saved_tensors
+            return gradient, None, None, None, None
+        rows, out, dead = ctx.saved_tensors
         grid: Grid = ctx.grid
+        next_bit: _NextBit | None = ctx.next_bit
         total = _dead_zone_gradient(rows, out, gradient, grid)
-        whole = grid.largest.clamp_min(1)
-        to_bits = -total * math.log(2) * (whole + 1) / (whole - 0.5)
-        if len(few):
-            to_bits[few] = _next_bit_gradient(rows, gradient, few, *ctx.next_bit)
-        return gradient, to_bits, _to_dead(total, grid, _zone_slope(grid, dead)), None, None, None
+        steps = grid.largest.clamp_min(1)
+        bit_gradient = -total * math.log(2) * (steps + 1) / (steps - 0.5)
+        if next_bit is not None:
+            bit_gradient[next_bit.rows] = _next_bit_gradient(rows, gradient, next_bit)
+        return gradient, bit_gradient, _dead_gradient(total, grid, _zone_slope(grid, dead)), None, None
 
 
-def _next_bit_gradient(rows: Tensor, gradient: Tensor, few: Tensor, here: Grid, above: Grid) -> Tensor:
-    """<dL/dw_hat, Q_{b+1}(w) - Q_b(w)> of the rows `few` [M]."""
-    worth = here.scale.new_empty(len(few))
-    for part in stretches(rows[:1].expand(len(few), -1)):
-        weight = rows[few[part]]
-        step = above.part(part).quantize(weight).sub_(here.part(part).quantize(weight))
-        worth[part] = torch.linalg.vecdot(gradient[few[part]], step, dim=1)
-    return worth
+def _next_bit_gradient(rows: Tensor, gradient: Tensor, next_bit: _NextBit) -> Tensor:
+    """<dL/dw_hat, Q_{b+1}(w) - Q_b(w)> of the rows with fewer than two bits [M]; rows, gradient [R, n]."""
+    low_bit_rows = next_bit.rows
+    gain = next_bit.current.scale.new_empty(len(low_bit_rows))
+    for chunk in chunks(rows[:1].expand(len(low_bit_rows), -1)):
+        weight = rows[low_bit_rows[chunk]]
+        step = next_bit.above.select(chunk).quantize(weight).sub_(next_bit.current.select(chunk).quantize(weight))
+        gain[chunk] = torch.linalg.vecdot(gradient[low_bit_rows[chunk]], step, dim=1)
+    return gain
 
 
 def _zone_slope(grid: Grid, dead: Tensor) -> Tensor:
-    """dd / d dead, read off the grid: the zone is proportional to `dead`."""
+    """dd / d dead [R], computed from the grid: the dead zone is proportional to `dead`."""
     assert grid.shift is not None
     return (2 * grid.shift + grid.scale) / dead.clamp_min(1e-12)

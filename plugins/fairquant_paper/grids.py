@@ -1,7 +1,7 @@
-"""The grid of a row of weights: where its levels lie, the code of each weight, and the best clipping.
+"""The quantization grid of a row of weights: its levels, the code of each weight, and the best clipping.
 
-Work goes through the weights in stretches that stay in the processor's cache: with millions of weights, memory
-traffic is the price of quantization-aware training.
+Weights are processed in chunks of rows that fit the processor's cache: with millions of weights, memory traffic dominates
+the cost of quantization-aware training.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from fairquant.roles.quantizer import dequantize, largest_code
 
-STRETCH = 1 << 18  # weights
+CHUNK_SIZE = 1 << 18  # weights
 
 
-def stretches(weight: Tensor) -> Iterator[slice]:
-    """Slices of rows, about STRETCH weights each (the whole on an accelerator)."""
+def chunks(weight: Tensor) -> Iterator[slice]:
+    """Slices of the rows of a weight [R, n], about CHUNK_SIZE weights each; on an accelerator a single slice."""
     rows, columns = weight.shape
-    step = rows if weight.device.type != "cpu" else max(1, STRETCH // max(columns, 1))
+    step = rows if weight.device.type != "cpu" else max(1, CHUNK_SIZE // max(columns, 1))
     for start in range(0, rows, max(step, 1)):
         yield slice(start, min(start + step, rows))
 
@@ -29,8 +29,8 @@ def stretches(weight: Tensor) -> Iterator[slice]:
 class Grid:
     """Levels of each row: 0 and sign(w) * (k * scale + shift), least <= k <= largest; k is the nearest to |w|.
 
-    scale, least, largest [R]: least is 1 where the row has one bit (the weight's sign alone), else 0; shift [R] or None
-    (plain uniform). With a shift the dead zone ends at shift + scale / 2, where the nearest k turns from 0 to 1.
+    scale, least, largest [R]: least is 1 where the row has one bit (the sign of the weight only), else 0; shift [R] or None
+    (plain uniform). With a shift the dead zone ends at shift + scale / 2, where the nearest k changes from 0 to 1.
     """
 
     scale: Tensor
@@ -38,28 +38,29 @@ class Grid:
     largest: Tensor
     shift: Tensor | None = None
 
-    def part(self, rows: slice | Tensor) -> Grid:
+    def select(self, rows: slice | Tensor) -> Grid:
+        """The grid of some of the rows: a slice, or their indices [M]."""
         shift = None if self.shift is None else self.shift[rows]
         return Grid(self.scale[rows], self.least[rows], self.largest[rows], shift)
 
     def codes(self, weight: Tensor) -> Tensor:
-        """Codes as floats [R, n] of weights [R, n]. Float operations alone: masks cost several times as much."""
+        """Codes, as floats [R, n], of weights [R, n]. Only float operations: masks cost several times as much."""
         codes = weight.abs()
         if self.shift is not None:
             codes.sub_(self.shift[:, None])
-        codes.div_(self.scale.clamp_min(1e-12)[:, None]).round_()  # signs of nothing have scale 0
+        codes.div_(self.scale.clamp_min(1e-12)[:, None]).round_()  # a row of zeros with one bit has scale 0
         return codes.clamp_(self.least[:, None], self.largest[:, None]).copysign_(weight)
 
     def quantize(self, weight: Tensor) -> Tensor:
-        """Weights on the grid [R, n]; equals decoding the codes, bit for bit."""
+        """Weights [R, n] rounded to the grid [R, n]; equals the decoded codes bit for bit."""
         return dequantize(self.codes(weight), self.scale, self.shift)
 
 
 def row_statistics(weight: Tensor, need_mean: bool) -> tuple[Tensor, Tensor]:
-    """max|w| and mean|w| of each row [R] (the mean only where asked for, else the maximum twice)."""
+    """max|w| and mean|w| [R] of the rows of a weight [R, n]; without need_mean the maximum is returned twice."""
     largest = weight.new_empty(weight.shape[0])
     mean = torch.empty_like(largest) if need_mean else largest
-    for rows in stretches(weight):
+    for rows in chunks(weight):
         torch.maximum(-weight[rows].amin(1), weight[rows].amax(1), out=largest[rows])  # ten times as fast as aminmax
         if need_mean:
             mean[rows] = weight[rows].abs().mean(1)
@@ -74,7 +75,7 @@ def uniform_grid(clip: Tensor, mean: Tensor, bits: Tensor) -> Grid:
 
 
 def code_range(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and largest size of a code [R] at bits [R]: 0 and 2^(b-1)-1; 1 and 1 at one bit."""
+    """Smallest and largest absolute value of a code [R] at bits [R]: 0 and 2^(b-1)-1; 1 and 1 at one bit."""
     least = (bits == 1).float()
     return least, torch.maximum(largest_code(bits), least)
 
@@ -85,21 +86,23 @@ RATIOS = tuple(1.0 - 0.035 * step for step in range(26))
 
 @torch.no_grad()
 def mse_clipping(weight: Tensor, bits: Tensor) -> Tensor:
-    """Per row, the ratio of max|w| at which to clip for the least squared error at its bits [R] -> [R]; 1 where no row
-    near it has two bits or more."""
+    """Per row, the clipping ratio relative to max|w| with the least squared error: weight [R, n], bits [R] -> [R].
+
+    1 for the rows of a chunk in which no row has two or more bits.
+    """
     best = weight.new_ones(weight.shape[0])
-    for rows in stretches(weight):
-        part, width = weight[rows], bits[rows]
-        if int(width.max()) < 2:  # pruned, or signs: nothing to clip
+    for rows in chunks(weight):
+        chunk, width = weight[rows], bits[rows]
+        if int(width.max()) < 2:  # pruned units and signs: nothing to clip
             continue
-        limit = part.abs().amax(1)
+        limit = chunk.abs().amax(1)
         least = torch.full_like(limit, torch.inf)
-        lowest = 0.12 if int(width.min()) <= 4 else 0.6  # wide codes clip little
+        lowest = 0.12 if int(width.min()) <= 4 else 0.6  # with many bits the best clipping is close to the maximum
         for ratio in RATIOS:
             if ratio < lowest:
                 break
             grid = uniform_grid(limit * ratio, limit, width.clamp_min(2))
-            error = grid.quantize(part).sub_(part).square_().sum(1)
+            error = grid.quantize(chunk).sub_(chunk).square_().sum(1)
             better = error < least
             least = torch.where(better, error, least)
             best[rows] = torch.where(better, ratio, best[rows])

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fairquant.registry import hookimpl
+from fairquant.registry.discovery import Registrar
 
 
 @hookimpl
-def fairquant_register(registry: Any) -> None:
-    add, here = registry.add, "fairquant_paper"
-    add("importance", "gradient", f"{here}.importance:Gradient", "sum of |dL_g/dW|")
-    add("importance", "grape", f"{here}.importance:Grape", "sum of (W dL_g/dW)^2, FairGRAPE's saliency")
-    add("reducer", "max", f"{here}.reducers:Max", "the group that needs a unit most decides")
-    add("reducer", "mean", f"{here}.reducers:Mean", "the average group")
-    add("reducer", "cvar", f"{here}.reducers:Cvar", "mean of the worst share of groups")
-    add(
-        "reducer",
-        "balanced",
-        f"{here}.reducers:Balanced",
-        "max over groups, each scaled by its share of all importance",
-    )
-    add("reducer", "subtractive", f"{here}.reducers:Subtractive", "unprivileged minus beta times privileged")
-    add("allocator", "quantile", f"{here}.quantile:Quantile", "the paper's rule: fixed shares of units at fixed bits")
-    add("quantizer", "uniform", f"{here}.uniform:Uniform", "symmetric uniform; scale absmax, mse or learned")
-    add("quantizer", "baq", f"{here}.baq:Baq", "bit-aware: bits and dead zone are learnt with the weights")
-    add("regularizer", "loss-gap", f"{here}.regularizers:LossGap", "largest minus smallest group loss")
-    add("regularizer", "bit-anchor", f"{here}.regularizers:BitAnchor", "bit logits stay near their start")
-    add("regularizer", "bit-l2", f"{here}.regularizers:BitL2", "squared bit logits: pressure towards few bits")
+def fairquant_register(registry: Registrar) -> None:
+    for role, name, target, summary in (
+        ("importance", "gradient", "importance:Gradient", "sum of |dL_g/dW|"),
+        ("importance", "grape", "importance:Grape", "sum of (W dL_g/dW)^2, FairGRAPE's saliency"),
+        ("reducer", "max", "reducers:Max", "maximum over groups: the group that needs a unit most decides"),
+        ("reducer", "mean", "reducers:Mean", "mean over groups"),
+        ("reducer", "cvar", "reducers:Cvar", "mean over the worst fraction of groups"),
+        ("reducer", "balanced", "reducers:Balanced", "maximum over groups, each scaled by its total importance"),
+        ("reducer", "subtractive", "reducers:Subtractive", "unprivileged minus beta times privileged"),
+        ("allocator", "quantile", "quantile:Quantile", "the paper's rule: fixed fractions of units at fixed bits"),
+        ("quantizer", "uniform", "uniform:Uniform", "symmetric uniform; scale absmax, mse or learned"),
+        ("quantizer", "baq", "baq:Baq", "bit-aware: bits and dead zone are learned with the weights"),
+        ("regularizer", "loss-gap", "regularizers:LossGap", "largest minus smallest group loss"),
+        ("regularizer", "bit-anchor", "regularizers:BitAnchor", "keeps bit logits near their initial values"),
+        ("regularizer", "bit-l2", "regularizers:BitL2", "squared bit logits: pressure towards few bits"),
+    ):
+        registry.add(role, name, f"fairquant_paper.{target}", summary)

@@ -1,4 +1,4 @@
-"""The paper's regularizers (reference 1.6)."""
+"""The regularizers of the FairQuant paper (arXiv 2602.23192)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fairquant.roles import Step
 
 
 def check_weight(weight: float) -> None:
+    """ValueError for a negative weight."""
     if weight < 0:
         raise ValueError(f"weight: must not be negative, got {weight!r}")
 
@@ -24,13 +25,14 @@ class LossGap:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted gap of the group losses, a scalar []."""
         losses = step.group_losses()
         return self.weight * (losses.max() - losses.min())
 
 
 @dataclass(frozen=True)
 class BitAnchor:
-    """weight * mean((theta_b - theta_b0)^2): bits stay near the importance-based plan. 0 where bits are not learnt."""
+    """weight * mean((theta_b - theta_b0)^2): keeps bits near the importance-based plan. 0 where bits are not learned."""
 
     weight: float = 1e-2
 
@@ -38,6 +40,7 @@ class BitAnchor:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted mean squared distance of the bit logits [U] from their start, a scalar []."""
         if step.bits is None:
             return step.losses.new_zeros(())
         return self.weight * (step.bits.logits - step.bits.start).square().mean()
@@ -45,7 +48,7 @@ class BitAnchor:
 
 @dataclass(frozen=True)
 class BitL2:
-    """weight * sum(theta_b^2): pressure towards the fewest bits (the official code at the paper's time)."""
+    """weight * sum(theta_b^2): pressure towards the fewest bits (as in the official code when the paper appeared)."""
 
     weight: float = 1e-4
 
@@ -53,6 +56,7 @@ class BitL2:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted sum of the squared bit logits [U], a scalar []."""
         if step.bits is None:
             return step.losses.new_zeros(())
         return self.weight * step.bits.logits.square().sum()

@@ -1,4 +1,4 @@
-"""Symmetric uniform quantization with a straight-through gradient (reference 1.4)."""
+"""Symmetric uniform quantization with a straight-through gradient: the FairQuant paper's quantizer (arXiv 2602.23192)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fairquant.roles.quantizer import (
-    QuantizedWeight,
-    WeightQuantizer,
-    row_bits,
-    rows_of,
-)
-from fairquant_paper.grids import Grid, code_range, mse_clipping, row_statistics, stretches, uniform_grid
+from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, row_bits, rows_of
+from fairquant_paper.grids import Grid, chunks, code_range, mse_clipping, row_statistics, uniform_grid
 
 Scale = Literal["absmax", "mse", "learned"]
 
@@ -23,20 +18,22 @@ Scale = Literal["absmax", "mse", "learned"]
 class Uniform:
     """w_hat = s * clamp(round(w / s), -q, q), q = 2^(b-1) - 1, one scale s per output channel.
 
-    scale: "absmax" s = max|w| / q (the paper); "mse" clips where the squared error is least, at the channel's ratio
-    of its maximum found when attached; "learned" is LSQ (arXiv 1902.08153): s is a parameter started at mse, its
-    gradient scaled by 1/sqrt(n q). b = 1 is sign(w) * mean|w| (learned: * s); b = 0 prunes the unit.
+    scale: "absmax" s = max|w| / q (the paper); "mse" clips where the squared error is least, at a ratio of the channel's
+    maximum that is determined when the quantizer is attached; "learned" is LSQ (arXiv 1902.08153): s is a parameter that
+    starts at the mse scale, its gradient scaled by 1/sqrt(n q). b = 1 is sign(w) * mean|w| (learned: * s); b = 0 prunes
+    the unit.
     """
 
     scale: Scale = "mse"
 
     def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer:
+        """weight [out, ...], bits [U] -> the module."""
         return UniformWeightQuantizer(weight, bits, self.scale)
 
 
 class UniformWeightQuantizer(WeightQuantizer):
-    """width [U] int64; clip [R]: ratio of max|w|; log_scale [R]: the learnt scale's logarithm, so that one learning
-    rate suits scales of any size."""
+    """width [U] int64; clip [R]: ratio of max|w|; log_scale [R]: logarithm of the learned scale, so that one learning
+    rate suits scales of any magnitude."""
 
     clip: Tensor
 
@@ -46,10 +43,11 @@ class UniformWeightQuantizer(WeightQuantizer):
         rows = rows_of(weight.detach())
         self.register_buffer("clip", rows.new_ones(len(rows)))
         self.log_scale = nn.Parameter(rows.new_zeros(len(rows))) if scale == "learned" else None
-        self._start(rows, bits.to(rows.device))
+        self._initialize(rows, bits.to(rows.device))
 
     @torch.no_grad()
-    def _start(self, rows: Tensor, bits: Tensor) -> None:
+    def _initialize(self, rows: Tensor, bits: Tensor) -> None:
+        """Clipping ratios and learned scales from weights [R, n] and bits [U]."""
         bits = row_bits(bits, len(rows))
         if self.kind != "absmax":
             self.clip.copy_(mse_clipping(rows, bits))
@@ -58,6 +56,7 @@ class UniformWeightQuantizer(WeightQuantizer):
             self.log_scale.copy_(uniform_grid(limit * self.clip, mean, bits).scale.log())
 
     def grid(self, rows: Tensor) -> Grid:
+        """The grid of weights [R, n] at the current bits."""
         bits = row_bits(self.width, len(rows))
         if self.log_scale is not None:
             return Grid(self.log_scale.detach().exp(), *code_range(bits))
@@ -65,6 +64,7 @@ class UniformWeightQuantizer(WeightQuantizer):
         return uniform_grid(limit * self.clip, mean, bits)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """weight [out, ...] -> quantized weight of the same shape, differentiable."""
         rows = rows_of(weight)
         with torch.no_grad():
             grid = self.grid(rows)
@@ -77,40 +77,42 @@ class UniformWeightQuantizer(WeightQuantizer):
 
     @torch.no_grad()
     def encode(self, weight: Tensor) -> QuantizedWeight:
+        """What is stored of a weight [out, ...]; decodes to `forward` bit for bit."""
         rows = rows_of(weight)
         grid = self.grid(rows)
-        codes = torch.cat([grid.part(part).codes(rows[part]).to(torch.int8) for part in stretches(rows)])
-        return QuantizedWeight(codes, row_bits(self.width, len(rows)).clone(), grid.scale, tuple(weight.shape))
+        codes = torch.cat([grid.select(chunk).codes(rows[chunk]).to(torch.int8) for chunk in chunks(rows)])
+        bits = row_bits(self.width, len(rows)).clone()
+        return QuantizedWeight(codes=codes, bits=bits, scale=grid.scale, shape=tuple(weight.shape))
 
 
 def quantize_rows(rows: Tensor, grid: Grid) -> Tensor:
-    """The grid's weights, stretch by stretch."""
+    """Weights [R, n] rounded to the grid [R, n], chunk by chunk on CPUs; equals `Grid.quantize` bit for bit."""
     if rows.device.type != "cpu":
         return grid.quantize(rows)
     out = torch.empty_like(rows)
-    for part in stretches(rows):
-        piece = grid.part(part)
-        codes = piece.codes(rows[part])
-        here = torch.mul(codes, piece.scale[:, None], out=out[part])
-        if piece.shift is not None:
-            here.addcmul_(codes.sign_(), piece.shift[:, None])  # as dequantize, without its copies
+    for chunk in chunks(rows):
+        chunk_grid = grid.select(chunk)
+        codes = chunk_grid.codes(rows[chunk])
+        quantized = torch.mul(codes, chunk_grid.scale[:, None], out=out[chunk])
+        if chunk_grid.shift is not None:
+            quantized.addcmul_(codes.sign_(), chunk_grid.shift[:, None])  # as dequantize, without its copies
     return out
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Quantize; the gradient passes as if nothing had happened (Bengio et al., 2013)."""
+    """Quantize; the gradient passes as if the weight had not been quantized (Bengio et al., 2013)."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, grid: Grid) -> Tensor:
         return quantize_rows(rows, grid)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
 class _LearnedStep(torch.autograd.Function):
-    """LSQ: straight through inside the range, none outside; d w_hat / d s = code - w/s inside, code outside."""
+    """LSQ: straight through inside the range, no gradient outside; d w_hat / d s = code - w/s inside, code outside."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, log_scale: Tensor, grid: Grid) -> Tensor:
@@ -119,19 +121,19 @@ class _LearnedStep(torch.autograd.Function):
         return quantize_rows(rows, grid)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (rows,) = ctx.saved_tensors
         grid: Grid = ctx.grid
-        to_weight = torch.empty_like(gradient)
-        to_scale = torch.empty_like(grid.scale)
-        for part in stretches(rows):
-            piece = grid.part(part)
-            codes = piece.codes(rows[part])
-            position = rows[part] / piece.scale[:, None]
-            signs = (piece.least == 1)[:, None]
-            inside = (position.abs() <= piece.largest[:, None]) | signs
+        weight_gradient = torch.empty_like(gradient)
+        scale_gradient = torch.empty_like(grid.scale)
+        for chunk in chunks(rows):
+            chunk_grid = grid.select(chunk)
+            codes = chunk_grid.codes(rows[chunk])
+            position = rows[chunk] / chunk_grid.scale[:, None]
+            signs = (chunk_grid.least == 1)[:, None]
+            inside = (position.abs() <= chunk_grid.largest[:, None]) | signs
             codes.sub_(position.mul_(inside & ~signs))
-            to_scale[part] = torch.linalg.vecdot(gradient[part], codes, dim=1)
-            torch.mul(gradient[part], inside, out=to_weight[part])
-        damp = 1 / torch.sqrt(rows.shape[1] * grid.largest.clamp_min(1))
-        return to_weight, to_scale * damp * grid.scale, None
+            scale_gradient[chunk] = torch.linalg.vecdot(gradient[chunk], codes, dim=1)
+            torch.mul(gradient[chunk], inside, out=weight_gradient[chunk])
+        damping = 1 / torch.sqrt(rows.shape[1] * grid.largest.clamp_min(1))
+        return weight_gradient, scale_gradient * damping * grid.scale, None

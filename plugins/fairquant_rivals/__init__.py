@@ -1,1 +1,1 @@
-"""The methods FairQuant is compared with."""
+"""The methods that FairQuant is compared with."""

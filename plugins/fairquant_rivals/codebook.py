@@ -1,4 +1,4 @@
-"""A codebook per layer and width whose words follow the weights (ADQ, arXiv 2510.19760)."""
+"""A codebook per layer and width whose codewords track the weights (ADQ, arXiv 2510.19760)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, look_up,
 
 @dataclass(frozen=True)
 class CodebookEma:
-    """Each weight becomes the nearest of 2^b words, times its channel's root mean square; one codebook a layer and width.
+    """Each weight becomes the nearest of 2^b codewords, times its channel's root mean square; one codebook per layer and
+    width.
 
-    Words start at quantiles of the layer's scaled weights, (k + 1/2) / 2^b, and take `refine` steps of k-means. While the
-    model trains they follow by exponential moving averages: N_k <- g N_k + (1-g) n_k, m_k <- g m_k + (1-g) sum of the
-    scaled weights in k, word k = m_k / N_k, g = `decay`. The gradient passes straight through; b = 0 prunes the unit.
-    From quantiles k-means finds good words for up to about 4 bits; with 6 and more a uniform grid is closer.
-    The EMA form, k-means at the start, the channel scale and sharing words within a layer are our reconstruction of
+    Codewords start at quantiles of the layer's scaled weights, (k + 1/2) / 2^b, and take `refine` steps of k-means. During
+    training they follow by exponential moving averages: N_k <- g N_k + (1-g) n_k, m_k <- g m_k + (1-g) sum of the
+    scaled weights in k, codeword k = m_k / N_k, g = `decay`. The gradient passes straight through; b = 0 prunes the unit.
+    From quantiles, k-means finds good codewords for up to about 4 bits; with 6 and more a uniform grid has less error.
+    The EMA form, k-means at the start, the channel scale and sharing codewords within a layer are our reconstruction of
     ADQ's adaptive codebook.
     """
 
@@ -33,13 +34,15 @@ class CodebookEma:
             raise ValueError(f"refine: must not be negative, got {self.refine!r}")
 
     def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer:
+        """weight [out, ...], bits [U] -> the module, with a codebook for every width in `choices` and `bits`."""
         return CodebookWeightQuantizer(weight, bits, choices, self.decay, self.refine)
 
 
 class CodebookWeightQuantizer(WeightQuantizer):
-    """width [U] int64; words, counts (N), sums (m) [9, 256]: row b belongs to width b, its first 2^b entries are in use."""
+    """width [U] int64; codewords, counts (N), sums (m) [9, 256]: row b belongs to width b, whose first 2^b entries are
+    used."""
 
-    words: Tensor
+    codewords: Tensor
     counts: Tensor
     sums: Tensor
 
@@ -47,91 +50,95 @@ class CodebookWeightQuantizer(WeightQuantizer):
         super().__init__(bits.to(weight.device))
         self.decay, self.refine = decay, refine
         rows = rows_of(weight.detach())
-        for name in ("words", "counts", "sums"):
+        for name in ("codewords", "counts", "sums"):
             self.register_buffer(name, rows.new_zeros(9, 256))
-        self._start(rows, choices)
+        self._initialize(rows, choices)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """weight [out, ...] -> quantized weight of the same shape; in training mode the moving averages are updated."""
         rows = rows_of(weight)
         learning = self.training and torch.is_grad_enabled()
         with torch.no_grad():
             if learning:
-                self._follow()
+                self._update_codewords()
             codes, scale = self._codes(rows)
             if learning:
-                self._average(rows / scale[:, None], codes)
-            quantized = look_up(codes, self._bits(rows), scale, self.words)
+                self._update_averages(rows / scale[:, None], codes)
+            quantized = look_up(codes, self._bits(rows), scale, self.codewords)
         passed: Tensor = _StraightThrough.apply(rows, quantized)
         return passed.view_as(weight)
 
     @torch.no_grad()
     def encode(self, weight: Tensor) -> QuantizedWeight:
+        """What is stored of a weight [out, ...]: codes, scales, and the codebooks of the widths in use."""
         rows = rows_of(weight)
         codes, scale = self._codes(rows)
         bits = self._bits(rows).clone()
         used = torch.zeros(9, 1, dtype=torch.bool, device=bits.device)
         used[_widths(bits)] = True
-        return QuantizedWeight(codes, bits, scale, tuple(weight.shape), codebook=torch.where(used, self.words, 0.0))
+        codebook = torch.where(used, self.codewords, 0.0)
+        return QuantizedWeight(codes=codes, bits=bits, scale=scale, shape=tuple(weight.shape), codebook=codebook)
 
     def _bits(self, rows: Tensor) -> Tensor:
+        """Bits of each row [R]."""
         return row_bits(self.width, len(rows))
 
     @torch.no_grad()
-    def _start(self, rows: Tensor, choices: tuple[int, ...]) -> None:
-        """Quantiles of the scaled weights, then k-means steps; widths that no channel has yet start from all of them."""
+    def _initialize(self, rows: Tensor, choices: tuple[int, ...]) -> None:
+        """Quantiles of the scaled weights [R, n], then k-means steps; a width that no channel has yet uses all channels."""
         scaled, bits = rows / root_mean_square(rows)[:, None], self._bits(rows)
-        everything: Tensor | None = None
+        every_value: Tensor | None = None
         for width in sorted({*choices, *bits.tolist()} - {0}):
             if bool((bits == width).any()):
                 values = scaled[bits == width].flatten().sort().values
             else:
-                values = everything = scaled.flatten().sort().values if everything is None else everything
-            places = (torch.arange(2**width, device=rows.device) + 0.5) / 2**width
-            words = values[(places * len(values)).long().clamp(max=len(values) - 1)]
+                values = every_value = scaled.flatten().sort().values if every_value is None else every_value
+            quantiles = (torch.arange(2**width, device=rows.device) + 0.5) / 2**width
+            codewords = values[(quantiles * len(values)).long().clamp(max=len(values) - 1)]
             running = torch.cat([values.new_zeros(1, dtype=torch.double), values.double().cumsum(0)])
             for _ in range(self.refine):
-                edges = torch.cat([words.new_tensor([-torch.inf]), _middles(words), words.new_tensor([torch.inf])])
-                place = torch.searchsorted(values, edges)
-                count = place.diff()
-                mean = (running[place].diff() / count.clamp_min(1)).to(words.dtype)
-                words = torch.where(count > 0, mean, words).sort().values
-            edges = torch.cat([words.new_tensor([-torch.inf]), _middles(words), words.new_tensor([torch.inf])])
-            count = torch.searchsorted(values, edges).diff().to(words.dtype)
-            self.words[width, : 2**width] = words
+                edges = torch.searchsorted(values, _cell_edges(codewords))
+                count = edges.diff()
+                mean = (running[edges].diff() / count.clamp_min(1)).to(codewords.dtype)
+                codewords = torch.where(count > 0, mean, codewords).sort().values
+            count = torch.searchsorted(values, _cell_edges(codewords)).diff().to(codewords.dtype)
+            self.codewords[width, : 2**width] = codewords
             self.counts[width, : 2**width] = count
-            self.sums[width, : 2**width] = count * words
+            self.sums[width, : 2**width] = count * codewords
 
     def _codes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """int8 codes [R, n] and scales [R] at the words as they stand."""
+        """Weights [R, n] -> int8 codes [R, n] and scales [R] with the current codewords."""
         scale, bits = root_mean_square(rows), self._bits(rows)
         codes = torch.zeros(rows.shape, dtype=torch.int8, device=rows.device)
         for width in _widths(bits):
-            chosen = bits == width
-            number = torch.bucketize(rows[chosen] / scale[chosen, None], _middles(self.words[width, : 2**width]))
-            codes[chosen] = ((number * 2 - 1) if width == 1 else (number - 2 ** (width - 1))).to(torch.int8)
+            members = bits == width
+            codewords = self.codewords[width, : 2**width]
+            number = torch.bucketize(rows[members] / scale[members, None], _midpoints(codewords))
+            codes[members] = ((number * 2 - 1) if width == 1 else (number - 2 ** (width - 1))).to(torch.int8)
         return codes, scale
 
-    def _average(self, scaled: Tensor, codes: Tensor) -> None:
-        """The moving averages take in this step's weights; the words follow at the next step."""
+    def _update_averages(self, scaled: Tensor, codes: Tensor) -> None:
+        """Add this step's scaled weights [R, n] and codes [R, n] to the moving averages; the codewords follow at the next
+        step."""
         bits = self._bits(scaled)
         for width in _widths(bits):
-            chosen = bits == width
-            code = codes[chosen].long().flatten()
+            members = bits == width
+            code = codes[members].long().flatten()
             number = (code + 1) // 2 if width == 1 else code + 2 ** (width - 1)
-            values = scaled[chosen].flatten()
+            values = scaled[members].flatten()
             count = torch.bincount(number, minlength=2**width).to(values.dtype)
             total = torch.zeros_like(count).index_add_(0, number, values)
             self.counts[width, : 2**width].mul_(self.decay).add_(count, alpha=1 - self.decay)
             self.sums[width, : 2**width].mul_(self.decay).add_(total, alpha=1 - self.decay)
 
-    def _follow(self) -> None:
-        """word k = m_k / N_k; words that nothing is near to stay where they are."""
-        moved = torch.where(self.counts > 1e-3, self.sums / self.counts.clamp_min(1e-3), self.words)
+    def _update_codewords(self) -> None:
+        """codeword k = m_k / N_k; codewords to which no weight is assigned stay unchanged."""
+        moved = torch.where(self.counts > 1e-3, self.sums / self.counts.clamp_min(1e-3), self.codewords)
         for width in _widths(self.width):
             order = moved[width, : 2**width].argsort(stable=True)
             for table in (moved, self.counts, self.sums):
                 table[width, : 2**width] = table[width, : 2**width][order]
-        self.words.copy_(moved)
+        self.codewords.copy_(moved)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -140,20 +147,26 @@ class _StraightThrough(torch.autograd.Function):
         return quantized
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
 def _widths(bits: Tensor) -> list[int]:
-    """The widths in use, but 0."""
+    """The widths that occur in bits [R], ascending, without 0."""
     return sorted({*bits.tolist()} - {0})
 
 
 def root_mean_square(rows: Tensor) -> Tensor:
-    """[R, n] -> [R], never 0."""
+    """Weights [R, n] -> [R], never 0."""
     return rows.square().mean(1).sqrt().clamp_min(1e-12)
 
 
-def _middles(words: Tensor) -> Tensor:
-    """Where one word ends and the next begins."""
-    return (words[1:] + words[:-1]) / 2
+def _midpoints(codewords: Tensor) -> Tensor:
+    """Boundaries between neighbouring codewords: [W] -> [W - 1]."""
+    return (codewords[1:] + codewords[:-1]) / 2
+
+
+def _cell_edges(codewords: Tensor) -> Tensor:
+    """The boundaries with -inf and inf at the ends: [W] -> [W + 1]."""
+    infinity = codewords.new_tensor([torch.inf])
+    return torch.cat([-infinity, _midpoints(codewords), infinity])

@@ -1,4 +1,4 @@
-"""NIR, neuron importance regularisation: fairness without group labels."""
+"""NIR, neuron importance regularization: fairness without group labels."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ class NeuronImportance:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
-    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it is about neurons and knows no groups"}
+    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it concerns neurons and uses no groups"}
     weight: float = 0.1
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted variance over neurons, summed over classes, a scalar []."""
         assert step.features is not None
-        share = step.logits.softmax(1)
-        means = share.T @ step.features.flatten(1) / share.sum(0).clamp_min(1e-12)[:, None]  # [C, neurons]
+        probabilities = step.logits.softmax(1)
+        totals = probabilities.sum(0).clamp_min(1e-12)[:, None]
+        means = probabilities.T @ step.features.flatten(1) / totals  # [C, neurons]
         return self.weight * means.var(dim=1, correction=0).sum()

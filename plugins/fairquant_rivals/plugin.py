@@ -1,23 +1,22 @@
-"""Registers the rivals' components."""
+"""Registers the components of the methods that FairQuant is compared with."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from fairquant.registry import hookimpl
+from fairquant.registry.discovery import Registrar
 
 
 @hookimpl
-def fairquant_register(registry: Any) -> None:
-    add, here = registry.add, "fairquant_rivals"
-    add("importance", "hawq", f"{here}.hawq:Hawq", "Hessian diagonal by random signs, times squared weights")
-    add("allocator", "uniform", f"{here}.uniform:UniformBits", "the same bits everywhere")
-    add("allocator", "fairgrape", f"{here}.ranked:FairGrape", "the group with the largest deficit picks next")
-    add("allocator", "fairquantize", f"{here}.ranked:FairQuantize", "units that serve the unprivileged least go first")
-    add("allocator", "fairprune", f"{here}.ranked:FairPrune", "prunes what serves the unprivileged least")
-    add("allocator", "impq", f"{here}.probing:Impq", "interactions between layers, as a quadratic programme")
-    add("allocator", "fmpq", f"{here}.probing:Fmpq", "fewest bits per layer under a common rise of the loss")
-    add("regularizer", "nir", f"{here}.nir:NeuronImportance", "even importance of neurons; needs no groups")
-    add(
-        "quantizer", "codebook-ema", f"{here}.codebook:CodebookEma", "words of a codebook that follow the weights (ADQ)"
-    )
+def fairquant_register(registry: Registrar) -> None:
+    for role, name, target, summary in (
+        ("importance", "hawq", "hawq:Hawq", "Hessian diagonal by random signs, times squared weights"),
+        ("allocator", "uniform", "uniform:UniformBits", "the same bits for every unit"),
+        ("allocator", "fairgrape", "ranked:FairGrape", "the group with the largest deficit picks the next unit"),
+        ("allocator", "fairquantize", "ranked:FairQuantize", "lowers units that serve the unprivileged group least"),
+        ("allocator", "fairprune", "ranked:FairPrune", "prunes units that serve the unprivileged group least"),
+        ("allocator", "impq", "probing:Impq", "interactions between layers, as a quadratic programme"),
+        ("allocator", "fmpq", "probing:Fmpq", "fewest bits per layer under a common bound on the loss increase"),
+        ("regularizer", "nir", "nir:NeuronImportance", "even importance of neurons; needs no groups"),
+        ("quantizer", "codebook-ema", "codebook:CodebookEma", "codebooks whose codewords track the weights (ADQ)"),
+    ):
+        registry.add(role, name, f"fairquant_rivals.{target}", summary)

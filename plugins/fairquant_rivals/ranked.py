@@ -144,11 +144,11 @@ class FairGrape:
         cost = (problem.cost(up) - problem.cost(down)).numpy()
         bits, layers = down.clone(), problem.by_layer()
         spare = problem.capacity * (1 + 1e-12) - float(problem.cost(down).sum())
-        share = spare / max(float(cost.sum()), 1e-300)  # the same share of each layer goes up
+        fraction = spare / max(float(cost.sum()), 1e-300)  # the same share of each layer goes up
         left_over = 0.0
         for layer in torch.unique(layers).tolist():
             units = np.flatnonzero((layers == layer).numpy())
-            left = share * float(cost[units].sum()) + left_over
+            left = fraction * float(cost[units].sum()) + left_over
             for unit in pick_order(importance[:, units]):
                 if cost[units[unit]] > left:
                     break
@@ -164,14 +164,14 @@ def pick_order(importance: NDArray[np.float64]) -> list[int]:
     total = importance.sum()
     target = importance.sum(1) / total if total > 0 else np.full(groups, 1 / groups)
     ranked = np.argsort(-importance, axis=1, kind="stable")
-    place, kept, taken, order = np.zeros(groups, int), np.zeros(groups), np.zeros(units, bool), []
+    place, retained, taken, order = np.zeros(groups, int), np.zeros(groups), np.zeros(units, bool), []
     for _ in range(units):
-        share = kept / kept.sum() if kept.sum() > 0 else np.zeros(groups)
-        group = int(np.argmax(target - share))
+        fraction = retained / retained.sum() if retained.sum() > 0 else np.zeros(groups)
+        group = int(np.argmax(target - fraction))
         while taken[ranked[group, place[group]]]:
             place[group] += 1
         unit = int(ranked[group, place[group]])
         taken[unit] = True
-        kept += importance[:, unit]
+        retained += importance[:, unit]
         order.append(unit)
     return order

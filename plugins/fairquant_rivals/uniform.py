@@ -1,4 +1,4 @@
-"""The plain baseline: every unit gets the same bits, whatever it matters to whom."""
+"""The plain baseline: every unit gets the same bits."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ class UniformBits:
             raise ValueError(f"bits: must be within 0..8, got {self.bits!r}")
 
     def objections(self, average_bits: float, choices: tuple[int, ...]) -> list[tuple[str, str]]:
-        found = []
+        """Pairs (recipe key, what is wrong) where `bits` exceeds the budget or is not among the choices."""
+        problems = []
         if self.bits is not None and self.bits > average_bits:
-            found.append(
+            problems.append(
                 ("budget.average_bits", f"{average_bits:g} is below the allocator's {self.bits} bits everywhere")
             )
         if self.bits is not None and self.bits not in choices:
-            found.append(("quantize.choices", f"the allocator's {self.bits} bits are not among {list(choices)}"))
-        return found
+            problems.append(("quantize.choices", f"the allocator's {self.bits} bits are not among {list(choices)}"))
+        return problems
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
-        wanted = problem.choices if self.bits is None else (self.bits,)
+        """The same bits for every unit [U]. Infeasible where they are not among the choices or exceed the budget."""
+        candidates = problem.choices if self.bits is None else (self.bits,)
         choices = torch.tensor(problem.choices)
-        for bits in sorted(wanted, reverse=True):
+        for bits in sorted(candidates, reverse=True):
             if bits not in problem.choices:
                 raise Infeasible(f"allocator.bits: {bits} is not among quantize.choices {list(problem.choices)}")
             free = problem.allowed[:, problem.choices.index(bits)]
@@ -41,6 +43,6 @@ class UniformBits:
             if problem.fits(plan):
                 return Allocation(plan, nominal_bits=float(bits))
         raise Infeasible(
-            f"{min(wanted)} bits everywhere exceed the budget of {problem.average_bits:g} bits. "
+            f"{min(candidates)} bits everywhere exceed the budget of {problem.average_bits:g} bits. "
             "Raise budget.average_bits or lower allocator.bits"
         )

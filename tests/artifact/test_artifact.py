@@ -17,6 +17,7 @@ from torch import nn
 import fairquant
 from fairquant.artifact.save import save_artifact, unquantized_state
 from fairquant.bits import attach, find_layers
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.errors import UserError
 from fairquant.roles import BitPlan
 
@@ -30,8 +31,8 @@ def quantized(model: nn.Module, quantizer: object, seed: int = 0, keep: tuple[st
     torch.manual_seed(seed)
     layers = find_layers(model, "channel", keep)
     plan = BitPlan({l.name: torch.randint(9, (l.units,)) for l in layers}, {l.name: l.unit_size for l in layers})
-    attachment = attach(layers, quantizer, plan, tuple(range(9)), 8.0, {})
-    attachment.settle()
+    attachment = attach(layers, quantizer, plan, BitChoices(tuple(range(9))), Budget(8.0))
+    attachment.project_to_budget()
     return attachment
 
 
@@ -78,7 +79,7 @@ def test_a_timm_model_comes_back_by_itself_and_within_the_size_law(tmp_path):
     images = torch.randn(2, 3, 64, 64)
     model.eval()
     assert torch.equal(fairquant.load(path)(images), model(images))
-    plan = attachment.settle()
+    plan = attachment.project_to_budget()
     scales = 4 * sum(layer.rows for layer in attachment.layers)
     state = sum(t.numel() * t.element_size() for t in unquantized_state(model, attachment.layers).values())
     exact = plan.total_bits / 8 + scales + state
@@ -117,14 +118,14 @@ def test_truncated_foreign_and_missing_files_say_what_is_wrong(tmp_path, strange
     path, _, _ = saved(tmp_path, strange, Uniform())
     content = path.read_bytes()
     bad = tmp_path / "bad.safetensors"
-    for length, words in (
+    for length, message in (
         (len(content) - 1, "cut off"),
         (200, "cut off"),
         (4, "not a safetensors file"),
         (0, "not a safetensors"),
     ):
         bad.write_bytes(content[:length])
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match=message):
             fairquant.load(bad)
     bad.write_bytes(content + b"x")
     with pytest.raises(UserError, match="longer than its header says"):

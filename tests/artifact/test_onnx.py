@@ -19,11 +19,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fairquant
-from fairquant.artifact.codes import TABLE, WIDE, Placed, _kinds, _Layout, codes_of, find_weights
+from fairquant.export.codes import LUT4, INT8, GraphWeight, _kinds, _Layout, codes_of, find_weights
 from fairquant.artifact.load import read_artifact
-from fairquant.artifact.onnx import export_onnx
-from fairquant.artifact.ranges import Calibration
-from fairquant.artifact.runtime import open_runtime
+from fairquant.export.onnx import export_onnx
+from fairquant.export.ranges import Calibration
+from fairquant.export.runtime import open_runtime
 from fairquant.cli import app
 from fairquant.errors import UserError
 from fairquant.roles import Predictions, QuantizedWeight
@@ -80,7 +80,7 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(runs):
     artifact = read_artifact(runs[0] / "model.safetensors")
     import tempfile
 
-    from fairquant.artifact.onnx import trace
+    from fairquant.export.onnx import trace
 
     with tempfile.TemporaryDirectory() as folder:
         trace(network, artifact, Path(folder) / "plain.onnx")
@@ -98,8 +98,8 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(runs):
 @pytest.mark.parametrize("shift", [None, torch.zeros(3)], ids=["straight levels", "dead zones"])
 def test_a_pruned_row_has_a_scale_in_which_its_bias_can_be_counted(shift):
     codes, bits = torch.tensor([[1, -1], [0, 0], [1, 0]], dtype=torch.int8), torch.tensor([2, 0, 2])
-    stored = QuantizedWeight(codes, bits, torch.tensor([0.5, 1e-12, 0.25]), (3, 2), shift)
-    _, scale, _ = codes_of(Placed("head", stored, False, np.ones(3)))
+    stored = QuantizedWeight(codes=codes, bits=bits, scale=torch.tensor([0.5, 1e-12, 0.25]), shape=(3, 2), shift=shift)
+    _, scale, _ = codes_of(GraphWeight("head", stored, False, np.ones(3)))
     assert scale.min() > 1e-4
 
 
@@ -136,13 +136,13 @@ def test_rows_take_4_or_8_bits_as_their_levels_need_and_come_back_as_they_were(t
 
     draw = np.random.default_rng(5)
     straight = draw.integers(-7, 8, (3, 60))
-    few = draw.choice([-100, -90, 0, 33, 127], (2, 60))  # few levels, no straight line
+    narrow = draw.choice([-100, -90, 0, 33, 127], (2, 60))  # few levels, no straight line
     wide = draw.integers(-127, 128, (2, 60))
-    rows = np.concatenate([wide[:1], straight, few, wide[1:]]).astype(np.int8)
+    rows = np.concatenate([wide[:1], straight, narrow, wide[1:]]).astype(np.int8)
     shape = (7, 60) if transposed else (7, 15, 2, 2)
     for codes, kinds in (
-        (rows, [WIDE, 0, 0, 0, TABLE, TABLE, WIDE]),
-        (few.astype(np.int8)[[0, 1, 0, 1, 0, 1, 0]], [TABLE] * 7),
+        (rows, [INT8, 0, 0, 0, LUT4, LUT4, INT8]),
+        (narrow.astype(np.int8)[[0, 1, 0, 1, 0, 1, 0]], [LUT4] * 7),
     ):
         assert list(_kinds(codes)) == kinds
         out = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.INT8, shape[::-1] if transposed else shape)
@@ -152,9 +152,9 @@ def test_rows_take_4_or_8_bits_as_their_levels_need_and_come_back_as_they_were(t
             opset_imports=[onnx.helper.make_opsetid("", 21)],
             ir_version=10,
         )
-        weight = QuantizedWeight(torch.from_numpy(codes), torch.full((7,), 8), torch.ones(7), shape)
-        small = _Layout(graph, "w").store(codes, Placed("layer", weight, transposed, np.ones(7)))
-        assert small == (WIDE not in kinds)
+        weight = QuantizedWeight(codes=torch.from_numpy(codes), bits=torch.full((7,), 8), scale=torch.ones(7), shape=shape)
+        small = _Layout(graph, "w").store(codes, GraphWeight("layer", weight, transposed, np.ones(7)))
+        assert small == (INT8 not in kinds)
         onnx.checker.check_model(graph, full_check=True)
         found = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {})[0]
         wanted = codes.reshape(shape)
@@ -204,9 +204,9 @@ def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(ru
     assert f"{report['metrics']['accuracy']['value']:.3f}" in same.output
     from fairquant.artifact import deploy
 
-    def always_wrong(runtime, part, splits, preprocessing, advance):
-        logits = np.eye(len(splits.class_names), dtype=np.float32)[(part.labels + 1) % len(splits.class_names)]
-        return Predictions(logits, part.labels, part.groups, splits.group_names, splits.class_names, part.ids)
+    def always_wrong(runtime, split, splits, preprocessing, advance):
+        logits = np.eye(len(splits.class_names), dtype=np.float32)[(split.labels + 1) % len(splits.class_names)]
+        return Predictions(logits=logits, labels=split.labels, groups=split.groups, group_names=splits.group_names, class_names=splits.class_names, ids=split.ids)
 
     monkeypatch.setattr(deploy, "predictions_of", always_wrong)
     loose, bad = (CliRunner().invoke(app, ["audit", str(path), *options]) for options in ([], ["--strict"]))
@@ -234,23 +234,23 @@ def test_other_data_are_audited_by_name_or_recipe_with_the_artifact_asked_anew(r
 
 
 def test_labels_of_other_data_are_numbered_as_the_files_classes_are():
-    from fairquant.artifact.deploy import audited
+    from fairquant.export.audit import audit_splits
     from fairquant.roles import Split, Splits
     from fairquant.roles.dataset import ArrayImages
 
-    def part(labels, *ids):
+    def split(labels, *ids):
         rows = np.arange(len(labels))
         array = np.zeros((len(labels), 4, 4, 3), np.uint8) + np.array(labels, np.uint8)[:, None, None, None]
         return Split(ArrayImages(array, rows), np.array(labels), np.zeros(len(labels), np.int64), ids)
 
-    splits = Splits(part([0], "a"), part([1, 0], "b", "c"), part([1], "d"), ("mole", "wart"), ("all",), ("x",), "")
-    found = audited(splits, ["wart", "burn", "mole"], True, Path("m.onnx")).test
+    splits = Splits(train=split([0], "a"), validation=split([1, 0], "b", "c"), test=split([1], "d"), class_names=("mole", "wart"), group_names=("all",), attributes=("x",), fingerprint="")
+    found = audit_splits(splits, ["wart", "burn", "mole"], True, Path("m.onnx")).test
     assert found.ids == ("a", "b", "c", "d")
     assert found.labels.tolist() == [2, 0, 2, 0]
     assert [int(found.images[row].max()) for row in range(4)] == [0, 1, 0, 1]
-    assert audited(splits, ["mole", "wart"], False, Path("m.onnx")).test.ids == ("d",)
+    assert audit_splits(splits, ["mole", "wart"], False, Path("m.onnx")).test.ids == ("d",)
     with pytest.raises(UserError, match="it knows no class 'wart' of these data. Its classes: mole, burn"):
-        audited(splits, ["mole", "burn"], False, Path("m.onnx"))
+        audit_splits(splits, ["mole", "burn"], False, Path("m.onnx"))
 
 
 def test_predict_reads_files_folders_and_lists_and_names_what_does_not_decode(exported, runs, tmp_path):
@@ -288,11 +288,11 @@ def test_the_service_of_the_docs_needs_neither_fairquant_nor_torch_and_answers_t
     (tmp_path / "service.py").write_text(code)
     Image.fromarray(np.random.default_rng(3).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
     command = [sys.executable, str(tmp_path / "service.py"), str(exported[0]), str(tmp_path / "a.png")]
-    _, *name, share = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    _, *name, fraction = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     table = CliRunner().invoke(app, ["predict", str(exported[0]), str(tmp_path / "a.png"), "--format", "json"]).output
     answer = json.loads(table)["classes"][0]
     assert answer["class"] == " ".join(name)
-    assert answer["probability"] == pytest.approx(float(share), abs=2e-3)
+    assert answer["probability"] == pytest.approx(float(fraction), abs=2e-3)
 
 
 def test_bench_measures_all_side_by_side(exported, runs):

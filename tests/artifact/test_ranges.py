@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fairquant.artifact.ranges import KEPT, Calibration, find_ranges
+from fairquant.export.ranges import KEPT, Calibration, find_ranges
 from fairquant.errors import UserError
 
 RULES = ("minmax", "percentile", "entropy")
@@ -44,8 +44,8 @@ def test_minmax_covers_everything_and_percentile_what_it_says():
     assert every.bounds["b"][0] == 0.0
     most = find_ranges(run, "abc", calibration(images, groups, 16), "percentile", "all")
     low, high = most.bounds["a"]
-    share = ((images < low) | (images > high)).mean()
-    assert 0 < share <= (1 - KEPT) * 1.5
+    fraction = ((images < low) | (images > high)).mean()
+    assert 0 < fraction <= (1 - KEPT) * 1.5
 
 
 def test_no_group_is_clipped_more_than_the_rule_allows_though_it_is_where_all_count_alike():

@@ -18,9 +18,10 @@ from fairquant_paper.baq import Baq
 from fairquant_rivals.codebook import CodebookEma
 
 from fairquant.artifact.format import BLANK, seal
-from fairquant.artifact.runtime import Preprocessing, open_runtime
+from fairquant.export.runtime import Preprocessing, open_runtime
 from fairquant.artifact.save import save_artifact
 from fairquant.bits import attach, find_layers
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.errors import UserError
 from fairquant.roles import BitPlan
 
@@ -35,8 +36,8 @@ def build(path: Path, quantizer, name: str = NAME, size: int = SIZE, **options) 
     model = timm.create_model(name, num_classes=len(CLASSES), **options).eval()
     layers = find_layers(model, "channel")
     plan = BitPlan({l.name: torch.randint(9, (l.units,)) for l in layers}, {l.name: l.unit_size for l in layers})
-    attachment = attach(layers, quantizer, plan, tuple(range(9)), 8.0, {})
-    attachment.settle()
+    attachment = attach(layers, quantizer, plan, BitChoices(tuple(range(9))), Budget(8.0))
+    attachment.project_to_budget()
     weights = attachment.encode()
     attachment.detach()
     metadata = {
@@ -59,8 +60,8 @@ def exported(artifact) -> Path:
 
 
 def export(source: Path) -> Path:
-    from fairquant.artifact.onnx import export_onnx
-    from fairquant.artifact.ranges import Calibration
+    from fairquant.export.onnx import export_onnx
+    from fairquant.export.ranges import Calibration
 
     out = source.with_suffix(".onnx")
     size = open_runtime(source).metadata["preprocessing"]["image_size"]
@@ -188,12 +189,12 @@ def test_headers_that_lie_under_a_good_checksum_do_no_harm(artifact, tmp_path):
         (lambda facts: facts.update(activations={"../conv1": [8, True]}), "do not fit the model"),
     ],
 )  # fmt: skip
-def test_a_lie_is_named(artifact, tmp_path, change, words):
+def test_a_lie_is_named(artifact, tmp_path, change, message):
     header, metadata, body = opened(artifact.read_bytes())
     change(metadata)
     (tmp_path / "bad.safetensors").write_bytes(sealed_anew(header, metadata, body))
     before = most_memory()
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         open_runtime(tmp_path / "bad.safetensors")
     assert grown(before) < 100
 
@@ -231,7 +232,7 @@ def odd_graph(rng: random.Random, model) -> None:
 
 
 def test_graphs_that_lie_under_a_good_checksum_do_no_harm(exported, tmp_path):
-    from fairquant.artifact.onnx import sealed
+    from fairquant.export.onnx import sealed
 
     rng, bad = random.Random(1), tmp_path / "bad.onnx"
     images = np.zeros((2, 3, SIZE, SIZE), np.float32)
@@ -250,11 +251,11 @@ def test_graphs_that_lie_under_a_good_checksum_do_no_harm(exported, tmp_path):
     assert grown(before) < 200
 
 
-def refuse(exported: Path, bad: Path, change, words: str) -> None:
+def refuse(exported: Path, bad: Path, change, message: str) -> None:
     model = onnx.load(exported)
     change(model.graph)
     bad.write_bytes(model.SerializeToString())
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         open_runtime(bad)
 
 
@@ -330,8 +331,8 @@ def test_foreign_and_oversized_files_are_refused(tmp_path):
             stream.truncate(5 << 30)  # a hole: it takes no space
     before = most_memory()
     for file in tmp_path.iterdir():
-        words = "5.4 GB is more than" if file.name.startswith("large") else file.name
-        with pytest.raises(UserError, match=words):
+        message = "5.4 GB is more than" if file.name.startswith("large") else file.name
+        with pytest.raises(UserError, match=message):
             open_runtime(file)
     assert grown(before) < 50
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from fairquant.audit.confusion import WeighedConfusion, confusion_tensor, image_weights, resample
+from fairquant.audit.confusion import WeightedConfusion, confusion_tensor, image_weights, resample
 from fairquant.audit.evaluate import change_against, evaluate, group_intervals
 from fairquant.recipe.schema import DEFAULT_METRICS, Component
 from fairquant.roles import Confusion, Predictions
@@ -23,7 +23,7 @@ def predictions(count=400, classes=4, groups=3, seed=0, accuracy=0.6) -> Predict
     logits = draw.normal(size=(count, classes)).astype(np.float32)
     logits[np.arange(count), labels] += np.where(draw.random(count) < accuracy - 0.1 * group, 5, 0)
     names = tuple(f"g{g}" for g in range(groups)), tuple(f"c{c}" for c in range(classes))
-    return Predictions(logits, labels, group, *names)
+    return Predictions(logits=logits, labels=labels, groups=group, group_names=names[0], class_names=names[1])
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +166,11 @@ def test_metrics_do_not_depend_on_the_order_or_names_of_groups(metrics, seed, or
 def test_equal_groups_have_gap_zero(metrics):
     p = predictions(count=200, groups=1)
     twice = Predictions(
-        np.concatenate([p.logits] * 2),
-        np.concatenate([p.labels] * 2),
-        np.repeat([0, 1], 200),
-        ("a", "b"),
-        p.class_names,
+        logits=np.concatenate([p.logits] * 2),
+        labels=np.concatenate([p.labels] * 2),
+        groups=np.repeat([0, 1], 200),
+        group_names=("a", "b"),
+        class_names=p.class_names,
     )
     found = evaluate(twice, metrics, replicates=10)
     gaps = [component.label for component in metrics if component.value.gap]
@@ -180,16 +180,16 @@ def test_equal_groups_have_gap_zero(metrics):
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say(metrics):
     """Accuracy .7 over 300 images: the 95 % interval should hold it about 95 times in 100."""
-    held = 0
+    covered = 0
     for seed in range(100):
         draw = np.random.default_rng(seed)
         labels = draw.integers(0, 2, 300)
         right = draw.random(300) < 0.7
         logits = np.eye(2, dtype=np.float32)[np.where(right, labels, 1 - labels)]
-        p = Predictions(logits, labels, draw.integers(0, 2, 300), ("a", "b"), ("n", "y"))
+        p = Predictions(logits=logits, labels=labels, groups=draw.integers(0, 2, 300), group_names=("a", "b"), class_names=("n", "y"))
         found = evaluate(p, one(metrics, "accuracy"), seed=seed, replicates=400)["accuracy"]
-        held += found.low <= 0.7 <= found.high
-    assert 88 <= held <= 100
+        covered += found.low <= 0.7 <= found.high
+    assert 88 <= covered <= 100
 
 
 def test_every_interval_holds_its_value_and_gaps_show_their_null_floor(metrics):
@@ -199,15 +199,15 @@ def test_every_interval_holds_its_value_and_gaps_show_their_null_floor(metrics):
                 assert value.low <= value.value + 1e-9, label
                 assert value.high >= value.value - 1e-9, label
         gap = evaluate(predictions(seed=seed), one(metrics, "accuracy-gap"))["accuracy-gap"]
-        assert 0 < gap.null < gap.value
+        assert 0 < gap.permutation_baseline < gap.value
 
 
 def test_the_null_floor_of_many_classes_is_far_from_zero(metrics):
     p = predictions(count=3000, classes=60, groups=2, accuracy=0.5)
     p = replace(p, groups=np.random.default_rng(77).integers(0, 2, 3000))
     found = evaluate(p, one(metrics, "eopp1"))["eopp1"]
-    assert found.null > 0.05
-    assert found.value == pytest.approx(found.null, rel=0.4)
+    assert found.permutation_baseline > 0.05
+    assert found.value == pytest.approx(found.permutation_baseline, rel=0.4)
 
 
 def test_the_bootstrap_of_the_tensor_is_the_bootstrap_of_the_images():
@@ -272,7 +272,7 @@ def scored(images: int = 400, classes: int = 4, groups: int = 3, seed: int = 0) 
     labels = draw.integers(0, classes, images)
     logits = draw.normal(size=(images, classes)) + 1.2 * np.eye(classes)[labels]
     names = tuple(f"g{g}" for g in range(groups)), tuple(f"c{c}" for c in range(classes))
-    return Predictions(np.round(logits, 1).astype(np.float32), labels, draw.integers(0, groups, images), *names)
+    return Predictions(logits=np.round(logits, 1).astype(np.float32), labels=labels, groups=draw.integers(0, groups, images), group_names=names[0], class_names=names[1])
 
 
 def test_auc_equals_scikit_learn_overall_and_by_group():
@@ -306,7 +306,7 @@ def test_auc_interval_agrees_with_resampling_the_images():
 def test_sums_under_weights_are_those_of_the_drawn_images():
     given = predictions(90, classes=5, groups=3)
     weights = image_weights(90, 7, np.random.default_rng(3))
-    weighed = WeighedConfusion(given, weights)
+    weighed = WeightedConfusion(given, weights)
     for row, found in zip(weights, weighed.table, strict=True):
         drawn = Confusion(confusion_tensor(given.take(np.repeat(np.arange(90), row.astype(int)))))
         assert np.array_equal(found, drawn.table)
@@ -317,7 +317,7 @@ def test_sums_under_weights_are_those_of_the_drawn_images():
 
 def test_permuted_groups_keep_the_sizes_of_groups_and_the_confusion_of_all():
     given = predictions(90, classes=5, groups=3)
-    shuffled = WeighedConfusion.of_permuted_groups(given, 6, np.random.default_rng(4))
+    shuffled = WeightedConfusion.of_permuted_groups(given, 6, np.random.default_rng(4))
     table = confusion_tensor(given)
     assert np.array_equal(shuffled.table.sum(1), np.broadcast_to(table.sum(0), (6, 5, 5)))
     assert np.array_equal(shuffled.images, np.broadcast_to(table.sum((1, 2)), (6, 3)))
@@ -331,10 +331,10 @@ def test_calibration_and_brier_equal_a_plain_computation():
     from fairquant_fair.scores import BrierScore, ExpectedCalibrationError
 
     predictions = scored()
-    share, labels = predictions.probabilities, predictions.labels
-    brier = np.mean([((share[i] - np.eye(4)[labels[i]]) ** 2).sum() for i in range(len(labels))])
+    fraction, labels = predictions.probabilities, predictions.labels
+    brier = np.mean([((fraction[i] - np.eye(4)[labels[i]]) ** 2).sum() for i in range(len(labels))])
     assert float(BrierScore().evaluate(predictions).value) == pytest.approx(brier)
-    confidence, right, error = share.max(1), share.argmax(1) == labels, 0.0
+    confidence, right, error = fraction.max(1), fraction.argmax(1) == labels, 0.0
     for low in np.arange(10) / 10:
         inside = (confidence >= low) & (confidence < low + 0.1)
         if inside.any():
@@ -376,11 +376,11 @@ def test_a_group_too_small_to_speak_of_is_left_out_and_counted():
 
     small = predictions(count=300, groups=3)
     rows = np.concatenate([np.flatnonzero(small.groups < 2), np.flatnonzero(small.groups == 2)[:3]])
-    few = small.take(rows)
-    few = replace(
-        few, logits=np.where((few.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[few.labels], few.logits)
+    small_group = small.take(rows)
+    small_group = replace(
+        small_group, logits=np.where((small_group.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[small_group.labels], small_group.logits)
     )
-    table = Confusion(confusion_tensor(few))
+    table = Confusion(confusion_tensor(small_group))
     large = Confusion(table.table[:2])
     assert float(WorstGroupAccuracy().evaluate(table).value) == 0  # three images, all wrong
     for metric in (WorstGroupAccuracy(min_support=10), AccuracyGap(min_support=10)):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import fairquant
-from fairquant.results import read_predictions
+from fairquant.report.write import read_predictions
 from fairquant.training.loop import validation_values
 
 FISHER = ("method=fq-baq", "importance={name: fisher}", "train.bit_confidence=0")

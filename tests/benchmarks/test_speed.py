@@ -26,6 +26,7 @@ from fairquant.bits import attach, find_layers
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.minimax import solve_minimax
 from fairquant.bits.problem import weight_errors
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Batch, BitPlan
 from fairquant.training.optimizer import make_optimizer
@@ -116,7 +117,7 @@ def test_training_step(shown, quantizer, reach):
         {layer.name: torch.randint(2, 7, (layer.units,), generator=draw) for layer in layers},
         {layer.name: layer.unit_size for layer in layers},
     )
-    attachment = attach(layers, quantizer, plan, tuple(range(9)), 4.0, {})
+    attachment = attach(layers, quantizer, plan, BitChoices(tuple(range(9))), Budget(4.0))
     images, labels = torch.randn(count, 3, size, size), torch.randint(8, (count,))
     settings = TrainSettings()
 
@@ -147,9 +148,9 @@ def test_allocation(groups, kind):
     costs = draw.integers(64, 4608, units)[:, None] * widths.astype(float)
     allowed, capacity = np.ones(costs.shape, bool), costs[:, -1].sum() * 3 / 8
     solve = (
-        (lambda: solve_knapsack(errors[0], costs, allowed, capacity))
+        (lambda: solve_knapsack(errors[0], BudgetConstraint(costs, allowed, capacity)))
         if groups == 1
-        else (lambda: solve_minimax(errors, costs, allowed, capacity))
+        else (lambda: solve_minimax(errors, BudgetConstraint(costs, allowed, capacity)))
     )
     times = []
     for _ in range(7):
@@ -176,8 +177,8 @@ def test_audit():
     ]
     draw = np.random.default_rng(0)
     predictions = Predictions(
-        draw.normal(size=(10_000, 114)).astype(np.float32), draw.integers(0, 114, 10_000), draw.integers(0, 6, 10_000),
-        tuple(f"g{g}" for g in range(6)), tuple(f"c{c}" for c in range(114)),
+        logits=draw.normal(size=(10_000, 114)).astype(np.float32), labels=draw.integers(0, 114, 10_000), groups=draw.integers(0, 6, 10_000),
+        group_names=tuple(f"g{g}" for g in range(6)), class_names=tuple(f"c{c}" for c in range(114)),
     )  # fmt: skip
     start = time.perf_counter()
     found = evaluate(predictions, metrics)
@@ -201,7 +202,7 @@ def test_audit_beside_fairlearn():
     labels, groups = draw.integers(0, 8, 10_000), draw.integers(0, 6, 10_000)
     logits = draw.normal(size=(10_000, 8)).astype(np.float32) + 2 * np.eye(8, dtype=np.float32)[labels]
     names = tuple(f"g{g}" for g in range(6)), tuple(f"c{c}" for c in range(8))
-    predictions = Predictions(logits, labels, groups, *names)
+    predictions = Predictions(logits=logits, labels=labels, groups=groups, group_names=names[0], class_names=names[1])
     metrics = [Component("accuracy-gap", AccuracyGap()), Component("balanced-accuracy", BalancedAccuracy())]
     start = time.perf_counter()
     evaluate(predictions, metrics, replicates=1_000)

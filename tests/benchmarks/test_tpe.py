@@ -34,17 +34,17 @@ BUDGET, RANDOM, SEEDS = 2.5, 40, 10
 @pytest.fixture(scope="module")
 def objective(isic_root, tmp_path_factory):
     """bits of each stage -> (loss of the worst group on 200 validation images, plus what is above the budget)."""
-    from fairquant.models import build_model
+    from fairquant.runs.models import build_model
 
     splits = Isic2019(root=str(isic_root), attribute="age").load(DataContext(2, 48, tmp_path_factory.mktemp("cache")))
     torch.manual_seed(2)
-    model, normalize, _ = build_model(ModelSettings("resnet10t", image_size=48), len(splits.class_names), False)
+    model, normalize, _ = build_model(ModelSettings(name="resnet10t", image_size=48), len(splits.class_names), False)
     device, names = torch.device("cpu"), (splits.group_names, splits.class_names)
     settings = TrainSettings(epochs=4, batch_size=64, learning_rate=1e-3, augment="flips")
-    train(Trainer(model, splits.train, splits.validation, names, normalize, device, 2, None), settings)
+    train(Trainer(model=model, train=splits.train, validation=splits.validation, names=names, normalize=normalize, device=device, seed=2, checkpoint=None), settings)
     model.eval()
     layers = find_layers(model, "channel")
-    few = list(batches(splits.validation.subset(np.arange(200)), 200, normalize, device))
+    narrow = list(batches(splits.validation.subset(np.arange(200)), 200, normalize, device))
     total = sum(layer.weight.numel() for layer in layers)
 
     def stage(name: str) -> int:
@@ -63,8 +63,8 @@ def objective(isic_root, tmp_path_factory):
             average = sum(bits[stage(layer.name)] * layer.weight.numel() for layer in layers) / total
             for layer in layers:
                 layer.weight.copy_(quantized[layer.name, bits[stage(layer.name)]])
-            losses = torch.cat([F.cross_entropy(model(b.images), b.labels, reduction="none") for b in few])
-            groups = torch.cat([b.groups for b in few])
+            losses = torch.cat([F.cross_entropy(model(b.images), b.labels, reduction="none") for b in narrow])
+            groups = torch.cat([b.groups for b in narrow])
             worst = max(float(losses[groups == g].mean()) for g in groups.unique())
             for layer in layers:
                 layer.weight.copy_(plain[layer.name])
@@ -78,8 +78,8 @@ def found(objective, sampler: str, trials: int, seed: int) -> float:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    parameters = tuple(Parameter(name, low=0, high=len(WIDTHS) - 1) for name in STAGES)
-    search = Search(parameters, (Objective("loss", "minimize"),), sampler=sampler)
+    parameters = tuple(Parameter(path=name, low=0, high=len(WIDTHS) - 1) for name in STAGES)
+    search = Search(parameters=parameters, objectives=(Objective("loss", "minimize"),), sampler=sampler)
     study = open_study(optuna.storages.InMemoryStorage(), "search", search, seed)
 
     def one(trial):

@@ -11,7 +11,7 @@ from torch import nn
 
 import fairquant
 from fairquant.bits import find_layers
-from fairquant.bits.activations import InputQuantizer, best_step, describe_inputs, put_on, quantize_inputs, take_off
+from fairquant.bits.activations import InputQuantizer, best_step, describe_inputs, attach_input_quantizers, quantize_inputs, remove_input_quantizers
 from fairquant.errors import UserError
 from fairquant.roles import Batch
 
@@ -69,14 +69,14 @@ def test_quantizers_go_on_every_layer_and_off_again_without_a_trace():
     assert bits == {"0": 8, "4": 4, "6": 4}
     assert describe_inputs(model) == {"0": [8, True], "4": [4, False], "6": [4, False]}
     assert not torch.equal(model(images), plain)
-    kept = take_off(model)
-    assert set(kept) == {"0", "4", "6"}
-    assert kept["4"][0] == 0.0 < kept["4"][1]
+    original = remove_input_quantizers(model)
+    assert set(original) == {"0", "4", "6"}
+    assert original["4"][0] == 0.0 < original["4"][1]
     assert torch.equal(model(images), plain)
     assert list(model.state_dict()) == state
     for wrong in ({"nowhere": [4, True]}, {"0": [16, True]}, {"0": "x"}, {"1": [4, True]}):
         with pytest.raises(UserError, match="do not fit the model"):
-            put_on(model, wrong)
+            attach_input_quantizers(model, wrong)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def splits_and_logits(run, model):
     from fairquant.data.transforms import Normalization
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
-    from fairquant.runs import Quiet
+    from fairquant.runs.folder import Quiet
     from fairquant.training.predict import predict
 
     splits = load_data(read_recipe(run.folder / "recipe.yaml", registry=discover().registry), Quiet())
@@ -133,9 +133,9 @@ def test_steps_are_learnt_in_training_and_only_started_without(tmp_path):
 
 def test_the_exported_file_takes_its_ranges_from_training(run, tmp_path):
     onnx = pytest.importorskip("onnx")
-    from fairquant.artifact.onnx import export_onnx
-    from fairquant.artifact.ranges import Calibration
-    from fairquant.artifact.runtime import open_runtime
+    from fairquant.export.onnx import export_onnx
+    from fairquant.export.ranges import Calibration
+    from fairquant.export.runtime import open_runtime
 
     images = np.random.default_rng(0).normal(size=(32, 3, 32, 32)).astype(np.float32)
     export_onnx(run.folder / "model.safetensors", tmp_path / "m.onnx", calibration=Calibration([images]))

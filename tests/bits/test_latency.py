@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import problem_of
 from fairquant_fair.allocators import Knapsack, Minimax
 from fairquant_paper.baq import Baq
 from fairquant_paper.quantile import Quantile
@@ -23,8 +24,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 import fairquant
-from fairquant.bits import attach, find_layers, make_problem, plan_of
-from fairquant.bits.spending import latency_spending
+from fairquant.bits import attach, find_layers, plan_of
+from fairquant.bits.costs import latency_cost_model
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.cli import app
 from fairquant.errors import Infeasible, UserError
 from fairquant.recipe import read_recipe
@@ -46,29 +48,28 @@ def random_table(seed, layers):
     return {layer.name: {bits: float(draw.choice([0.1, 0.2, 0.3, 0.5, 0.8])) for bits in CHOICES} for layer in layers}
 
 
-def asked(seed, share):
+def asked(seed, fraction):
     layers = find_layers(model(), "tensor")
     scores = {layer.name: torch.rand(2, 1, generator=torch.Generator().manual_seed(seed)) for layer in layers}
     importance = GroupImportance(scores, ("a", "b"))
     table = random_table(seed, layers)
-    spending = latency_spending(table, 1.0, layers)
-    least, most = (sum(spending.cost(layer, bits) for layer in layers) for bits in (2, 8))
-    spending = replace(spending, limit=least + share * (most - least))
-    problem = make_problem(
-        layers, importance, importance.table().mean(0), Uniform(), CHOICES, spending.average_bits(layers), {}, None, spending
-    )  # fmt: skip
-    return layers, spending, replace(problem, probe=cases.problem(seed, len(layers), CHOICES, 4.0, 2).probe)
+    cost_model = latency_cost_model(table, 1.0, layers)
+    least, most = (sum(cost_model.unit_cost(layer, bits) for layer in layers) for bits in (2, 8))
+    cost_model = replace(cost_model, limit=least + fraction * (most - least))
+    budget = Budget(cost_model.average_bits(layers), cost_model)
+    problem = problem_of(layers, importance, importance.table().mean(0), Uniform(), CHOICES, budget)
+    return layers, cost_model, replace(problem, probe=cases.problem(seed, len(layers), CHOICES, 4.0, 2).probe)
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("share", [0.0, 0.35, 0.7, 1.0])
-def test_exact_plans_are_the_best_of_all_plans_by_the_table(seed, share):
-    layers, spending, problem = asked(seed, share)
+@pytest.mark.parametrize("fraction", [0.0, 0.35, 0.7, 1.0])
+def test_exact_plans_are_the_best_of_all_plans_by_the_table(seed, fraction):
+    layers, cost_model, problem = asked(seed, fraction)
     groups, errors = problem.group_errors(), problem.weighted_errors()
     best, best_worst = float("inf"), float("inf")
     for plan in itertools.product(range(3), repeat=len(layers)):
-        time = sum(spending.cost(layer, CHOICES[k]) for layer, k in zip(layers, plan, strict=True))
-        if time <= spending.limit * (1 + 1e-12):
+        time = sum(cost_model.unit_cost(layer, CHOICES[k]) for layer, k in zip(layers, plan, strict=True))
+        if time <= cost_model.limit * (1 + 1e-12):
             place = torch.arange(len(layers)), torch.tensor(plan)
             best = min(best, float(errors[place].sum()))
             best_worst = min(best_worst, float(groups[:, place[0], place[1]].sum(1).max()))
@@ -80,51 +81,48 @@ def test_exact_plans_are_the_best_of_all_plans_by_the_table(seed, share):
 
 
 ALLOCATORS = [
-    Knapsack(), Minimax(), Quantile(shares=(0.3, 0.4, 0.3)), FairGrape(), FairPrune("a", high=4), FairQuantize("a"),
+    Knapsack(), Minimax(), Quantile(fractions=(0.3, 0.4, 0.3)), FairGrape(), FairPrune("a", high=4), FairQuantize("a"),
     UniformBits(), Fmpq(), Impq(),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS, ids=lambda a: type(a).__name__)
-@pytest.mark.parametrize("share", [0.4, 0.8])
-def test_no_allocator_exceeds_the_milliseconds(allocator, share):
-    layers, spending, problem = asked(3, share)
+@pytest.mark.parametrize("fraction", [0.4, 0.8])
+def test_no_allocator_exceeds_the_milliseconds(allocator, fraction):
+    layers, cost_model, problem = asked(3, fraction)
     if isinstance(allocator, FairPrune):  # prunes: its low width is 0
-        problem = make_problem(
-            layers, GroupImportance({layer.name: torch.ones(2, 1) for layer in layers}, ("a", "b")),
-            torch.ones(len(layers)), Uniform(), (0, *CHOICES), 8.0, {}, None, spending,
-        )  # fmt: skip
+        importance = GroupImportance({layer.name: torch.ones(2, 1) for layer in layers}, ("a", "b"))
+        widths, budget = (0, *CHOICES), Budget(8.0, cost_model)
+        problem = problem_of(layers, importance, torch.ones(len(layers)), Uniform(), widths, budget)
     plan = plan_of(layers, allocator.allocate(problem).bits)
-    assert spending.of(plan) <= spending.limit * (1 + 1e-12)
+    assert cost_model.of(plan) <= cost_model.limit * (1 + 1e-12)
 
 
 def test_learnt_bits_settle_within_the_milliseconds():
-    layers, spending, problem = asked(1, 0.5)
+    layers, cost_model, problem = asked(1, 0.5)
     plan = plan_of(layers, Knapsack().allocate(problem).bits)
-    attachment = attach(layers, Baq(), plan, CHOICES, spending.average_bits(layers, plan), {}, None, spending)
+    attachment = attach(layers, Baq(), plan, BitChoices(CHOICES), Budget(cost_model.average_bits(layers, plan), cost_model))
     assert attachment.bit_state().budget == pytest.approx(plan.average)
     with torch.no_grad():
         for quantizer in attachment.quantizers:
             quantizer.bit_logits.add_(3.0)
-    settled = attachment.settle()
-    assert spending.of(settled) <= spending.limit * (1 + 1e-12)
-    assert settled.bits != plan.bits or settled.average >= plan.average
+    projected = attachment.project_to_budget()
+    assert cost_model.of(projected) <= cost_model.limit * (1 + 1e-12)
+    assert projected.bits != plan.bits or projected.average >= plan.average
 
 
 def test_a_width_costs_what_the_fastest_wider_one_does():
     layers = find_layers(nn.Sequential(nn.Linear(3, 3)), "tensor")
-    spending = latency_spending({"0": {2: 0.5, 4: 0.3, 8: 0.4, 32: 0.1}}, 1.0, layers)
-    assert [spending.cost(layers[0], bits) for bits in (0, 1, 2, 3, 4, 5, 8)] == [0.3] * 5 + [0.4] * 2
-    problem = make_problem(
-        layers, GroupImportance({"0": torch.ones(1, 1)}, ("a",)), torch.ones(1), Uniform(), (2, 4, 8), 8.0, {}, None,
-        replace(spending, limit=0.3),
-    )  # fmt: skip
+    cost_model = latency_cost_model({"0": {2: 0.5, 4: 0.3, 8: 0.4, 32: 0.1}}, 1.0, layers)
+    assert [cost_model.unit_cost(layers[0], bits) for bits in (0, 1, 2, 3, 4, 5, 8)] == [0.3] * 5 + [0.4] * 2
+    importance, budget = GroupImportance({"0": torch.ones(1, 1)}, ("a",)), Budget(8.0, replace(cost_model, limit=0.3))
+    problem = problem_of(layers, importance, torch.ones(1), Uniform(), (2, 4, 8), budget)
     for allocator in (Knapsack(), Minimax()):  # 2 bits are no faster than 4
         assert allocator.allocate(problem).bits.tolist() == [4]
         with pytest.raises(Infeasible, match="is below what the cheapest plan costs, 0.3"):
             allocator.allocate(replace(problem, limit=0.2))
     with pytest.raises(UserError, match=r"no layer '0' in it.*--per-layer"):
-        latency_spending({"fc": {8: 0.1}}, 1.0, layers)
+        latency_cost_model({"fc": {8: 0.1}}, 1.0, layers)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_the_recipe_says_what_a_latency_budget_needs(tmp_path, monkeypatch, regi
     Path("t.json").write_text('{"layers": {"a": {"4": 0.1}}}')
     assert widest(read_table("t.json")) == 4
     latency = ["budget.average_bits=null", "budget.latency=3ms"]
-    for overrides, words in [
+    for overrides, message in [
         (["budget.average_bits=null", "budget.latency=3s"], ["must be a number with one of ms, us"]),
         (["budget.latency=3ms"], ["latency: a plan is held to one kind of cost"]),
         (latency, ["latency: needs latency_table"]),
@@ -163,7 +161,7 @@ def test_the_recipe_says_what_a_latency_budget_needs(tmp_path, monkeypatch, regi
     ]:
         with pytest.raises(UserError) as caught:
             read_recipe("quickstart", overrides, registry=registry)
-        assert all(word in str(caught.value) for word in words), str(caught.value)
+        assert all(word in str(caught.value) for word in message), str(caught.value)
 
 
 def test_from_bench_to_a_run_within_its_milliseconds(registry):
@@ -200,7 +198,7 @@ def test_a_layer_timed_is_the_layer_in_integer_kernels(kind, tmp_path):
     onnx = pytest.importorskip("onnx")
     import onnxruntime
 
-    from fairquant.artifact.layer_speed import _graph
+    from fairquant.export.layer_speed import _graph
 
     torch.manual_seed(1)
     module, shape = {
@@ -228,7 +226,7 @@ def test_a_layer_timed_is_the_layer_in_integer_kernels(kind, tmp_path):
 
 def test_a_layer_called_twice_takes_twice_and_one_that_is_not_called_takes_no_time():
     pytest.importorskip("onnx")
-    from fairquant.artifact.layer_speed import measure_layers
+    from fairquant.export.layer_speed import measure_layers
 
     class Odd(nn.Module):
         def __init__(self):
@@ -248,11 +246,11 @@ def test_a_layer_called_twice_takes_twice_and_one_that_is_not_called_takes_no_ti
 
 
 def test_noise_makes_no_width_faster():
-    from fairquant.artifact.layer_speed import settled
+    from fairquant.export.layer_speed import paired_medians
 
     draw = np.random.default_rng(0)
     one, other = (list(1 + 0.1 * draw.normal(size=99)) for _ in range(2))
-    noise = settled({"int4": one, "int8": other, "float": [3.0] * 99})
+    noise = paired_medians({"int4": one, "int8": other, "float": [3.0] * 99})
     assert noise["int4"] == noise["int8"]
     fewer = [value - 0.2 for value in other]
-    assert settled({"int4": fewer, "int8": other, "float": other})["int4"] == statistics.median(fewer)
+    assert paired_medians({"int4": fewer, "int8": other, "float": other})["int4"] == statistics.median(fewer)

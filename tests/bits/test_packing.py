@@ -31,7 +31,7 @@ def random_codes(bits: torch.Tensor, columns: int, seed: int) -> torch.Tensor:
 def test_codes_survive_packing(widths, columns, seed):
     bits = torch.tensor(widths)
     codes = random_codes(bits, columns, seed)
-    packed = pack(QuantizedWeight(codes, bits, torch.ones(len(bits)), (len(bits), columns)))
+    packed = pack(QuantizedWeight(codes=codes, bits=bits, scale=torch.ones(len(bits)), shape=(len(bits), columns)))
     assert torch.equal(unpack(packed, bits, columns), codes)
     assert len(packed) == packed_bytes(bits, columns)
     exact = sum(widths) * columns / 8
@@ -40,7 +40,7 @@ def test_codes_survive_packing(widths, columns, seed):
 
 def test_a_wrong_length_is_refused():
     bits = torch.tensor([3, 3])
-    packed = pack(QuantizedWeight(random_codes(bits, 8, 0), bits, torch.ones(2), (2, 8)))
+    packed = pack(QuantizedWeight(codes=random_codes(bits, 8, 0), bits=bits, scale=torch.ones(2), shape=(2, 8)))
     with pytest.raises(ValueError, match="more expected"):
         unpack(packed[:-1], bits, 8)
     with pytest.raises(ValueError, match="expected"):

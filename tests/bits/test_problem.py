@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import problem_of
 from fairquant_fair.allocators import Knapsack, Minimax
 from fairquant_paper.reducers import Balanced, Cvar, Max, Mean
 from fairquant_paper.uniform import Uniform
 from torch import nn
 
-from fairquant.bits import find_layers, make_problem
-from fairquant.bits.problem import weight_errors, with_measured
+from fairquant.bits import find_layers
+from fairquant.bits.problem import Budget, squared_errors, weight_errors, with_measured
 from fairquant.roles import GroupImportance
 
 GROUPS, CHOICES = ("a", "b"), (0, 2, 4, 8)
@@ -30,7 +31,7 @@ def layers():
 def problem(layers):
     scores = {layer.name: torch.rand(2, layer.units) for layer in layers}
     importance = GroupImportance(scores, GROUPS)
-    return make_problem(layers, importance, importance.table().max(0).values, Uniform(), CHOICES, 3.0, {})
+    return problem_of(layers, importance, importance.table().max(0).values, Uniform(), CHOICES, Budget(3.0))
 
 
 def test_errors_are_those_of_the_quantizer(layers, problem):
@@ -42,13 +43,9 @@ def test_errors_are_those_of_the_quantizer(layers, problem):
             torch.testing.assert_close(error.square().sum(1).double(), squared[:, column])
 
 
-def test_errors_at_hand_are_not_worked_out_again(layers, problem):
-    importance = GroupImportance(
-        dict(zip(("0", "2"), problem.group_scores.float().split([4, 6], 1), strict=True)), GROUPS
-    )
-    scores = importance.table().max(0).values
-    again = make_problem(layers, importance, scores, None, CHOICES, 3.0, {}, at_hand=errors_of(layers))
-    assert torch.equal(again.errors, problem.errors)
+def test_precomputed_errors_are_not_computed_again(layers, problem):
+    again = squared_errors(layers, None, CHOICES, precomputed=errors_of(layers))
+    assert torch.equal(again, problem.errors)
 
 
 @pytest.mark.parametrize("reducer", [Max(), Mean(), Cvar(0.7), Balanced()])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Triples
+from conftest import Triples, problem_of
 from fairquant_fair.allocators import Knapsack, Minimax
 from fairquant_paper.baq import Baq
 from fairquant_paper.quantile import Quantile
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 import fairquant
 from fairquant.bits import attach, find_layers, plan_of
-from fairquant.bits.problem import make_problem
-from fairquant.bits.spending import BitOperations, count_operations, within_size
+from fairquant.bits.costs import BitOperations, count_operations, within_size
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.errors import Infeasible, UserError
 from fairquant.roles import Allocation, GroupImportance
 
@@ -78,7 +78,7 @@ def test_a_deit_has_the_operations_that_are_known_of_it():
 ALLOCATORS = [
     Knapsack(),
     Minimax(),
-    Quantile(levels=(2, 4, 8), shares=(0.3, 0.4, 0.3)),
+    Quantile(levels=(2, 4, 8), fractions=(0.3, 0.4, 0.3)),
     FairGrape(),
     FairPrune("a"),
     UniformBits(),
@@ -86,43 +86,42 @@ ALLOCATORS = [
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS, ids=lambda a: type(a).__name__)
-@pytest.mark.parametrize("share", [0.3, 0.55])
-def test_no_allocator_exceeds_a_budget_of_operations(allocator, share):
+@pytest.mark.parametrize("fraction", [0.3, 0.55])
+def test_no_allocator_exceeds_a_budget_of_operations(allocator, fraction):
     torch.manual_seed(3)
     model = Attention()
     layers = find_layers(model, "channel")
     operations = count_operations(model, layers, torch.zeros(1, 3, 16, 16))
     floor = operations.other * 32 * 32
     full = plan_of(layers, torch.full((28,), 8))
-    limit = floor + share * (operations.bops(full, {}) - floor)
-    spending = operations.spending(limit, {})
+    limit = floor + fraction * (operations.bops(full, {}) - floor)
+    cost_model = operations.cost_model(limit, {})
     scores = {layer.name: torch.rand(2, layer.units) for layer in layers}
     importance = GroupImportance(scores, ("a", "b"))
-    problem = make_problem(
-        layers, importance, importance.table().mean(0), Uniform(), tuple(range(9)), spending.average_bits(layers), {}, None, spending
-    )  # fmt: skip
+    budget = Budget(cost_model.average_bits(layers), cost_model)
+    problem = problem_of(layers, importance, importance.table().mean(0), Uniform(), tuple(range(9)), budget)
     plan = plan_of(layers, allocator.allocate(problem).bits)
     assert operations.bops(plan, {}) <= limit
     if isinstance(allocator, Knapsack | Minimax):  # exact: nearly all of it is spent
         assert operations.bops(plan, {}) >= floor + 0.93 * (limit - floor)
-    attachment = attach(layers, Baq(), plan, tuple(range(9)), spending.average_bits(layers), {}, None, spending)
+    attachment = attach(layers, Baq(), plan, BitChoices(tuple(range(9))), Budget(cost_model.average_bits(layers), cost_model))
     with torch.no_grad():
         for quantizer in attachment.quantizers:
             quantizer.bit_logits.add_(torch.randn_like(quantizer.bit_logits) + 1)
     state = attachment.bit_state()
-    assert state.budget == pytest.approx(spending.average_bits(layers))
-    assert operations.bops(attachment.settle(), {}) <= limit
+    assert state.budget == pytest.approx(cost_model.average_bits(layers))
+    assert operations.bops(attachment.project_to_budget(), {}) <= limit
 
 
 def test_a_budget_below_what_stays_in_float_says_so():
     model = Attention()
     operations = count_operations(model, find_layers(model, "channel"), torch.zeros(1, 3, 16, 16))
     with pytest.raises(UserError, match="stays in full precision"):
-        operations.spending(1e6, {})
+        operations.cost_model(1e6, {})
     layers = find_layers(model, "channel")
     table = GroupImportance({layer.name: torch.ones(1, layer.units) for layer in layers}, ("a",))
-    spending = BitOperations(operations.positions, 10.0)
-    problem = make_problem(layers, table, table.table()[0], Uniform(), (2, 4), 1.0, {}, None, spending)
+    cost_model = BitOperations(operations.positions, 10.0)
+    problem = problem_of(layers, table, table.table()[0], Uniform(), (2, 4), Budget(1.0, cost_model))
     with pytest.raises(Infeasible):
         Knapsack().allocate(problem)
 

@@ -58,39 +58,39 @@ def isic(root: Path, count: int = 80) -> Path:
     ("sex-age", {"female x under 60", "male x under 60", "female x 60 and over", "male x 60 and over"}),
 ])  # fmt: skip
 def test_isic_groups_unknowns_and_lesions(tmp_path, attribute, groups):
-    splits = Isic2019(str(isic(tmp_path / "isic")), attribute).load(context(tmp_path))
+    splits = Isic2019(root=str(isic(tmp_path / "isic")), attribute=attribute).load(context(tmp_path))
     assert set(splits.group_names) == groups
     assert splits.class_names == ("MEL", "NV", "BCC")
     assert any("UNK" in note for note in splits.notes)
     unknown = {"sex": 4, "age": 4, "sex-age": 8}[attribute]
     assert splits.counts["dropped_unknown"] == unknown
     parts = [splits.train, splits.validation, splits.test]
-    assert sum(len(part) for part in parts) == 80 - unknown
-    lesions = [{int(name[5:]) // 2 for name in part.ids if int(name[5:]) % 13 != 5} for part in parts]
+    assert sum(len(split) for split in parts) == 80 - unknown
+    lesions = [{int(name[5:]) // 2 for name in split.ids if int(name[5:]) % 13 != 5} for split in parts]
     assert not lesions[0] & lesions[1] | lesions[0] & lesions[2] | lesions[1] & lesions[2]
     assert splits.train.images[0].shape == (3, 16, 16)
 
 
 def test_the_split_does_not_change_with_the_runs_seed_unless_asked(tmp_path):
     root = str(isic(tmp_path / "isic"))
-    ids = lambda seed, split_seed: Isic2019(root, split_seed=split_seed).load(context(tmp_path, seed=seed)).test.ids
+    ids = lambda seed, split_seed: Isic2019(root=root, split_seed=split_seed).load(context(tmp_path, seed=seed)).test.ids
     assert ids(1, 42) == ids(2, 42)
     assert ids(1, None) != ids(2, None)
 
 
 def test_images_are_decoded_once_and_a_changed_image_again(tmp_path, monkeypatch):
     root = isic(tmp_path / "isic")
-    first = Isic2019(str(root)).load(context(tmp_path))
+    first = Isic2019(root=str(root)).load(context(tmp_path))
     import fairquant.data.images as images
 
     calls = []
     real = images.decode
     monkeypatch.setattr(images, "decode", lambda file, size: calls.append(file) or real(file, size))
-    again = Isic2019(str(root)).load(context(tmp_path))
+    again = Isic2019(root=str(root)).load(context(tmp_path))
     assert not calls
     assert again.fingerprint == first.fingerprint
     picture(root / "ISIC_2019_Training_Input" / "ISIC_0000001.jpg", 999)
-    changed = Isic2019(str(root)).load(context(tmp_path))
+    changed = Isic2019(root=str(root)).load(context(tmp_path))
     assert calls
     assert changed.fingerprint != first.fingerprint
 
@@ -99,23 +99,23 @@ def test_broken_images_are_counted_named_and_limited(tmp_path):
     root = isic(tmp_path / "isic")
     for number in (1, 2):
         (root / "ISIC_2019_Training_Input" / f"ISIC_{number:07d}.jpg").write_bytes(b"no image")
-    splits = Isic2019(str(root)).load(context(tmp_path))
+    splits = Isic2019(root=str(root)).load(context(tmp_path))
     assert splits.counts["undecodable"] == 2
     assert any("ISIC_0000001.jpg" in note and "do not decode" in note for note in splits.notes)
     assert "ISIC_0000001" not in splits.train.ids + splits.validation.ids + splits.test.ids
     with pytest.raises(UserError, match=r"2 image\(s\) do not decode, at most 1 are allowed") as caught:
-        Isic2019(str(root), max_bad_images=1).load(context(tmp_path))
+        Isic2019(root=str(root), max_bad_images=1).load(context(tmp_path))
     assert "ISIC_0000002.jpg" in str(caught.value)
 
 
 def test_missing_files_and_columns_are_told(tmp_path):
-    assert "lacks ISIC_2019_Training_Input" in Isic2019(str(tmp_path / "none")).check()[0]
-    assert "--demo" in Isic2019(str(tmp_path / "none")).check()[0]
+    assert "lacks ISIC_2019_Training_Input" in Isic2019(root=str(tmp_path / "none")).check()[0]
+    assert "--demo" in Isic2019(root=str(tmp_path / "none")).check()[0]
     root = isic(tmp_path / "isic")
-    assert Isic2019(str(root)).check() == []
+    assert Isic2019(root=str(root)).check() == []
     table(root / "ISIC_2019_Training_Metadata.csv", [{"image": "ISIC_0000001", "age": 3, "gender": "male"}])
     with pytest.raises(UserError) as caught:
-        Isic2019(str(root)).load(context(tmp_path))
+        Isic2019(root=str(root)).load(context(tmp_path))
     assert len(caught.value.problems) == 2
     assert "no column 'age_approx'" in caught.value.problems[0]
     assert "no column 'sex'" in caught.value.problems[1]
@@ -140,7 +140,7 @@ def fitzpatrick(root: Path, scale: str = "fitzpatrick_scale", count: int = 90) -
 @pytest.mark.parametrize("scale", ["fitzpatrick_scale", "fitzpatrick"])
 @pytest.mark.parametrize(("labels", "classes"), [(114, 6), (9, 3), (3, 2)])
 def test_fitzpatrick_editions_and_label_levels(tmp_path, scale, labels, classes):
-    splits = Fitzpatrick17k(str(fitzpatrick(tmp_path / "f", scale)), labels).load(context(tmp_path))
+    splits = Fitzpatrick17k(root=str(fitzpatrick(tmp_path / "f", scale)), labels=labels).load(context(tmp_path))
     assert len(splits.class_names) == classes
     assert splits.group_names == ("types 1-3", "types 4-6")
     assert splits.counts == {"dropped_wrongly_labelled": 1, "dropped_unknown": 12, "without_image": 8}
@@ -148,7 +148,7 @@ def test_fitzpatrick_editions_and_label_levels(tmp_path, scale, labels, classes)
 
 
 def test_fitzpatrick_six_groups(tmp_path):
-    splits = Fitzpatrick17k(str(fitzpatrick(tmp_path / "f")), groups="six").load(context(tmp_path))
+    splits = Fitzpatrick17k(root=str(fitzpatrick(tmp_path / "f")), groups="six").load(context(tmp_path))
     assert splits.group_names == tuple(f"type {n}" for n in range(1, 7))
 
 
@@ -157,13 +157,13 @@ def test_the_older_editions_split_files_keep_test_images_out_of_training(tmp_pat
     names = [f"{number:032x}" for number in range(90)]
     table(root / "train_score.csv", [{"md5hash": name} for name in names[:70]])
     table(root / "all_val.csv", [{"md5hash": name} for name in names[70:]])
-    splits = Fitzpatrick17k(str(root), split="files").load(context(tmp_path))
+    splits = Fitzpatrick17k(root=str(root), split="files").load(context(tmp_path))
     assert set(splits.test.ids) <= set(names[70:])
     assert set(splits.train.ids) | set(splits.validation.ids) <= set(names[:70])
     assert len(splits.validation) > 5
     table(root / "all_val.csv", [{"md5hash": name} for name in names[60:]])
     with pytest.raises(UserError, match="10 image.s. are in both"):
-        Fitzpatrick17k(str(root), split="files").load(context(tmp_path))
+        Fitzpatrick17k(root=str(root), split="files").load(context(tmp_path))
 
 
 def own(root: Path, count: int = 60, **extra: object) -> Path:
@@ -180,22 +180,22 @@ def own(root: Path, count: int = 60, **extra: object) -> Path:
 
 def test_a_table_of_ones_own(tmp_path):
     made = ImageTable(
-        str(own(tmp_path / "d")), image="file", label="diagnosis", attributes=("sex", "site"), patient="patient"
+        table=str(own(tmp_path / "d")), image="file", label="diagnosis", attributes=("sex", "site"), patient="patient"
     )
     splits = made.load(context(tmp_path))
     assert splits.class_names == ("ill", "well")
     assert splits.group_names == ("f x A", "f x B", "m x A", "m x B")
     assert splits.counts["dropped_unknown"] == 20
     patients = [
-        {int(name.split("/")[1][:-4]) // 3 for name in part.ids}
-        for part in (splits.train, splits.validation, splits.test)
+        {int(name.split("/")[1][:-4]) // 3 for name in split.ids}
+        for split in (splits.train, splits.validation, splits.test)
     ]
     assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
 
 
 def test_a_split_column_is_followed_and_checked(tmp_path):
     file = own(tmp_path / "d")
-    made = ImageTable(str(file), image="file", label="diagnosis", attributes=("site",), split="part")
+    made = ImageTable(table=str(file), image="file", label="diagnosis", attributes=("site",), split="part")
     splits = made.load(context(tmp_path))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (30, 15, 15)
     file.write_text(file.read_text().replace(",test", ",exam"))
@@ -205,7 +205,7 @@ def test_a_split_column_is_followed_and_checked(tmp_path):
 
 def test_a_missing_column_is_suggested(tmp_path):
     with pytest.raises(UserError, match=r"no column 'diagnoses'. Did you mean 'diagnosis'\?"):
-        ImageTable(str(own(tmp_path / "d")), image="file", label="diagnoses", attributes=("sex",)).load(
+        ImageTable(table=str(own(tmp_path / "d")), image="file", label="diagnoses", attributes=("sex",)).load(
             context(tmp_path)
         )
 
@@ -218,7 +218,7 @@ def test_a_group_with_one_image_and_a_class_seen_only_in_test_are_said(tmp_path)
         if row["part"] == "test":
             row["diagnosis"] = "rare"
     table(file, rows)
-    splits = ImageTable(str(file), image="file", label="diagnosis", attributes=("site",), split="part").load(
+    splits = ImageTable(table=str(file), image="file", label="diagnosis", attributes=("site",), split="part").load(
         context(tmp_path)
     )
     assert "C" in splits.group_names
@@ -232,8 +232,8 @@ def test_synthetic_lesions_are_the_same_every_time_and_darker_skin_is_harder():
     assert one.fingerprint == two.fingerprint
     assert np.array_equal(one.train.images[7].numpy(), two.train.images[7].numpy())
     assert len(one.class_names) == 6
-    shares = np.bincount(one.train.groups, minlength=6)
-    assert shares[0] > 2 * shares[5]
+    fractions = np.bincount(one.train.groups, minlength=6)
+    assert fractions[0] > 2 * fractions[5]
     # the lesion at the centre stands out less on dark skin
     contrast = []
     for tones in ((0, 1), (4, 5)):
@@ -244,7 +244,7 @@ def test_synthetic_lesions_are_the_same_every_time_and_darker_skin_is_harder():
 
 
 def test_real_isic(isic_root, tmp_path):
-    splits = Isic2019(str(isic_root), "age").load(context(tmp_path, 32))
+    splits = Isic2019(root=str(isic_root), attribute="age").load(context(tmp_path, 32))
     counts = sum(map(len, (splits.train, splits.validation, splits.test)))
     assert counts + splits.counts["dropped_unknown"] == 4011
     assert "UNK" not in splits.class_names
@@ -253,7 +253,7 @@ def test_real_isic(isic_root, tmp_path):
 
 
 def test_real_fitzpatrick(fitzpatrick_root, tmp_path):
-    splits = Fitzpatrick17k(str(fitzpatrick_root)).load(context(tmp_path, 32))
+    splits = Fitzpatrick17k(root=str(fitzpatrick_root)).load(context(tmp_path, 32))
     assert len(splits.class_names) == 21
     assert splits.counts["without_image"] > 10_000
     assert sum(map(len, (splits.train, splits.validation, splits.test))) <= 2729
@@ -262,7 +262,7 @@ def test_real_fitzpatrick(fitzpatrick_root, tmp_path):
 def test_the_cache_lists_what_it_could_not_decode(tmp_path):
     root = isic(tmp_path / "isic")
     (root / "ISIC_2019_Training_Input" / "ISIC_0000001.jpg").write_bytes(b"x")
-    Isic2019(str(root)).load(context(tmp_path))
+    Isic2019(root=str(root)).load(context(tmp_path))
     listed = [json.loads(file.read_text()) for file in (tmp_path / "cache").glob("images-*.json")]
     assert len(listed) == 1
     assert len(listed[0]) == 1

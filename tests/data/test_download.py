@@ -14,7 +14,8 @@ from test_datasets import fitzpatrick, isic
 from typer.testing import CliRunner
 
 from fairquant.cli import app
-from fairquant.data.download import Source, fetch
+from fairquant.data.download import fetch
+from fairquant.roles import Source
 from fairquant.errors import UserError
 
 
@@ -44,7 +45,7 @@ def test_isic_comes_from_a_server_into_its_layout(tmp_path, server):
     result = CliRunner().invoke(app, ["data", "prepare", "isic2019", "--root", "isic", "--from", url])
     assert result.exit_code == 0, result.output
     assert "3 file(s) fetched, 0 present before, 0 failed" in result.output
-    assert Isic2019("isic").check() == []
+    assert Isic2019(root="isic").check() == []
     again = CliRunner().invoke(app, ["data", "prepare", "isic2019", "--root", "isic", "--from", url])
     assert "0 file(s) fetched, 3 present before" in again.output
 
@@ -65,7 +66,7 @@ def test_fitzpatrick_goes_on_and_names_what_is_gone(tmp_path, server):
     assert "26 file(s) fetched" in result.output  # the table and 25 images: one is broken, one row lost its url
     assert "4 failed" in result.output
     assert broken.name in str(result.exception)
-    assert Fitzpatrick17k("f").check() == []
+    assert Fitzpatrick17k(root="f").check() == []
 
 
 def test_an_archive_that_would_leave_the_folder_is_refused(tmp_path):

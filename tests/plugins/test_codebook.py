@@ -18,32 +18,32 @@ def build(weight, bits, **options):
 
 def test_words_start_at_quantiles_of_the_scaled_weights():
     weight = torch.tensor([[1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0, -8.0]])
-    words = build(weight, [2], refine=0).words[2, :4]
+    codewords = build(weight, [2], refine=0).codewords[2, :4]
     ordered = weight[0].sort().values / root_mean_square(weight)
-    assert torch.allclose(words, ordered[[1, 3, 5, 7]])  # quantiles 1/8, 3/8, 5/8, 7/8 of eight values
+    assert torch.allclose(codewords, ordered[[1, 3, 5, 7]])  # quantiles 1/8, 3/8, 5/8, 7/8 of eight values
 
 
 def test_k_means_finds_clusters_that_are_there():
     weight = torch.tensor([[-3.0, -3.1, -2.9, -1.0, -1.1, 1.0, 0.9, 4.0, 4.2]])
     built = build(weight, [2]).eval()
     scale = root_mean_square(weight)
-    assert torch.allclose(built.words[2, :4] * scale, torch.tensor([-3.0, -1.05, 0.95, 4.1]), atol=1e-5)
+    assert torch.allclose(built.codewords[2, :4] * scale, torch.tensor([-3.0, -1.05, 0.95, 4.1]), atol=1e-5)
     assert torch.allclose(built(weight), torch.tensor([[-3.0] * 3 + [-1.05] * 2 + [0.95] * 2 + [4.1] * 2]), atol=1e-5)
 
 
 def test_one_step_of_the_moving_averages_by_hand():
     weight = torch.tensor([[-1.0, -1.0, 1.0, 1.0]], requires_grad=True)
     built = build(weight, [1], decay=0.9).train()
-    assert torch.allclose(built.words[1, :2], torch.tensor([-1.0, 1.0]))
+    assert torch.allclose(built.codewords[1, :2], torch.tensor([-1.0, 1.0]))
     with torch.no_grad():
         weight.copy_(torch.tensor([[-1.0, -1.0, 1.0, 3.0]]))
     scale = 3**0.5  # root mean square of (-1, -1, 1, 3)
     built(weight)  # takes the weights in; the words of this step are the old ones
-    assert torch.allclose(built.words[1, :2], torch.tensor([-1.0, 1.0]))
+    assert torch.allclose(built.codewords[1, :2], torch.tensor([-1.0, 1.0]))
     built(weight)  # now they have followed
     expected = (0.9 * 2 * 1.0 + 0.1 * 4 / scale) / (0.9 * 2 + 0.1 * 2)
-    assert built.words[1, 1].item() == pytest.approx(expected, rel=1e-6)
-    assert built.words[1, 0].item() == pytest.approx(-(0.9 * 2 + 0.1 * 2 / scale) / 2, rel=1e-6)
+    assert built.codewords[1, 1].item() == pytest.approx(expected, rel=1e-6)
+    assert built.codewords[1, 0].item() == pytest.approx(-(0.9 * 2 + 0.1 * 2 / scale) / 2, rel=1e-6)
 
 
 def test_the_gradient_passes_and_evaluation_moves_nothing():

@@ -23,7 +23,7 @@ def data(count: int = 14, seed: int = 0) -> Batch:
 
 def cut(batch: Batch, *sizes: int) -> list[Batch]:
     parts = zip(batch.images.split(sizes), batch.labels.split(sizes), batch.groups.split(sizes), strict=True)
-    return [Batch(*part) for part in parts]
+    return [Batch(*tensor) for tensor in parts]
 
 
 def gradients_of_images(model, batch, layer):
@@ -89,8 +89,8 @@ def test_fisher_of_predicted_labels_is_the_hessian_where_the_model_is_linear():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).double()
     batch, layers = data(), find_layers(model, "channel")
     found = Fisher(labels="predicted", classes=3).measure(model, cut(batch, 5, 1, 8), layers, GROUPS).scores["1"]
-    inputs, shares = batch.images.flatten(1), model(batch.images).softmax(1).detach()
-    hessian = (shares * (1 - shares)) * inputs.square().sum(1, keepdim=True)  # summed over each row of the weight
+    inputs, fractions = batch.images.flatten(1), model(batch.images).softmax(1).detach()
+    hessian = (fractions * (1 - fractions)) * inputs.square().sum(1, keepdim=True)  # summed over each row of the weight
     for group in range(3):
         torch.testing.assert_close(found[group], hessian[batch.groups == group].mean(0))
     fewer = Fisher(labels="predicted", classes=2).measure(model, cut(batch, 14), layers, GROUPS).scores["1"]
@@ -237,9 +237,9 @@ def test_block_fisher_of_predicted_labels_is_the_second_order_loss_where_the_mod
     errors = some_errors(layers)
     every = BlockFisher(labels="predicted", classes=3)
     found = every.group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)["1"]
-    inputs, shares = batch.images.flatten(1), model(batch.images).softmax(1).detach()
+    inputs, fractions = batch.images.flatten(1), model(batch.images).softmax(1).detach()
     answers = torch.einsum("bn,kon->bok", inputs, errors["1"])
-    exact = (shares * (1 - shares))[:, :, None] * answers.square()
+    exact = (fractions * (1 - fractions))[:, :, None] * answers.square()
     for group in range(3):
         torch.testing.assert_close(found[group], exact[batch.groups == group].mean(0))
 
@@ -271,10 +271,10 @@ def test_block_fisher_foresees_what_a_pruned_channel_costs_better_than_fisher():
     with torch.no_grad():
         for layer in layers:
             for row in range(layer.rows):
-                kept = layer.weight[row].clone()
+                original = layer.weight[row].clone()
                 layer.weight[row] = 0
                 costs.append(F.kl_div(model(images).log_softmax(1), before, reduction="batchmean", log_target=True))
-                layer.weight[row] = kept
+                layer.weight[row] = original
     measured = torch.stack(costs)
 
     def agreement(foreseen):

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairquant.bits import attach, find_layers
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.roles import BitPlan
 
 CHOICES = tuple(range(9))
@@ -43,8 +44,8 @@ def test_decoding_the_code_gives_the_forward_bit_for_bit(quantizer, widths, colu
         weight[:, 0] = 0
     bits = torch.tensor(widths[:1] if tensor else widths)
     built = quantizer.build(weight, bits, CHOICES)
-    for settled in (False, True):
-        if settled:
+    for projected in (False, True):
+        if projected:
             built.freeze(bits)
         built.eval()
         stored = built.encode(weight)
@@ -180,7 +181,7 @@ def test_a_pruned_unit_that_matters_gets_bits_back(gradient):
 def attached(model: nn.Module, quantizer: object, bits: int):
     layers = find_layers(model, "channel")
     plan = BitPlan({l.name: torch.full((l.units,), bits) for l in layers}, {l.name: l.unit_size for l in layers})
-    return attach(layers, quantizer, plan, CHOICES, float(bits), {})
+    return attach(layers, quantizer, plan, BitChoices(CHOICES), Budget(float(bits)))
 
 
 @pytest.mark.parametrize("gradient", ["fractional", "step"])
@@ -204,7 +205,7 @@ def test_the_task_loss_alone_moves_bits_and_a_unit_that_matters_ends_higher(grad
     moved = attachment.quantizers[0].bits().detach()
     assert (moved != start).any()
     assert moved[:4].min() > moved[4:].max() + 0.5
-    plan = attachment.settle()
+    plan = attachment.project_to_budget()
     assert plan.average <= 3.0
     assert plan.bits["0"][:4].double().mean() > plan.bits["0"][4:].double().mean() + 1
 
@@ -216,21 +217,21 @@ def test_settling_never_exceeds_the_budget(average, seed, quantizer):
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(20, 4))
     layers = find_layers(model, "channel")
     plan = BitPlan({l.name: torch.randint(9, (l.units,)) for l in layers}, {l.name: l.unit_size for l in layers})
-    attachment = attach(layers, quantizer, plan, CHOICES, average, {})
-    settled = attachment.settle()
-    assert settled.average <= average * (1 + 1e-9)
-    again = attachment.settle()
-    assert all(torch.equal(again.bits[name], bits) for name, bits in settled.bits.items())
-    assert attachment.average() == pytest.approx(settled.average)
+    attachment = attach(layers, quantizer, plan, BitChoices(CHOICES), Budget(average))
+    projected = attachment.project_to_budget()
+    assert projected.average <= average * (1 + 1e-9)
+    again = attachment.project_to_budget()
+    assert all(torch.equal(again.bits[name], bits) for name, bits in projected.bits.items())
+    assert attachment.average() == pytest.approx(projected.average)
 
 
 def test_a_pinned_layer_keeps_its_bits_when_bits_settle():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     layers = find_layers(model, "channel")
     plan = BitPlan({"0": torch.full((8,), 8), "1": torch.full((8,), 6)}, {"0": 8, "1": 8})
-    settled = attach(layers, Baq(), plan, (2, 3, 4), 5.0, {"0": 8}).settle()
-    assert settled.bits["0"].tolist() == [8] * 8
-    assert settled.average <= 5.0
+    projected = attach(layers, Baq(), plan, BitChoices((2, 3, 4), {"0": 8}), Budget(5.0)).project_to_budget()
+    assert projected.bits["0"].tolist() == [8] * 8
+    assert projected.average <= 5.0
 
 
 def test_taking_the_quantizers_off_leaves_a_plain_module(strange):
@@ -247,7 +248,7 @@ def test_the_budget_of_learnt_bits_is_what_pinned_layers_leave():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     layers = find_layers(model, "channel")
     plan = BitPlan({"0": torch.full((8,), 8), "1": torch.full((8,), 2)}, {"0": 8, "1": 8})
-    state = attach(layers, Baq(), plan, (1, 2, 3, 4), 5.0, {"0": 8}).bit_state()
+    state = attach(layers, Baq(), plan, BitChoices((1, 2, 3, 4), {"0": 8}), Budget(5.0)).bit_state()
     assert state.budget == pytest.approx(2.0)  # (5 * 128 - 8 * 64) / 64
     assert len(state.bits) == 8
 
@@ -256,10 +257,10 @@ def test_settling_spends_what_learnt_bits_leave_of_the_budget():
     model = nn.Sequential(nn.Linear(16, 64))
     layers = find_layers(model, "channel")
     plan = BitPlan({"0": torch.arange(64) % 4 + 1}, {"0": 16})
-    attachment = attach(layers, Baq(), plan, CHOICES, 4.2, {})
+    attachment = attach(layers, Baq(), plan, BitChoices(CHOICES), Budget(4.2))
     assert attachment.average() == pytest.approx(2.5, abs=0.1)
     with torch.no_grad():  # bits that all lie just below the half: rounding alone would throw them away
         attachment.quantizers[0].bit_logits.copy_(torch.atanh((torch.arange(64) % 4 + 1.4) / 8))
-    settled = attachment.settle()
-    assert 4.1 < settled.average <= 4.2
-    assert attachment.settle().bits["0"].tolist() == settled.bits["0"].tolist()
+    projected = attachment.project_to_budget()
+    assert 4.1 < projected.average <= 4.2
+    assert attachment.project_to_budget().bits["0"].tolist() == projected.bits["0"].tolist()

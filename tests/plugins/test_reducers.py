@@ -31,8 +31,8 @@ def test_cvar_goes_from_max_to_mean_and_is_not_the_mean_at_a_small_level():
 def test_balanced_hears_a_group_with_small_gradients():
     quiet = torch.tensor([[100.0, 1.0], [0.1, 0.9]])
     reduced = Balanced().reduce(quiet, ("loud", "quiet"))
-    shares = quiet.sum(1) / quiet.sum()
-    assert reduced.tolist() == pytest.approx([float(100 / shares[0]), float(0.9 / shares[1])])
+    fractions = quiet.sum(1) / quiet.sum()
+    assert reduced.tolist() == pytest.approx([float(100 / fractions[0]), float(0.9 / fractions[1])])
     assert reduced[1] > quiet[1, 1]
 
 

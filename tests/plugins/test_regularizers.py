@@ -33,11 +33,11 @@ def step(groups=(0, 0, 1, 1, 2, 0), group_count=3, seed=0, **more) -> Step:
     losses = F.cross_entropy(logits, labels, reduction="none")
     features = logits @ torch.randn(4, 5)
     return Step(
-        losses,
-        logits,
-        labels,
-        torch.tensor(groups),
-        group_count,
+        losses=losses,
+        logits=logits,
+        labels=labels,
+        groups=torch.tensor(groups),
+        group_count=group_count,
         features=features,
         teacher=torch.randn(size, 4),
         **more,
@@ -72,7 +72,7 @@ def test_the_order_of_groups_does_not_matter(regularizer):
 
 def test_group_dro_moves_weight_to_the_group_that_loses_most():
     losses = torch.tensor([1.0, 3.0, 1.0, 3.0], requires_grad=True)
-    made = Step(losses, torch.zeros(4, 2), torch.zeros(4, dtype=torch.long), torch.tensor([0, 1, 0, 1]), 2)
+    made = Step(losses=losses, logits=torch.zeros(4, 2), labels=torch.zeros(4, dtype=torch.long), groups=torch.tensor([0, 1, 0, 1]), group_count=2)
     regularizer = GroupDro(eta=0.5)
     memory = regularizer.memory()
     made = Step(**{**made.__dict__, "memory": memory})
@@ -84,7 +84,7 @@ def test_group_dro_moves_weight_to_the_group_that_loses_most():
 
 def test_cvar_takes_the_worst_share():
     losses = torch.tensor([1.0, 2.0, 3.0, 6.0])
-    made = Step(losses, torch.zeros(4, 2), torch.zeros(4, dtype=torch.long), torch.tensor([0, 1, 2, 3]), 4)
+    made = Step(losses=losses, logits=torch.zeros(4, 2), labels=torch.zeros(4, dtype=torch.long), groups=torch.tensor([0, 1, 2, 3]), group_count=4)
     assert float(CvarGroups(alpha=0.5).penalty(made)) == pytest.approx(4.5 - 3)
     assert float(CvarSamples(alpha=0.25).penalty(made)) == pytest.approx(6 - 3)
     assert float(CvarGroups(alpha=1).penalty(made)) == 0
@@ -93,7 +93,7 @@ def test_cvar_takes_the_worst_share():
 def test_soft_parity_by_hand():
     logits = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6]]).log()
     labels, groups = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
-    made = Step(torch.zeros(4), logits, labels, groups, 2)
+    made = Step(losses=torch.zeros(4), logits=logits, labels=labels, groups=groups, group_count=2)
     assert float(SoftDemographicParity().penalty(made)) == pytest.approx(0.8 - 0.3, abs=1e-6)
     # label 0: .9 against .2; label 1: .7 against .4, for either class
     assert float(SoftEqualizedOdds().penalty(made)) == pytest.approx((0.7 + 0.3) / 2, abs=1e-6)
@@ -106,7 +106,7 @@ def test_mmd_is_zero_for_like_groups_and_grows_with_the_shift():
         features = torch.cat([base, base + shift])
         groups = torch.arange(40) // 20
         return float(
-            FeatureMmd().penalty(Step(torch.zeros(40), torch.zeros(40, 2), groups, groups, 2, features=features))
+            FeatureMmd().penalty(Step(losses=torch.zeros(40), logits=torch.zeros(40, 2), labels=groups, groups=groups, group_count=2, features=features))
         )
 
     assert at(0.0) == pytest.approx(0, abs=1e-6)
@@ -127,18 +127,18 @@ def test_distillation_is_zero_for_the_teachers_answers_and_balanced_counts_group
 def test_the_price_of_a_bit_follows_what_the_rounded_bits_spend():
     """Two units of 30 and 10 weights at 2.4 and 1.0 bits: 1.75 spent (2.05 before rounding), 0.25 above the budget."""
     bits = torch.tensor([2.4, 1.0], requires_grad=True)
-    state = BitState(bits, bits.detach(), bits, torch.tensor([30.0, 10.0]), budget=1.5)
+    state = BitState(logits=bits, start=bits.detach(), bits=bits, sizes=torch.tensor([30.0, 10.0]), budget=1.5)
     budget = BitBudget(weight=2.0, rate=0.1, start=0.5)
     memory = budget.memory()
     here = dataclasses.replace(step(), bits=state, memory=memory)
     penalty = budget.penalty(here)
-    assert float(memory.price) == pytest.approx(0.5 + 0.1 * 0.25)
+    assert float(memory.multiplier) == pytest.approx(0.5 + 0.1 * 0.25)
     assert float(penalty) == pytest.approx(2 * 0.525 * (2.05 - 1.5))
     penalty.backward()
     assert bits.grad.tolist() == pytest.approx([2 * 0.525 * 0.75, 2 * 0.525 * 0.25])
     under = dataclasses.replace(here, bits=dataclasses.replace(state, budget=8.0))
     budget.penalty(under)
-    assert float(memory.price) == 0  # 0.525 - 0.1 * 6.25 is below 0
+    assert float(memory.multiplier) == 0  # 0.525 - 0.1 * 6.25 is below 0
 
 
 def test_nir_by_hand():
@@ -146,7 +146,7 @@ def test_nir_by_hand():
     features = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
     means = np.array([[(0.75 + 1.0) / 1.25, 2.25 / 1.25], [(0.25 + 1.0) / 0.75, 0.75 / 0.75]])
     zeros = torch.zeros(2, dtype=torch.long)
-    made = Step(torch.zeros(2), logits, zeros, zeros, 1, features=features)
+    made = Step(losses=torch.zeros(2), logits=logits, labels=zeros, groups=zeros, group_count=1, features=features)
     assert float(NeuronImportance(weight=1).penalty(made)) == pytest.approx(means.var(1).sum(), rel=1e-5)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairquant.bits import find_layers
-from fairquant.bits.probe import LossProbe, RememberingProbe
+from fairquant.bits.probe import LossProbe, CachedProbe
 from fairquant.errors import Infeasible, UserError
 from fairquant.roles import AllocationProblem, Batch
 
@@ -32,7 +32,7 @@ def problem(average=3.0, layers=6, units=5, seed=0, choices=(0, 1, 2, 3, 4, 6, 8
     allowed[0] = torch.tensor([b == 8 for b in choices])
     number = torch.arange(layers).repeat_interleave(units)
     return AllocationProblem(
-        groups.max(0).values, groups, sizes, errors, allowed, choices, average, number, ("dark", "light"), probe
+        scores=groups.max(0).values, group_scores=groups, sizes=sizes, errors=errors, allowed=allowed, choices=choices, average_bits=average, layers=number, group_names=("dark", "light"), probe=probe
     )
 
 
@@ -84,8 +84,8 @@ def test_fairquantize_lowers_what_serves_the_unprivileged_least():
     """Scores by hand: (H_dark - H_light / 2) * error at 2 bits; the ranks are not the argsort."""
     groups = torch.tensor([[1.0, 4.0, 2.0, 3.0], [1.0, 6.0, 0.0, 1.0]], dtype=torch.float64)
     made = AllocationProblem(
-        groups[0], groups, torch.full((4,), 10), torch.tensor([[1.0, 0.0]] * 4, dtype=torch.float64),
-        torch.ones(4, 2, dtype=torch.bool), (2, 8), 5.0, group_names=("dark", "light"),
+        scores=groups[0], group_scores=groups, sizes=torch.full((4,), 10), errors=torch.tensor([[1.0, 0.0]] * 4, dtype=torch.float64),
+        allowed=torch.ones(4, 2, dtype=torch.bool), choices=(2, 8), average_bits=5.0, group_names=("dark", "light"),
     )  # fmt: skip
     assert FairQuantize("dark").allocate(made).bits.tolist() == [2, 2, 8, 8]  # scores .5, 1, 2, 2.5
     assert FairQuantize("light", beta=1).allocate(made).bits.tolist() == [8, 8, 2, 2]  # 0, 2, -2, -2
@@ -189,7 +189,7 @@ def test_batching_does_not_matter_and_the_model_is_left_alone(importance, strang
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
     one = importance.measure(model, [batch], layers, ("a", "b")).table()
-    parts = [Batch(*part) for part in zip(*(t.split((5, 1, 8)) for t in (batch.images, batch.labels, batch.groups)))]  # noqa: B905
+    parts = [Batch(*tensor) for tensor in zip(*(t.split((5, 1, 8)) for t in (batch.images, batch.labels, batch.groups)))]  # noqa: B905
     torch.testing.assert_close(importance.measure(model, parts, layers, ("a", "b")).table(), one, rtol=1e-8, atol=1e-18)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -214,7 +214,7 @@ def test_the_probe_measures_the_quantized_network_and_leaves_it_as_it_was(strang
     batch = Batch(batch.images.float(), batch.labels, batch.groups)
     layers = find_layers(model, "channel")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    probe = LossProbe(model, layers, Uniform(), lambda: [batch], 3)
+    probe = LossProbe(model=model, layers=layers, quantizer=Uniform(), batches=lambda: [batch], groups=3)
     units = sum(layer.units for layer in layers)
     full, low = probe(torch.full((units,), -1)), probe(torch.full((units,), 2))
     with torch.no_grad():
@@ -233,11 +233,11 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
     units = sum(layer.units for layer in layers)
     low, high = torch.full((units,), 2), torch.full((units,), 4)
     asked = []
-    inner = LossProbe(model, layers, Uniform(), lambda: [Batch(batch.images.float(), batch.labels, batch.groups)], 3)
+    inner = LossProbe(model=model, layers=layers, quantizer=Uniform(), batches=lambda: [Batch(batch.images.float(), batch.labels, batch.groups)], groups=3)
     monkeypatch.setattr(LossProbe, "_losses", lambda self, real=LossProbe._losses: asked.append(1) or real(self))
 
     def probe(about="uniform"):
-        return RememberingProbe(inner, tmp_path, about)
+        return CachedProbe(inner, tmp_path, about)
 
     first = probe()
     here = first(low)
@@ -263,5 +263,5 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
 
 
 def test_a_probe_that_is_not_asked_writes_nothing(strange, tmp_path):
-    RememberingProbe(LossProbe(strange, (), Uniform(), lambda: [], 1), tmp_path, "").keep()
+    CachedProbe(LossProbe(model=strange, layers=(), quantizer=Uniform(), batches=lambda: [], groups=1), tmp_path, "").keep()
     assert not list(tmp_path.iterdir())

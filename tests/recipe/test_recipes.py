@@ -22,7 +22,7 @@ def test_every_shipped_recipe_is_in_order_and_survives_a_round_trip(tmp_path, re
 
 @pytest.mark.parametrize("name", list(library().recipes()))
 def test_every_shipped_recipe_has_a_model_that_can_be_built(registry, name):
-    from fairquant.models import build_model
+    from fairquant.runs.models import build_model
 
     recipe = read_recipe(recipes_folder() / name, ["model.pretrained=false", "model.weights=null"], registry=registry)
     model, normalize, _ = build_model(recipe.model, 5)
@@ -40,7 +40,7 @@ def test_every_method_can_be_put_on_every_recipe(registry, method):
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "deit_tiny_patch16_224", "tiny_vit_5m_224"])
 def test_the_papers_models_have_layers_to_quantize(registry, name):
     from fairquant.bits import find_layers
-    from fairquant.models import build_model
+    from fairquant.runs.models import build_model
     from fairquant.recipe.sections import ModelSettings
 
     model, _, _ = build_model(ModelSettings(name=name), 8)
@@ -100,9 +100,9 @@ def test_demo_swaps_in_synthetic_data_and_says_so(registry):
 def test_the_papers_grid_runs_in_small_form(tmp_path, name, method):
     from fairquant.api import run
 
-    few = ["quantize.choices=[4]"] if method == "uniform-4-ptq" else []
+    short = ["quantize.choices=[4]"] if method == "uniform-4-ptq" else []
     result = run(
-        name, f"method={method}", *few, "dataset.images=80", "model.image_size=64", "baseline.epochs=1", "train.epochs=1",
+        name, f"method={method}", *short, "dataset.images=80", "model.image_size=64", "baseline.epochs=1", "train.epochs=1",
         "train.batch_size=16", "baseline.batch_size=16", "calibration.images=16", "calibration.batch_size=16",
         "tracking.mlflow=null", "baseline.augment=flips", "train.augment=flips", demo=True, runs=tmp_path,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from fairquant.cli import app
 from fairquant.errors import UserError
 from fairquant.registry.registry import ROLES
-from fairquant.scaffold import new_plugin
+from fairquant.registry.scaffold import new_plugin
 
 FAIRQUANT = [sys.executable, "-m", "fairquant"]
 

@@ -22,7 +22,7 @@ from fairquant.roles import Predictions
 from fairquant.study import compare
 from fairquant.study.grid import Cell, chosen_methods, make_cells
 from fairquant.study.statistics import paired_differences, spread
-from fairquant.study.tables import entries, header
+from fairquant.report.tables import entries, header
 
 METRICS = [
     Component("accuracy", Accuracy()), Component("worst-group-accuracy", WorstGroupAccuracy()),
@@ -36,7 +36,7 @@ def predictions(right: float, count: int = 300, seed: int = 0) -> Predictions:
     logits = draw.normal(size=(count, 3)).astype(np.float32)
     hit = draw.random(count) < right
     logits[np.arange(count), labels] += np.where(hit, 6, -6)
-    return Predictions(logits, labels, groups, ("a", "b"), ("x", "y", "z"), tuple(map(str, range(count))))
+    return Predictions(logits=logits, labels=labels, groups=groups, group_names=("a", "b"), class_names=("x", "y", "z"), ids=tuple(map(str, range(count))))
 
 
 def test_cells_go_seed_by_seed_and_a_method_with_bits_of_its_own_takes_no_budget():
@@ -85,10 +85,10 @@ def test_a_difference_is_paired_and_its_interval_covers_what_it_should():
     expected = (good.predicted == good.labels).mean() - (bad.predicted == bad.labels).mean()
     assert found["accuracy"].value == pytest.approx(expected)
     assert found["accuracy"].low < expected < found["accuracy"].high
-    assert found["accuracy"].clear
+    assert found["accuracy"].significant
     assert found["brier"].value < 0
     same = paired_differences([(good, good)], METRICS)
-    assert all((d.value, d.low, d.high) == (0, 0, 0) and not d.clear for d in same.values())
+    assert all((d.value, d.low, d.high) == (0, 0, 0) and not d.significant for d in same.values())
     # pairing matters: few images differ between these two, so that the interval is far narrower than an unpaired one
     logits = good.logits.copy()
     logits[:3] *= -1
@@ -101,13 +101,13 @@ def test_a_difference_is_paired_and_its_interval_covers_what_it_should():
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
     """Two methods of equal quality: about one interval in twenty excludes 0."""
-    clear = sum(
+    significant = sum(
         paired_differences(
             [(predictions(0.8, seed=2 * k), predictions(0.8, seed=2 * k + 1))], METRICS[:1], replicates=200
-        )["accuracy"].clear
+        )["accuracy"].significant
         for k in range(100)
     )
-    assert clear <= 12
+    assert significant <= 12
 
 
 def test_spread_over_seeds():
@@ -156,7 +156,7 @@ def test_the_files_hold_the_table(found):
     )
     assert "DEMO" in page
     assert "DEMO" in text
-    assert tex.count(r"\\") == 2 + len(found.rows)  # with the header and the null floors
+    assert tex.count(r"\\") == 2 + len(found.rows)  # with the header and the permutation baselines
     assert all(len(entries(found, row)) == len(header(found)) - 1 for row in found.rows)
 
 

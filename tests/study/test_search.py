@@ -31,7 +31,7 @@ SEARCH = (
     "    budget.average_bits: {low: 1.0, high: 4.0}\n"
     "    allocator.name: [knapsack, minimax, quantile]\n"
     "    allocator.levels: {choices: [[0, 4], [1, 2]], when: {allocator.name: quantile}}\n"
-    "    allocator.shares: {choices: [[0.5, 0.5]], when: {allocator.name: quantile}}\n"
+    "    allocator.fractions: {choices: [[0.5, 0.5]], when: {allocator.name: quantile}}\n"
     "  objectives: {worst-group-accuracy: maximize, bits: minimize}\n"
     "  constraints: {accuracy: {at_least: baseline - 0.5}, megabytes: {at_most: 10}}\n"
     "  sampler: random\n"
@@ -131,7 +131,7 @@ def test_a_trial_gives_what_the_command_that_is_shown_gives(studied):
 def test_the_page_and_the_verbs(studied, tmp_path):
     place, recipe, folder, results = studied
     page = (folder / "study.html").read_text()
-    for text in ("The front", "Parallel coordinates", "Slices", "to run them", "too few to say", "fairquant run "):
+    for text in ("Pareto front", "Parallel coordinates", "Slices", "Commands to reproduce them", "too few to report", "fairquant run "):
         assert text in page, text
     assert page.count("<svg") >= 4
     shown = CliRunner().invoke(app, ["study", "show", str(recipe), "--runs", str(place / "runs")])
@@ -147,7 +147,7 @@ def test_the_page_and_the_verbs(studied, tmp_path):
 
 def test_asked_again_nothing_runs_again_and_more_trials_are_added(studied):
     place, recipe, folder, _ = studied
-    before = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("held.json")}
+    before = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("validation_only.json")}
     assert search(recipe, trials=6, runs=place / "runs") == folder
     results = json.loads((folder / "study.json").read_text())["results"]
     assert len(results["trials"]) == 6
@@ -216,7 +216,7 @@ def test_the_front_by_hand():
     objectives = (Objective("a", "maximize"), Objective("b", "minimize"))
 
     def trial(number, a, b, state="complete"):
-        return Trial(number, state, {}, {"a": a, "b": b}, str(number), ())
+        return Trial(number=number, state=state, parameters={}, validation={"a": a, "b": b}, folder=str(number), overrides=())
 
     given = [
         trial(0, 1, 5),
@@ -232,8 +232,8 @@ def test_the_front_by_hand():
 
 def test_a_grid_leaves_out_what_does_not_apply():
     points = grid_points([
-        Parameter("allocator.name", choices=("knapsack", "quantile")), Parameter("seed", choices=(1, 2)),
-        Parameter("allocator.levels", choices=((2, 4), (1, 2)), when=(("allocator.name", "quantile"),)),
+        Parameter(path="allocator.name", choices=("knapsack", "quantile")), Parameter(path="seed", choices=(1, 2)),
+        Parameter(path="allocator.levels", choices=((2, 4), (1, 2)), when=(("allocator.name", "quantile"),)),
     ])  # fmt: skip
     assert len(points) == 2 + 4
 

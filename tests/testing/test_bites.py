@@ -387,10 +387,10 @@ class NeverFrozen(UniformWeightQuantizer):
 class NotPruned(CodebookWeightQuantizer):
     def __init__(self, weight, bits, scale):
         super().__init__(weight, bits, tuple(range(9)), 0.9, 10)
-        self.words[0, 0] = 0.5
+        self.codewords[0, 0] = 0.5
 
     def encode(self, weight) -> QuantizedWeight:
-        return replace(super().encode(weight), codebook=self.words)
+        return replace(super().encode(weight), codebook=self.codewords)
 
 
 class NoGradient(UniformWeightQuantizer):
@@ -487,10 +487,14 @@ class Dots:
         return []
 
     def load(self, context):
-        parts = [self.part(name, number, context) for number, name in enumerate(("train", "validation", "test"))]
-        return Splits(*parts, ("x", "y"), ("a", "b"), ("group",), "dots")
+        parts = [self.split(name, number, context) for number, name in enumerate(("train", "validation", "test"))]
+        train, validation, test = parts
+        return Splits(
+            train=train, validation=validation, test=test, class_names=("x", "y"), group_names=("a", "b"),
+            attributes=("group",), fingerprint="dots",
+        )
 
-    def part(self, name, number, context):
+    def split(self, name, number, context):
         draw = np.random.default_rng([context.seed, number])
         array = draw.integers(0, 255, (8, context.image_size, context.image_size, 3), np.uint8)
         labels, groups = np.arange(8) % 2, np.arange(8) // 2 % 2
@@ -509,25 +513,25 @@ class SaysNothing(Dots):
 class SmallIntegers(Dots):
     """Labels of 32 bits."""
 
-    def part(self, name, number, context):
-        part = super().part(name, number, context)
-        return replace(part, labels=part.labels.astype(np.int32))
+    def split(self, name, number, context):
+        split = super().split(name, number, context)
+        return replace(split, labels=split.labels.astype(np.int32))
 
 
 @dataclass(frozen=True)
 class FixedSize(Dots):
     """Its images have a size of their own."""
 
-    def part(self, name, number, context):
-        return super().part(name, number, replace(context, image_size=16))
+    def split(self, name, number, context):
+        return super().split(name, number, replace(context, image_size=16))
 
 
 @dataclass(frozen=True)
 class Leaks(Dots):
     """The same images in every part."""
 
-    def part(self, name, number, context):
-        return super().part("image", number, context)
+    def split(self, name, number, context):
+        return super().split("image", number, context)
 
 
 @dataclass(frozen=True)

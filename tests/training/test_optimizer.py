@@ -24,8 +24,8 @@ def walk(gradients, confidence, steps=STEPS):
 def test_noise_moves_little_and_a_steady_gradient_nearly_as_far_as_adam_moves_it():
     draw = torch.Generator().manual_seed(0)
     noise = torch.randn(STEPS, 500, generator=draw)
-    wandered, held = walk(noise, 0.0).square().mean().sqrt(), walk(noise, 2.0).square().mean().sqrt()
-    assert held < wandered / 4
+    wandered, cautious = walk(noise, 0.0).square().mean().sqrt(), walk(noise, 2.0).square().mean().sqrt()
+    assert cautious < wandered / 4
     steady = torch.ones(STEPS, 1) * 1e-3
     assert walk(steady, 0.0).item() == pytest.approx(-STEPS * RATE, rel=1e-3)
     error = math.sqrt(0.1 / 1.9)  # of a mean over about ten steps, once the start is forgotten

@@ -10,8 +10,8 @@ from torch import nn
 from fairquant.data.loading import TrainingBatches, sampling_chances
 from fairquant.errors import UserError
 from fairquant.roles import Batch, Split, Step
-from fairquant.training.batch_norm import like_train, reestimate_batch_norm
-from fairquant.training.observe import RunningLosses, seen_by_classifier
+from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
+from fairquant.training.observe import RunningLosses, capture_features
 
 
 class Ramp:
@@ -46,18 +46,18 @@ def test_balanced_samplers_draw_groups_or_cells_alike():
 
 def test_a_balanced_epoch_has_the_same_length_is_even_and_goes_on_where_it_was():
     batches = TrainingBatches(split(), 10, "none", seed=3, sampler="group-balanced")
-    drawn = [part.groups for epoch in range(20) for part in batches.epoch(epoch)]
+    drawn = [batch.groups for epoch in range(20) for batch in batches.epoch(epoch)]
     assert len(drawn) == 20 * 10
     assert float(torch.cat(drawn).float().mean()) == pytest.approx(0.5, abs=0.05)
-    whole = [part.rows.tolist() for part in batches.epoch(5)]
-    assert [part.rows.tolist() for part in batches.epoch(5, skip=4)] == whole[4:]
+    whole = [batch.rows.tolist() for batch in batches.epoch(5)]
+    assert [batch.rows.tolist() for batch in batches.epoch(5, skip=4)] == whole[4:]
 
 
 def test_running_losses_remember_groups_that_are_missing():
     memory = RunningLosses(2)
 
     def step(losses, groups):
-        return Step(torch.tensor(losses), torch.zeros(2, 2), torch.zeros(2, dtype=torch.long), torch.tensor(groups), 2)
+        return Step(losses=torch.tensor(losses), logits=torch.zeros(2, 2), labels=torch.zeros(2, dtype=torch.long), groups=torch.tensor(groups), group_count=2)
 
     assert torch.isnan(memory.update(step([1.0, 3.0], [0, 0]), 0.9)[1])
     assert memory.update(step([4.0, 6.0], [1, 1]), 0.9).tolist() == [2.0, 5.0]
@@ -69,15 +69,15 @@ def test_features_are_what_the_classifier_is_given():
 
     model = timm.create_model("resnet10t", num_classes=3).eval()
     images = torch.randn(2, 3, 32, 32)
-    with seen_by_classifier(model) as seen, torch.no_grad():
+    with capture_features(model) as seen, torch.no_grad():
         logits = model(images)
     assert torch.allclose(model.get_classifier()(seen[-1]), logits)
-    with seen_by_classifier(None) as seen:
+    with capture_features(None) as seen:
         model(images)
     assert not seen
     with (
         pytest.raises(UserError, match="ends in no Linear layer"),
-        seen_by_classifier(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())),
+        capture_features(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())),
     ):
         pass
 
@@ -89,10 +89,10 @@ def test_batch_norm_gets_the_statistics_of_the_images_and_keeps_all_else():
     images = torch.randn(40, 3, 5, 5)
     zeros = torch.zeros(20, dtype=torch.long)
     weight = model[0].weight.clone()
-    assert reestimate_batch_norm(model, [Batch(part, zeros, zeros) for part in images.split(20)]) == 1
+    assert reestimate_batch_norm(model, [Batch(batch, zeros, zeros) for batch in images.split(20)]) == 1
     seen = model[0](images)
     assert torch.allclose(model[1].running_mean, seen.mean((0, 2, 3)), atol=1e-5)
-    expected = torch.stack([part.var((0, 2, 3)) for part in seen.split(20)]).mean(0)
+    expected = torch.stack([batch.var((0, 2, 3)) for batch in seen.split(20)]).mean(0)
     assert torch.allclose(model[1].running_var, expected, atol=1e-5)
     assert (model[1].momentum, model.training, model[1].training) == (0.3, False, False)
     assert torch.equal(model[0].weight, weight)
@@ -101,9 +101,9 @@ def test_batch_norm_gets_the_statistics_of_the_images_and_keeps_all_else():
 
 def test_balanced_images_for_batch_norm_hold_every_group_alike():
     data = split()
-    even = like_train(data, 40, 3, seed=0, balanced=True)  # a third group without images is no harm
+    even = draw_train_subset(data, 40, 3, seed=0, balanced=True)  # a third group without images is no harm
     assert np.bincount(even.groups).tolist() == [20, 20]
-    plain = like_train(data, 40, 3, seed=0, balanced=False)
+    plain = draw_train_subset(data, 40, 3, seed=0, balanced=False)
     assert len(plain) == 40
     assert len(set(plain.ids)) == 40
 

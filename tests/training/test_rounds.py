@@ -9,18 +9,19 @@ from fairquant_paper.uniform import Uniform
 from torch import nn
 
 from fairquant.bits import attach, find_layers
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.data.transforms import Normalization
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import BitPlan, Split
 from fairquant.training.loop import Trainer, train
-from fairquant.training.rounds import frozen_share
+from fairquant.training.rounds import frozen_fraction
 
 
 def test_the_share_grows_by_the_round_and_some_always_train():
     settings = TrainSettings(epochs=8, rounds=4)
-    assert [frozen_share(settings, epoch) for epoch in range(8)] == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
-    assert [frozen_share(TrainSettings(epochs=2, rounds=4), epoch) for epoch in range(2)] == [0, 0.5]
-    assert frozen_share(TrainSettings(epochs=5), 4) == 0
+    assert [frozen_fraction(settings, epoch) for epoch in range(8)] == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
+    assert [frozen_fraction(TrainSettings(epochs=2, rounds=4), epoch) for epoch in range(2)] == [0, 0.5]
+    assert frozen_fraction(TrainSettings(epochs=5), 4) == 0
     with pytest.raises(ValueError, match="rounds"):
         TrainSettings(rounds=0)
 
@@ -44,7 +45,7 @@ def make():
     layers = find_layers(model, "channel")
     plan = BitPlan({l.name: torch.full((l.units,), 4) for l in layers}, {l.name: l.unit_size for l in layers})
     scores = torch.tensor([5.0, 1, 4, 2, 9, 8, 0.5, 7])  # six channels, then two outputs
-    return model, layers, attach(layers, Uniform(), plan, (4,), 4.0, {}, scores)
+    return model, layers, attach(layers, Uniform(), plan, BitChoices((4,)), Budget(4.0), scores)
 
 
 def test_the_least_important_units_stop_first(tmp_path):
@@ -58,8 +59,8 @@ def test_the_least_important_units_stop_first(tmp_path):
 
     train(
         Trainer(
-            model, split, split.subset(np.arange(0)), (("a", "b"), ("x", "y")), Normalization((0.5,) * 3, (0.5,) * 3),
-            torch.device("cpu"), 0, tmp_path / "train.pt", attachment, on_epoch=remember,
+            model=model, train=split, validation=split.subset(np.arange(0)), names=(("a", "b"), ("x", "y")), normalize=Normalization((0.5,) * 3, (0.5,) * 3),
+            device=torch.device("cpu"), seed=0, checkpoint=tmp_path / "train.pt", attachment=attachment, on_epoch=remember,
         ),
         TrainSettings(epochs=4, rounds=4, batch_size=8, augment="none", learning_rate=0.01, workers=0),
     )  # fmt: skip

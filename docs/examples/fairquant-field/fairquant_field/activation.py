@@ -39,10 +39,10 @@ class Activation:
         hooks = [m.register_forward_pre_hook(watch(layer.name)) for layer in layers for m in layer.modules]
         try:
             with untouched(model), torch.no_grad():
-                for part in regroup(batches, len(group_names)):
-                    group = int(part.groups[0])
-                    seen[group] += len(part.labels)
-                    model(part.images)
+                for group_batch in regroup(batches, len(group_names)):
+                    group = int(group_batch.groups[0])
+                    seen[group] += len(group_batch.labels)
+                    model(group_batch.images)
         finally:
             for handle in hooks:
                 handle.remove()

@@ -45,19 +45,19 @@ class ChestXray:
         if missing:
             raise UserError(f"{self.table}: no column {', '.join(map(repr, missing))}")
         files = {file.name: file for file in Path(self.root).rglob("*.png")}
-        kept = [row for row in rows if row["Image Index"] in files]
-        if not kept:
+        usable = [row for row in rows if row["Image Index"] in files]
+        if not usable:
             raise UserError(f"{self.root}: none of the {len(rows)} images of the table is there")
-        decoded = decode_images([files[row["Image Index"]] for row in kept], context, self.max_bad_images)
-        kept = [kept[row] for row in decoded.good]
-        found = np.array([self.finding in row["Finding Labels"].split("|") for row in kept], np.int64)
+        decoded = decode_images([files[row["Image Index"]] for row in usable], context, self.max_bad_images)
+        usable = [usable[row] for row in decoded.good]
+        found = np.array([self.finding in row["Finding Labels"].split("|") for row in usable], np.int64)
         if len(set(found)) < 2:
             raise UserError(f"dataset.finding: {self.finding!r} is on all films or on none")
-        groups, names = encode_labels([self._group(row) for row in kept])
-        patients = [row["Patient ID"] for row in kept]
-        notes = [f"{len(rows) - len(kept)} row(s) without their image left out"] if len(rows) > len(kept) else []
+        groups, names = encode_labels([self._group(row) for row in usable])
+        patients = [row["Patient ID"] for row in usable]
+        notes = [f"{len(rows) - len(usable)} row(s) without their image left out"] if len(rows) > len(usable) else []
         return make_splits(
-            decoded.array, decoded.good, found, groups, [row["Image Index"] for row in kept],
+            decoded.array, decoded.good, found, groups, [row["Image Index"] for row in usable],
             split_rows(found, groups, context.seed, patients), ("other", self.finding), names, (self.attribute,),
             decoded.digest, notes,
         )  # fmt: skip

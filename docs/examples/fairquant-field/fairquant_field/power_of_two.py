@@ -12,7 +12,7 @@ from fairquant.roles import QuantizedWeight, WeightQuantizer
 from fairquant.roles.quantizer import look_up, row_bits, rows_of
 
 
-def words() -> Tensor:
+def codewords() -> Tensor:
     """Row b: the 2^b levels of width b, ascending: -1, -1/2, ... up to 1, one of them 0."""
     table = torch.zeros(9, 256)
     for bits in range(2, 6):
@@ -22,15 +22,15 @@ def words() -> Tensor:
 
 
 class _PowerOfTwoRows(WeightQuantizer):
-    words: Tensor
+    codewords: Tensor
 
     def __init__(self, bits: Tensor) -> None:
         super().__init__(bits)
-        self.register_buffer("words", words())
+        self.register_buffer("words", codewords())
 
     def forward(self, weight: Tensor) -> Tensor:
         stored = self.encode(weight.detach())
-        decoded = look_up(stored.codes, stored.bits, stored.scale, self.words).view_as(weight)
+        decoded = look_up(stored.codes, stored.bits, stored.scale, self.codewords).view_as(weight)
         return weight + (decoded - weight).detach() if self.training else decoded  # straight-through
 
     def encode(self, weight: Tensor) -> QuantizedWeight:
@@ -39,10 +39,10 @@ class _PowerOfTwoRows(WeightQuantizer):
         scale = rows.abs().amax(1).clamp_min(1e-12)
         codes = torch.zeros(rows.shape, dtype=torch.int8)
         for width in sorted({*bits.tolist()} - {0}):
-            chosen, levels = bits == width, self.words[width, : 2**width]
+            chosen, levels = bits == width, self.codewords[width, : 2**width]
             place = torch.bucketize(rows[chosen] / scale[chosen, None], (levels[1:] + levels[:-1]) / 2)
             codes[chosen] = (place - 2 ** (width - 1)).to(torch.int8)
-        return QuantizedWeight(codes, bits.clone(), scale, tuple(weight.shape), codebook=self.words)
+        return QuantizedWeight(codes=codes, bits=bits.clone(), scale=scale, shape=tuple(weight.shape), codebook=self.codewords)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""The timm network that a recipe or an artifact names, built for an image size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairquant.errors import UserError, suggestion
+from fairquant.recipe.sections import ModelSettings
+
+
+def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> nn.Module:
+    """A timm network with `classes` outputs that takes images of `settings.image_size` pixels.
+
+    Raises UserError for a name that timm does not know, options that it refuses, weights that cannot be fetched, and a
+    network that cannot be built for that image size.
+    """
+    import timm
+
+    if not timm.is_model(settings.name):
+        known = timm.list_models()
+        raise UserError(
+            f"model.name: timm has no model {settings.name!r}.{suggestion(settings.name, known)} "
+            f"See timm.list_models(): {len(known)} names"
+        )
+    options = dict(settings.options) | _size_option(settings, classes)
+    try:
+        model: nn.Module = timm.create_model(settings.name, pretrained=pretrained, num_classes=classes, **options)
+        return model
+    except Exception as error:
+        if pretrained:
+            raise UserError(
+                f"model.pretrained: the weights of {settings.name!r} cannot be fetched ({type(error).__name__}: "
+                f"{(str(error) or 'no message').splitlines()[0]}). Without a network: download them on another "
+                "machine, save them as safetensors with timm's parameter names and set model.weights=FILE; or set "
+                "model.pretrained=false to train from scratch"
+            ) from error
+        raise UserError(f"model: timm cannot build {settings.name!r} with {options}: {error}") from error
+
+
+def count_values(settings: ModelSettings, classes: int) -> int | None:
+    """Number of parameters and buffer elements, counted without allocating them; None where that is not possible."""
+    try:
+        with torch.device("meta"):
+            model = create(settings, classes)
+    except (UserError, NotImplementedError, RuntimeError):
+        return None
+    values: dict[int, int] = {id(value): value.numel() for value in model.state_dict(keep_vars=True).values()}
+    return sum(values.values())
+
+
+def _size_option(settings: ModelSettings, classes: int) -> dict[str, int]:
+    """The keyword that makes timm build the network for the image size: `img_size`, or none where none is needed.
+
+    timm says of each network whether its input size is fixed at construction (`pretrained_cfg.fixed_input_size`, such as
+    position embeddings). Where the size asked for is not the network's own, both forms are tried on the meta device,
+    which costs no memory, and the first one that accepts such an image is taken.
+    """
+    import timm
+
+    config, size = timm.get_pretrained_cfg(settings.name), settings.image_size
+    if "img_size" in settings.options or (config is not None and config.input_size[-1] == size):
+        return {}
+    attempts: tuple[dict[str, int], ...] = ({}, {"img_size": size})
+    if config is None or config.fixed_input_size:
+        attempts = attempts[::-1]
+    for attempt in attempts:
+        if _accepts(settings, classes, attempt):
+            return attempt
+    own = "its own size" if config is None else f"{config.input_size[-1]}"
+    raise UserError(
+        f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels; "
+        f"it is made for {own}. Set model.image_size={own}, or choose another model"
+    )
+
+
+def _accepts(settings: ModelSettings, classes: int, attempt: dict[str, Any]) -> bool:
+    """Whether the network can be built so and takes an image of the size. An operation that the meta device lacks counts
+    as accepted: the real network decides."""
+    import timm
+
+    try:
+        with torch.device("meta"), torch.no_grad():
+            model = timm.create_model(settings.name, num_classes=classes, **settings.options, **attempt).eval()
+            model(torch.zeros(1, 3, settings.image_size, settings.image_size))
+    except NotImplementedError:
+        return True
+    except Exception:
+        return False
+    return True
+
+
+def architecture_of(settings: ModelSettings) -> dict[str, Any]:
+    """What an artifact stores of the network, enough for `create` to build it again."""
+    return {
+        "source": "timm", "name": settings.name, "image_size": settings.image_size, "options": dict(settings.options),
+    }  # fmt: skip

@@ -1,0 +1,195 @@
+"""Budgets of something else than bits: bit operations, latency, and the bytes of the file.
+
+Bit operations (BOPs) of a layer are its multiply-accumulates times the bits of its weights times the bits of its
+activations. A weight takes part in one multiply-accumulate for each place of the output that its channel is computed at:
+positions of a convolution, tokens of a linear layer; groups are in the weight's own shape. Products of two activations
+(attention) and layers in full precision count with 32 bits on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fairquant.bits.layers import untouched
+from fairquant.errors import UserError
+from fairquant.roles.allocator import Allocation, BitPlan
+from fairquant.roles.importance import Layer
+
+FLOAT = 32
+
+
+class CostModel(Protocol):
+    """A budget of something else than bits."""
+
+    @property
+    def limit(self) -> float:
+        """What all units may cost together."""
+        ...
+
+    def unit_cost(self, layer: Layer, bits: int) -> float:
+        """What one unit of the layer costs at these bits."""
+        ...
+
+    def bit_cost(self, layer: Layer) -> float:
+        """What a bit of one unit weighs in the average that learnt bits are held to."""
+        ...
+
+    def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
+        """The bits, price for price, that the budget comes to; plan: one that keeps it."""
+        ...
+
+
+@dataclass(frozen=True)
+class BitOperations:
+    """per_weight: layer name -> bit operations that one bit of one weight costs: exactly in proportion to the bits."""
+
+    per_weight: Mapping[str, int]
+    limit: float
+
+    def unit_cost(self, layer: Layer, bits: int) -> float:
+        return bits * self.bit_cost(layer)
+
+    def bit_cost(self, layer: Layer) -> float:
+        return float(self.per_weight[layer.name] * layer.unit_size)
+
+    def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
+        return self.limit / sum(self.bit_cost(layer) * layer.units for layer in layers)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """milliseconds: layer name -> bits 0 to 8 -> of the whole layer, which is one unit; not in proportion to the bits. The
+    bits themselves are what learnt bits are held to: those of the plan, and the table once more when they settle."""
+
+    milliseconds: Mapping[str, Sequence[float]]
+    limit: float
+
+    def unit_cost(self, layer: Layer, bits: int) -> float:
+        return self.milliseconds[layer.name][bits]
+
+    def bit_cost(self, layer: Layer) -> float:
+        return float(layer.unit_size)
+
+    def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
+        return 8.0 if plan is None else plan.average
+
+    def of(self, plan: BitPlan) -> float:
+        """Milliseconds of all layers."""
+        return sum(self.milliseconds[name][int(bits[0])] for name, bits in plan.bits.items())
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Multiply-accumulates of one image. positions: layer -> how often each of its weights is used; other: those outside
+    the quantized layers (attention's products, layers kept in full precision)."""
+
+    positions: Mapping[str, int]
+    other: int
+
+    def bops(self, plan: BitPlan, activations: Mapping[str, int]) -> int:
+        """Bit operations of one image; activations: layer -> bits of its input, 32 where it is not named."""
+        layers = sum(
+            int(bits.sum()) * plan.unit_sizes[name] * self.positions[name] * activations.get(name, FLOAT)
+            for name, bits in plan.bits.items()
+        )
+        return layers + self.other * FLOAT * FLOAT
+
+    def full(self, plan: BitPlan) -> int:
+        """Bit operations in full precision."""
+        layers = sum(len(bits) * plan.unit_sizes[name] * self.positions[name] for name, bits in plan.bits.items())
+        return (layers + self.other) * FLOAT * FLOAT
+
+    def cost_model(self, bops: float, activations: Mapping[str, int]) -> BitOperations:
+        """The budget that is left for the layers."""
+        left = bops - self.other * FLOAT * FLOAT
+        if left <= 0:
+            raise UserError(
+                f"budget.bops: {bops:.3g} is below the {self.other * FLOAT * FLOAT:.3g} of what stays in full precision "
+                "(products of activations, layers in quantize.keep)"
+            )
+        return BitOperations({name: n * activations.get(name, FLOAT) for name, n in self.positions.items()}, left)
+
+
+def count_operations(network: nn.Module, layers: tuple[Layer, ...], image: Tensor) -> Operations:
+    """image [1, 3, H, W], as the network takes it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    seen: dict[str, int] = {}
+    handles = [
+        module.register_forward_hook(_count_positions(seen, layer.name)) for layer in layers for module in layer.modules
+    ]
+    try:
+        with untouched(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    positions = {layer.name: seen.get(layer.name, 0) for layer in layers}
+    own = sum(positions[layer.name] * layer.weight.numel() for layer in layers)
+    return Operations(positions, max(counter.get_total_flops() // 2 - own, 0))
+
+
+def _count_positions(seen: dict[str, int], name: str) -> Callable[[nn.Module, object, Tensor], None]:
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        channels = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
+        seen[name] = seen.get(name, 0) + output.numel() // channels
+
+    return count
+
+
+def within_size(
+    limit: float, average_bits: float | None, least: float, allocate: Callable[[float], tuple[Allocation, BitPlan]],
+    file_bytes: Callable[[BitPlan], int],
+) -> tuple[Allocation, BitPlan, float]:  # fmt: skip
+    """The allocation whose file keeps to `limit` bytes: allocate, measure the file, take off what is too much, again.
+
+    average_bits: a budget of bits that holds as well, or None; least: the average bits of the cheapest plan. Returns also
+    the average bits that the plan was held to. Raises UserError where the cheapest plan's file is too large.
+    """
+    high = 8.0 if average_bits is None else average_bits
+    low, bits, best, excess = least, high, None, 0.0
+    for _ in range(10):
+        allocation, plan = allocate(bits)
+        excess = file_bytes(plan) - limit
+        if excess <= 0:
+            best, low = (allocation, plan, bits), bits
+            if bits == high or -excess < 0.005 * limit:
+                break
+        else:
+            high = bits
+        if bits <= least and excess > 0:
+            break
+        # what is stored beside the codes may itself depend on the plan, so that the first correction can go too far
+        bits = min(bits, plan.average) - 8 * excess / plan.weights
+        if not low < bits < high:
+            bits = low if best is None else (low + high) / 2
+    if best is not None:
+        return best
+    raise UserError(
+        f"budget.size: {limit:,.0f} bytes cannot be met: with {bits:.2f} bits per weight the file has "
+        f"{limit + excess:,.0f} bytes. Scales, biases, layers in full precision and the recipe in it count, too"
+    )
+
+
+def latency_cost_model(table: Mapping[str, Mapping[int, float]], limit: float, layers: tuple[Layer, ...]) -> Latency:
+    """table: layer -> bits -> milliseconds. A width costs what the fastest width at least as wide does, since codes of few
+    bits can be stored in more. UserError where a layer is not in the table."""
+    missing = [layer.name for layer in layers if layer.name not in table]
+    if missing:
+        raise UserError(
+            f"budget.latency_table: no layer {', '.join(map(repr, missing[:5]))}{' and others' if len(missing) > 5 else ''} in "
+            "it. Was it measured with this model? `fairquant bench FILE --per-layer --out TABLE` measures one"
+        )
+    found = {
+        layer.name: [
+            min((ms for wide, ms in table[layer.name].items() if bits <= wide <= 8), default=torch.inf)
+            for bits in range(9)
+        ]
+        for layer in layers
+    }
+    return Latency(found, limit)

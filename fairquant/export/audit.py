@@ -1,0 +1,168 @@
+"""What ships, audited: a file's data out of its own recipe, its predictions, and the predictions to compare them with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairquant.audit.evaluate import Change, change_against, evaluate
+from fairquant.data.batching import draw_calibration, stack_images
+from fairquant.errors import UserError
+from fairquant.export.ranges import Calibration
+from fairquant.export.runtime import Metadata, Preprocessing, Runtime, in_batches, open_runtime
+from fairquant.recipe import Recipe, recipe_from
+from fairquant.recipe.lines import parse_yaml
+from fairquant.registry import Plugins
+from fairquant.roles import MetricValue, Predictions, Split, Splits
+from fairquant.roles.dataset import concat
+from fairquant.runs.predictions import read_predictions
+
+#: Images at a time: to predict, and to calibrate, where every activation is held at once.
+PREDICTION_BATCH, CALIBRATION_BATCH = 32, 8
+#: Names of the dataset section of a run that was started from Python; the second is an earlier version's.
+IN_MEMORY = ("in-memory", "your-data")
+Bar = Callable[[str, int], Callable[[int], None]]
+
+
+def recipe_of(
+    metadata: Metadata, path: Path, overrides: Sequence[str], plugins: Plugins, dataset: str | None = None
+) -> Recipe:
+    """The recipe that the file was made by, with overrides such as dataset.root=FOLDER.
+
+    dataset: other data than those it was made with, by name, or as a YAML file. Raises UserError where the recipe or the
+    data are missing or not valid.
+    """
+    given = dict(metadata.get("recipe") or {})
+    demo = bool(given.pop("demo", False)) and dataset is None
+    if dataset is not None:
+        given["dataset"] = _dataset_section(dataset)
+    if not given or given.get("dataset", {}).get("name") in IN_MEMORY:
+        raise UserError(
+            f"{path}: made from data in Python's memory, which the file does not hold. Name other data with --dataset, "
+            "or, for calibration only, a folder with --images"
+        )
+    given.pop("search", None)
+    recipe = recipe_from(given, overrides, registry=plugins.registry, source=f"the recipe in {path}", name=path.stem)
+    if missing := recipe.dataset.value.check():
+        raise UserError(
+            [*missing, "The file was made with these data: say where they are, such as dataset.root=FOLDER"]
+        )
+    return replace(recipe, demo=demo)
+
+
+def _dataset_section(dataset: str) -> dict[str, object]:
+    """A name, with its options on the command line; or a YAML file: a recipe's dataset section, or nothing but one."""
+    file = Path(dataset)
+    if file.suffix not in (".yaml", ".yml"):
+        return {"name": dataset}
+    try:
+        content, _, problems = parse_yaml(file.read_text(encoding="utf-8"), dataset)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--dataset {dataset}: cannot be read: {error}") from error
+    section = content.get("dataset", content)
+    if problems or not isinstance(section, dict) or "name" not in section:
+        raise UserError(
+            problems or f"--dataset {dataset}: no dataset section with a name, such as {{name: image-table}}"
+        )
+    return section
+
+
+def audit_splits(splits: Splits, classes: Sequence[str], every: bool, path: Path) -> Splits:
+    """The splits with the images to audit as test, their labels numbered in the order of the file's classes.
+
+    every: all images, for data that the model was not trained on. Raises UserError for a class that the file lacks.
+    """
+    images = concat((splits.train, splits.validation, splits.test)) if every else splits.test
+    if tuple(classes) == splits.class_names:
+        return replace(splits, test=images)
+    if unknown := [name for name in splits.class_names if name not in classes]:
+        raise UserError(
+            f"{path}: it has no class {', '.join(map(repr, unknown))} of these data. Its classes: {', '.join(classes)}"
+        )
+    number = np.array([list(classes).index(name) for name in splits.class_names], np.int64)
+    return replace(splits, test=replace(images, labels=number[images.labels]), class_names=tuple(classes))
+
+
+def calibration_images(recipe: Recipe, splits: Splits, preprocessing: Preprocessing) -> Calibration:
+    """The calibration images: the dataset's own, or a draw of train with each group equally."""
+    groups = len(splits.group_names)
+    images = splits.calibration or draw_calibration(splits.train, recipe.calibration.images, groups, recipe.seed)
+    rows = in_batches(len(images), PREDICTION_BATCH)
+    return Calibration(
+        list(batches_of(images, preprocessing)),
+        [images.groups[each.start : each.stop] for each in rows],
+        splits.group_names,
+    )
+
+
+def batches_of(
+    split: Split, preprocessing: Preprocessing, size: int = PREDICTION_BATCH
+) -> Iterator[NDArray[np.float32]]:
+    """Normalised batches [B, 3, H, W] of a split, in order."""
+    for rows in in_batches(len(split), size):
+        images = stack_images(split, np.arange(rows.start, rows.stop))
+        if images.dtype.is_floating_point:
+            yield images.numpy().astype(np.float32)
+        else:
+            yield preprocessing.normalise(images.permute(0, 2, 3, 1).numpy())
+
+
+def predictions_of(
+    runtime: Runtime, splits: Splits, preprocessing: Preprocessing, advance: Callable[[int], None]
+) -> Predictions:
+    """The file's predictions of the test split."""
+    split, logits = splits.test, []
+    for images in batches_of(split, preprocessing):
+        logits.append(runtime.logits(images))
+        advance(len(images))
+    return Predictions(
+        logits=np.concatenate(logits), labels=split.labels, groups=split.groups, group_names=splits.group_names,
+        class_names=splits.class_names, ids=split.ids,
+    )  # fmt: skip
+
+
+def reference_predictions(
+    path: Path, own: Predictions, splits: Splits, preprocessing: Preprocessing, bar: Bar
+) -> dict[str, Predictions]:
+    """Predictions of full precision and of the trained artifact on the same images, as far as they are available.
+
+    Taken from the run's folder that the file is in or, for other images, by running the artifact beside it.
+    """
+    stored, artifact = path.with_name("predictions.npz"), path.with_name("model.safetensors")
+    if stored.is_file():
+        run = read_predictions(stored)
+        if run.after.ids == own.ids and run.after.class_names == own.class_names:
+            both = {"full precision": run.before, "trained artifact": run.after}
+            return both if path.suffix == ".onnx" else {"full precision": run.before}
+    if path.suffix != ".onnx" or not artifact.is_file():
+        return {}
+    advance = bar("predicting, trained artifact", len(splits.test))
+    return {"trained artifact": predictions_of(open_runtime(artifact), splits, preprocessing, advance)}
+
+
+@dataclass(frozen=True)
+class ShippedAudit:
+    """columns: name -> metrics of full precision, trained artifact and exported file, as far as they are available;
+    change: what the export did to the artifact; harmed: groups whose accuracy it reduced, with an interval that excludes
+    0."""
+
+    columns: dict[str, dict[str, MetricValue]]
+    change: dict[str, Change]
+    against: str
+    harmed: tuple[str, ...]
+
+
+def audit_file(own: Predictions, name: str, others: dict[str, Predictions], recipe: Recipe) -> ShippedAudit:
+    """The same metrics and intervals as the run's. others: full precision and the trained artifact, on the same images."""
+    every = {**others, name: own}
+    columns = {label: evaluate(each, recipe.metrics, seed=recipe.seed) for label, each in every.items()}
+    if not others:
+        return ShippedAudit(columns, {}, "", ())
+    against = list(others)[-1]
+    change = change_against(own, others[against], seed=recipe.seed)
+    harmed = tuple(group for group, value in change["accuracy"].by_group.items() if value["high"] < 0)
+    return ShippedAudit(columns, change, against, harmed)

@@ -1,0 +1,139 @@
+"""From the packed file to ONNX: the same integer codes with per-channel scales, activations calibrated, int8 kernels.
+
+torch.onnx writes the graph; `ranges` finds the activations' ranges, group by group; `qdq` puts Q and DQ into it, `codes`
+the artifact's codes. Batch norm is folded: its factor goes into the scales.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fairquant.artifact.format import BLANK, fill_seal
+from fairquant.artifact.load import Artifact, load, read_artifact
+from fairquant.bits.activations import remove_input_quantizers
+from fairquant.errors import UserError
+from fairquant.export.codes import find_weights, put_weights
+from fairquant.export.qdq import place_activations
+from fairquant.export.ranges import Calibration, Coverage, Method
+from fairquant.export.runtime import Preprocessing
+from fairquant.files import write_atomically
+
+Activations = Literal["int8", "fp32"]
+OPSET = 21  # the first with int4
+FORMAT, CHECKSUM = "fairquant-onnx-1", "checksum"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written. int4: layers whose weights all take 4 bits; int8: those that take 8 for some row; rounded: layers
+    whose levels had to be rounded to int8's (codebooks and dead zones are no straight line). clipped: group -> share of its
+    activations outside their ranges on the calibration images, mean over tensors and the worst."""
+
+    path: Path
+    bytes: int
+    int4: tuple[str, ...]
+    int8: tuple[str, ...]
+    rounded: tuple[str, ...]
+    clipped: Mapping[str, tuple[float, float]]
+
+
+def need_onnx() -> None:
+    """UserError where the extra is not installed."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'export needs {error.name}: pip install "fairquant[deploy]"') from error
+
+
+def export_onnx(
+    source: Path, out: Path, *, activations: Activations = "int8", calibration: Calibration | None = None,
+    method: Method = "percentile", coverage: Coverage = "groups", model: nn.Module | None = None,
+) -> Exported:  # fmt: skip
+    """Write `out`. calibration: normalised images, needed for int8 activations.
+
+    Raises UserError where the file cannot be read, there is no calibration image, or the model cannot be traced.
+    """
+    need_onnx()
+    import onnx
+
+    artifact = read_artifact(source)
+    network = load(source, model)
+    learnt = {_layer_of(artifact, name): bounds for name, bounds in remove_input_quantizers(network).items()}
+    clipped: Mapping[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        trace(network, artifact, plain)
+        graph = onnx.load(plain)
+        weights = find_weights(graph, artifact, network)
+        if activations == "int8":
+            if calibration is None or not len(calibration.images):
+                raise UserError(
+                    "int8 activations need calibration images: give the dataset, --images FOLDER, or --activations fp32"
+                )
+            graph, ranges = place_activations(plain, weights, calibration, method, coverage, learnt)
+            clipped = ranges.clipped
+        stored = put_weights(graph, weights)
+        describe(graph, artifact, activations, method)
+        onnx.checker.check_model(graph, full_check=True)
+        content = sealed(graph)
+    write_atomically(out, content)
+    return Exported(
+        path=out, bytes=len(content), int4=stored.int4, int8=stored.int8, rounded=stored.rounded, clipped=clipped
+    )
+
+
+def _layer_of(artifact: Artifact, module: str) -> str:
+    """The layer that a module's weight belongs to."""
+    return next((layer for layer, names in artifact.shared_names.items() if module in names), module)
+
+
+def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
+    """The network as plain ONNX in float."""
+    size = Preprocessing.of(artifact.metadata, out).image_size
+    example = torch.zeros(2, 3, size, size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                network.to(memory_format=torch.contiguous_format), (example,), str(out),
+                input_names=["images"], output_names=["logits"], opset_version=OPSET, dynamo=True, external_data=False,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
+            )  # fmt: skip
+        except Exception as error:
+            raise UserError(f"the model cannot be traced to ONNX: {str(error).strip().splitlines()[0]}") from error
+
+
+def sealed(graph: Any) -> bytes:
+    """The file's content with a checksum over all of it in its metadata."""
+    metadata = [(each.key, each.value) for each in graph.metadata_props if each.key != CHECKSUM]
+    del graph.metadata_props[:]
+    for key, value in [*metadata, (CHECKSUM, BLANK)]:
+        graph.metadata_props.add(key=key, value=value)
+    content: bytes = graph.SerializeToString()
+    return fill_seal(content, content.rindex(BLANK.encode()))
+
+
+def describe(graph: Any, artifact: Artifact, activations: str, method: str) -> None:
+    """What a service needs to know, in the file's metadata."""
+    facts = {
+        "fairquant": FORMAT, "classes": artifact.metadata["classes"], "groups": artifact.metadata.get("groups", []),
+        "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata["plan"],
+        "recipe": artifact.metadata.get("recipe", {}), "activations": activations,
+        "calibration": method if activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}),
+    }  # fmt: skip
+    del graph.metadata_props[:]
+    for key, value in facts.items():
+        graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value, sort_keys=True))

@@ -1,0 +1,155 @@
+"""One way to ask either file for answers: the packed safetensors through torch, the ONNX through ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fairquant.artifact.format import matches_seal
+from fairquant.artifact.load import load
+from fairquant.data.images import decode
+from fairquant.data.transforms import Normalization
+from fairquant.errors import UserError
+from fairquant.export.graph_checks import check_onnx
+
+#: A file's metadata: classes, groups, preprocessing, plan, recipe, each as its JSON says it.
+Metadata = dict[str, Any]
+
+
+class Runtime(Protocol):
+    """A loaded file."""
+
+    metadata: Metadata
+    name: str
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised images [B, 3, H, W] -> [B, C]."""
+        ...
+
+
+@dataclass
+class TorchRuntime:
+    """A packed artifact in PyTorch."""
+
+    model: torch.nn.Module
+    metadata: Metadata
+    name: str = "PyTorch"
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
+        return found
+
+
+@dataclass
+class OnnxRuntime:
+    """An exported file in ONNX Runtime, on the CPU."""
+
+    session: Any
+    metadata: Metadata
+    path: Path
+    name: str = "ONNX Runtime"
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            found: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        except Exception as error:
+            raise UserError(f"{self.path}: ONNX Runtime cannot run it: {str(error).strip().splitlines()[0]}") from error
+        if found.shape != (len(images), len(self.metadata["classes"])):
+            raise UserError(f"{self.path}: it answers with {found.shape}, not with one value for each class")
+        return found
+
+
+def open_runtime(path: Path, threads: int = 0) -> Runtime:
+    """By its ending: .safetensors or .onnx. UserError where it cannot be read, was damaged, or is neither."""
+    if path.suffix == ".onnx":
+        return OnnxRuntime(*_open_onnx(path, threads), path)
+    if path.suffix == ".safetensors":
+        model = load(path)
+        return TorchRuntime(model, model.fairquant_metadata)  # type: ignore[arg-type]
+    raise UserError(f"{path}: a .safetensors artifact or an exported .onnx file is wanted")
+
+
+def _open_onnx(path: Path, threads: int) -> tuple[Any, Metadata]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f'{path}: needs onnxruntime: pip install "fairquant[deploy]"') from error
+    content = check_onnx(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        properties = session.get_modelmeta().custom_metadata_map
+        metadata = {key: _plain(value) for key, value in properties.items()}
+        if not str(metadata.get("fairquant", "")).startswith("fairquant-onnx-"):
+            raise UserError(f"{path}: an ONNX file, but not exported by fairquant (no format in its metadata)")
+        if not matches_seal(content, str(properties.get("checksum", "")), content.rfind):
+            raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")
+        for key in ("classes", "preprocessing"):
+            if not isinstance(metadata.get(key), list | dict):
+                raise UserError(f"{path}: its metadata has no {key}")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: ONNX Runtime refuses it: {str(error).strip().splitlines()[0]}") from error
+    return session, metadata
+
+
+def _plain(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the file wants its images: squashed to a square, antialiased, normalised; as in training."""
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, metadata: Metadata, path: Path) -> Preprocessing:
+        given = metadata["preprocessing"]
+        try:
+            size, mean, std = (
+                int(given["image_size"]),
+                tuple(map(float, given["mean"])),
+                tuple(map(float, given["std"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: its preprocessing is damaged: {given!r}") from error
+        if not 8 <= size <= 4096 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(f"{path}: its preprocessing makes no sense: {given!r}")
+        return cls(size, mean, std)
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], exactly as training does it."""
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+        found: NDArray[np.float32] = Normalization(self.mean, self.std)(images).numpy()
+        return found
+
+    def read(self, file: Path) -> NDArray[np.uint8]:
+        """One image file. Raises OSError or ValueError where it does not decode."""
+        return decode(file, self.image_size)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    fraction: NDArray[np.float64] = shifted / shifted.sum(1, keepdims=True)
+    return fraction
+
+
+def in_batches(count: int, size: int) -> Sequence[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

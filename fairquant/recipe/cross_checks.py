@@ -1,0 +1,60 @@
+"""What no section of a recipe can check by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairquant.errors import UserError
+from fairquant.recipe.latency import read_table, widest
+from fairquant.recipe.schema import Quantization, Recipe
+from fairquant.recipe.sections import QuantizeSettings
+from fairquant.registry.build import Problems
+
+
+def cross_check(recipe: Recipe) -> Problems:
+    """Problems between sections, as (key, what is wrong)."""
+    problems: Problems = []
+    if recipe.quantization is not None:
+        problems += _quantization(recipe, recipe.quantization)
+    elif recipe.budget.latency_table is not None and not Path(recipe.budget.latency_table).is_file():
+        problems.append(("budget.latency_table", f"no file {recipe.budget.latency_table!r}"))
+    if not recipe.train.post_training and recipe.train.epochs == 0:
+        problems.append(("train.epochs", "0 epochs: set train.post_training: true to quantize without training"))
+    return problems
+
+
+def _quantization(recipe: Recipe, quantization: Quantization) -> Problems:
+    """Whether budget, bit choices, quantizer and allocator go together."""
+    from fairquant.roles.allocator import ChecksBudget  # not at the top: the command line starts without torch
+    from fairquant.roles.quantizer import widths_of
+
+    problems: Problems = []
+    settings, budget, quantizer = recipe.quantize, recipe.budget, quantization.quantizer
+    wanted = (*settings.choices, *settings.pin.values())
+    if budget.average_bits is not None and budget.average_bits < min(wanted):
+        text = f"{budget.average_bits:g} is below the smallest of quantize.choices, {min(wanted)}"
+        problems.append(("budget.average_bits", text))
+    if budget.latency_table is not None:
+        problems += _latency(budget.latency_table, settings)
+    widths = widths_of(quantizer.value)
+    if missing := [bits for bits in wanted if bits not in widths]:
+        known = ", ".join(map(str, widths))
+        problems.append(("quantize.choices", f"quantizer {quantizer.name!r} has no width {missing[0]}. Set [{known}]"))
+    allocator = quantization.allocator.value
+    if isinstance(allocator, ChecksBudget):
+        problems += allocator.objections(budget.average_bits or 8.0, settings.choices)
+    return problems
+
+
+def _latency(file: str, settings: QuantizeSettings) -> Problems:
+    """What is wrong with a budget of milliseconds."""
+    problems: Problems = []
+    if settings.units != "tensor":
+        problems.append(("quantize.units", "a layer runs in one kernel: a budget of latency needs units: tensor"))
+    try:
+        most = widest(read_table(file))
+    except UserError as error:
+        return [*problems, *(("budget.latency_table", problem) for problem in error.problems)]
+    if most < max([*settings.choices, *settings.pin.values()]):
+        problems.append(("quantize.choices", f"budget.latency_table has times for up to {most} bits only"))
+    return problems

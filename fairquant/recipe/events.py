@@ -1,0 +1,129 @@
+"""What listeners are told of a run, a comparison and a study, and the report that a run ends with (report.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Required, TypedDict
+
+from fairquant.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One run: its resolved recipe, its folder, and the folder's name."""
+
+    recipe: Recipe
+    folder: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class ComparisonInfo:
+    """One comparison: the recipe that its runs vary, its folder, and the folder's name."""
+
+    recipe: Recipe
+    folder: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """One study: the recipe with its `search` section, its folder, and the folder's name."""
+
+    recipe: Recipe
+    folder: Path
+    name: str
+
+
+class IntervalReport(TypedDict):
+    """A value with its 95 % interval; None where it is undefined (JSON has no NaN)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class MetricReport(IntervalReport):
+    """by_group: group -> value; skipped: cells left out for lack of images."""
+
+    by_group: dict[str, float | None]
+    skipped: int
+
+
+class ChangeReport(IntervalReport):
+    """A change against full precision on the same images, overall and by group."""
+
+    by_group: dict[str, IntervalReport]
+
+
+class DatasetReport(TypedDict):
+    """counts: images by split, group and class, and what was dropped."""
+
+    name: str
+    fingerprint: str
+    classes: list[str]
+    attributes: list[str]
+    counts: Mapping[str, Any]  # numbers, and numbers by name: of two depths
+
+
+class BudgetReport(TypedDict, total=False):
+    """What the recipe allowed: bits per weight, bytes, bit operations or milliseconds."""
+
+    average_bits: Required[float | None]
+    size_bytes: float
+    bops: float
+    latency_ms: float
+    nominal_bits: float
+
+
+class BitsReport(TypedDict, total=False):
+    """What was spent. histogram: bits -> weights; moved: fraction of units whose learnt bits left the starting plan."""
+
+    average: Required[float]
+    histogram: Required[dict[str, int]]
+    weight_bytes: Required[int]
+    moved: float
+    bops: int
+    full_bops: int
+    latency_ms: float
+
+
+class ArtifactReport(TypedDict):
+    """The file that ships."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class OptimalityReport(TypedDict, total=False):
+    """The allocator's certificate, where it has one."""
+
+    lower_bound: float | None
+    gap: float | None
+
+
+class BaselineReport(TypedDict):
+    """The full-precision model's metrics."""
+
+    metrics: dict[str, MetricReport]
+
+
+class Report(TypedDict):
+    """report.json: stable keys (docs/report.md)."""
+
+    method: str
+    seed: int
+    recipe: str
+    dataset: DatasetReport
+    budget: BudgetReport
+    bits: BitsReport
+    artifact: ArtifactReport
+    metrics: dict[str, MetricReport]
+    baseline: BaselineReport
+    change: dict[str, ChangeReport]
+    optimality: OptimalityReport
+    timings: dict[str, float]
+    versions: dict[str, str]

@@ -1,0 +1,81 @@
+"""From plain data to dataclasses: unknown keys, wrong types and out-of-range values become problems, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from fairquant.errors import suggestion
+
+T = TypeVar("T")
+#: (dotted recipe key, what is wrong there).
+Problems = list[tuple[str, str]]
+
+
+def build(cls: type[T], values: object, path: str, noun: str, problems: Problems) -> T | None:
+    """An instance of the dataclass `cls`, or None with (dotted key, problem) added for each thing wrong.
+
+    noun: how messages refer to the owner of the keys, e.g. "allocator 'knapsack'".
+    """
+    if not isinstance(values, Mapping):
+        problems.append((path, f"expected a mapping, got {values!r}"))
+        return None
+    known = [field.name for field in fields(cls)] if is_dataclass(cls) else []
+    unknown = [key for key in values if key not in known]
+    for key in unknown:
+        problems.append((f"{path}.{key}", _unknown_option(str(key), noun, known)))
+    good = {key: value for key, value in values.items() if key in known}
+    try:
+        return TypeAdapter(cls).validate_python(good)
+    except ValidationError as error:
+        problems += [_problem(each, path, noun, known) for each in error.errors()]
+    return None
+
+
+def _unknown_option(key: str, noun: str, known: list[str]) -> str:
+    if key in RENAMED:
+        return f"this option is now called {RENAMED[key]!r}"
+    listed = f" Options: {', '.join(known)}" if known else " It has no options"
+    return f"{noun} has no option {key!r}.{suggestion(key, known)}{listed}"
+
+
+#: Options of earlier recipes and what they are called now.
+RENAMED = {"settle_after": "freeze_bits_after", "shares": "fractions"}
+
+
+def _problem(error: ErrorDetails, path: str, noun: str, known: list[str]) -> tuple[str, str]:
+    # a message of __post_init__ is "field: what"; pydantic's own carry the place in `loc`
+    location = [str(step) for step in error["loc"] if not str(step).startswith(("tuple", "dict", "function"))]
+    key = ".".join([path, *location]) if path else ".".join(location)
+    kind, message, value = error["type"], error["msg"], error.get("input")
+    if kind == "value_error":
+        text = str(error["ctx"]["error"])
+        name, colon, rest = text.partition(": ")
+        if colon and name.split(",")[0] in known:
+            return f"{key}.{name.split(',')[0]}", rest
+        return key, text
+    if kind == "missing":
+        return key, f"{noun} needs this option"
+    if kind == "literal_error":
+        options = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
+        return key, f"{value!r} is not one of {options}.{suggestion(str(value), options.split(', '))}"
+    if kind in _BOUNDS:
+        return key, f"must be {_BOUNDS[kind].format(**error.get('ctx', {}))}, got {value!r}"
+    wanted = _WANTED.get(kind)
+    return key, f"expected {wanted}, got {value!r}" if wanted else f"{message}, got {value!r}"
+
+
+_WANTED = {
+    "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
+    "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false", "bool_parsing": "true or false",
+    "string_type": "text", "tuple_type": "a list", "dict_type": "a mapping", "dataclass_type": "a mapping",
+}  # fmt: skip
+#: pydantic's range checks.
+_BOUNDS = {
+    "greater_than": "greater than {gt:g}", "greater_than_equal": "at least {ge:g}", "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}", "finite_number": "a finite number",
+}  # fmt: skip

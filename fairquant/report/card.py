@@ -1,0 +1,128 @@
+"""The model card that goes with every artifact: Markdown with Hugging Face's metadata header."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairquant.recipe.events import IntervalReport, MetricReport, Report
+from fairquant.recipe.schema import Recipe
+from fairquant.report.words import budget_text, points
+
+SHOWN = (
+    "accuracy",
+    "balanced-accuracy",
+    "worst-group-accuracy",
+    "accuracy-gap",
+    "eopp1",
+    "eodd",
+    "worst-group-auc",
+    "ece",
+)
+
+
+def model_card(recipe: Recipe, report: Report, verdict: Sequence[str], notes: Sequence[str]) -> str:
+    """Intended use, data, method, audit, what compression changed for whom, limits."""
+    return "\n".join(
+        [_header(recipe, report), _summary(recipe, report, verdict), _data(report), _method(recipe, report), _audit(report),
+         _change(report), _limits(notes)]
+    )  # fmt: skip
+
+
+def _header(recipe: Recipe, report: Report) -> str:
+    return f"""---
+library_name: fairquant
+pipeline_tag: image-classification
+tags: [quantization, fairness, medical-imaging, {recipe.model.name}]
+datasets: [{report["dataset"]["name"]}]
+metrics: [accuracy]
+---
+"""
+
+
+def _summary(recipe: Recipe, report: Report, verdict: Sequence[str]) -> str:
+    demo = "\n**DEMO: synthetic images and a few epochs. The numbers mean nothing.**\n" if recipe.demo else ""
+    sentences = "\n".join(verdict)
+    return f"""# {recipe.model.name} at {report["bits"]["average"]:.2f} bits per weight
+{demo}
+{sentences}
+
+## Intended use
+
+Research on the classification of images like those that the model was trained on, and on the effect of compression on
+subgroups. It is not a medical device and has not been evaluated for clinical use. Do not use it on people unlike those in
+the table below without an audit of your own.
+"""
+
+
+def _data(report: Report) -> str:
+    dataset = report["dataset"]
+    groups = "\n".join(
+        f"| {name} | {each['train']} | {each['validation']} | {each['test']} |"
+        for name, each in dataset["counts"]["groups"].items()
+    )
+    return f"""## Data
+
+{dataset["name"]}, groups by {", ".join(dataset["attributes"])}; classes: {", ".join(dataset["classes"])}.
+
+| group | train | validation | test |
+|---|---|---|---|
+{groups}
+"""
+
+
+def _method(recipe: Recipe, report: Report) -> str:
+    trained = "not trained after quantization" if recipe.train.post_training else f"{recipe.train.epochs} epochs"
+    return f"""## How it was made
+
+Method `{report["method"]}`, seed {report["seed"]}, {trained}; budget {budget_text(report["budget"]) or "none"},
+{report["bits"]["average"]:.3f} bits per weight, {report["artifact"]["bytes"] / 1e6:.2f} MB.
+The whole recipe is in the file's metadata.
+"""
+
+
+def _audit(report: Report) -> str:
+    before, after = report["baseline"]["metrics"], report["metrics"]
+    rows = "\n".join(
+        f"| {label} | {_value(before[label])} | {_value(after[label])} |" for label in SHOWN if label in after
+    )
+    return f"""## Audit on test images, with 95 % intervals
+
+| | full precision | this model |
+|---|---|---|
+{rows}
+"""
+
+
+def _change(report: Report) -> str:
+    harm = report["change"]["harmful_flips"]["by_group"]
+    rows = "\n".join(
+        f"| {group} | {_signed(value)} | {points(harm[group]['value'])} % |"
+        for group, value in report["change"]["accuracy"]["by_group"].items()
+    )
+    return f"""## What compression changed, for whom
+
+| group | change of accuracy | newly misclassified |
+|---|---|---|
+{rows}
+"""
+
+
+def _limits(notes: Sequence[str]) -> str:
+    listed = "\n".join(f"- {note}" for note in notes) or "- None were noted during the run."
+    return f"""## Limits
+
+{listed}
+- Intervals are about other test images of the same kind, not about other hospitals, cameras or people.
+- Groups are those that the data name; anyone outside them was not examined.
+"""
+
+
+def _value(metric: MetricReport) -> str:
+    if metric["value"] is None:
+        return "-"
+    interval = f" [{metric['low']:.3f}, {metric['high']:.3f}]" if metric["low"] is not None else ""
+    return f"{metric['value']:.3f}{interval}"
+
+
+def _signed(change: IntervalReport) -> str:
+    return "-" if change["value"] is None else f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"

@@ -1,0 +1,151 @@
+"""report.json and bit_plan.csv of a run: the data that people's scripts read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from fairquant.audit.evaluate import Audit
+from fairquant.recipe.events import (
+    BaselineReport,
+    BitsReport,
+    BudgetReport,
+    ChangeReport,
+    DatasetReport,
+    IntervalReport,
+    MetricReport,
+    OptimalityReport,
+    Report,
+)
+from fairquant.recipe.schema import Recipe
+from fairquant.roles import BitPlan, MetricValue, Splits
+from fairquant.roles.dataset import counts_of
+from fairquant.runs.folder import Run, versions
+from fairquant.runs.results import Results
+
+DEMO = " (DEMO: synthetic data, a few epochs)"
+
+
+def make_report(recipe: Recipe, run: Run, results: Results) -> Report:
+    """report.json: stable keys, plain data."""
+    metrics, baseline, change = audit_report(results.audit)
+    return {
+        "method": recipe.method,
+        "seed": recipe.seed,
+        "recipe": recipe.name + (DEMO if recipe.demo else ""),
+        "dataset": dataset_report(recipe.dataset.name, results.splits),
+        "budget": budget_report(recipe, results),
+        "bits": bits_report(recipe, results),
+        "artifact": results.artifact,
+        "metrics": metrics,
+        "baseline": baseline,
+        "change": change,
+        "optimality": optimality_report(results),
+        "timings": {name: round(seconds, 3) for name, seconds in run.timings.items()},
+        "versions": versions(run.plugins),
+    }
+
+
+def dataset_report(name: str, splits: Splits) -> DatasetReport:
+    return {
+        "name": name, "fingerprint": splits.fingerprint, "classes": list(splits.class_names),
+        "attributes": list(splits.attributes), "counts": counts_of(splits),
+    }  # fmt: skip
+
+
+def budget_report(recipe: Recipe, results: Results) -> BudgetReport:
+    """The limits that the recipe names; none in full precision."""
+    if results.quantized is None:
+        return {"average_bits": None}
+    report: BudgetReport = {"average_bits": recipe.budget.average_bits}
+    if recipe.budget.bytes is not None:
+        report["size_bytes"] = recipe.budget.bytes
+    if recipe.budget.bit_operations is not None:
+        report["bops"] = recipe.budget.bit_operations
+    if recipe.budget.milliseconds is not None:
+        report["latency_ms"] = recipe.budget.milliseconds
+    if (nominal := results.quantized.allocation.nominal_bits) is not None:
+        report["nominal_bits"] = nominal
+    return report
+
+
+def bits_report(recipe: Recipe, results: Results) -> BitsReport:
+    """What was spent; of bit operations and milliseconds, only where the budget is of them."""
+    quantized = results.quantized
+    if quantized is None:
+        weights = sum(parameter.numel() for parameter in results.network.parameters())
+        return {"average": 32.0, "histogram": {"32": weights}, "weight_bytes": results.weight_bytes}
+    report: BitsReport = {
+        "average": quantized.plan.average,
+        "histogram": {str(bits): count for bits, count in quantized.plan.histogram().items()},
+        "weight_bytes": results.weight_bytes,
+        "moved": quantized.plan.moved(quantized.start),
+    }
+    if recipe.budget.bops is not None:
+        report["bops"], report["full_bops"] = quantized.bops
+    if (milliseconds := quantized.milliseconds) is not None:
+        report["latency_ms"] = milliseconds
+    return report
+
+
+def optimality_report(results: Results) -> OptimalityReport:
+    """The allocator's certificate; empty where it has none."""
+    if results.quantized is None or results.quantized.allocation.lower_bound is None:
+        return {}
+    allocation = results.quantized.allocation
+    return {"lower_bound": finite(allocation.lower_bound), "gap": finite(allocation.gap)}
+
+
+def audit_report(audit: Audit) -> tuple[dict[str, MetricReport], BaselineReport, dict[str, ChangeReport]]:
+    """The parts `metrics`, `baseline` and `change` of report.json."""
+    change: dict[str, ChangeReport] = {
+        name: {
+            "value": finite(each.value), "low": finite(each.low), "high": finite(each.high),
+            "by_group": {group: _interval(values) for group, values in each.by_group.items()},
+        }
+        for name, each in audit.change.items()
+    }  # fmt: skip
+    metrics = {label: metric_report(metric) for label, metric in audit.metrics.items()}
+    return metrics, {"metrics": {label: metric_report(metric) for label, metric in audit.baseline.items()}}, change
+
+
+def metric_report(metric: MetricValue) -> MetricReport:
+    return {
+        "value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high),
+        "by_group": {group: finite(value) for group, value in metric.by_group.items()}, "skipped": metric.skipped,
+    }  # fmt: skip
+
+
+def _interval(values: Mapping[str, float]) -> IntervalReport:
+    return {"value": finite(values["value"]), "low": finite(values["low"]), "high": finite(values["high"])}
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN: undefined numbers become null."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def plan_csv(plan: BitPlan | None) -> bytes:
+    """layer, unit, weights, bits: one line per unit."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["layer", "unit", "weights", "bits"])
+    if plan is not None:
+        for layer, bits in plan.bits.items():
+            for unit, value in enumerate(bits.tolist()):
+                writer.writerow([layer, unit, plan.unit_sizes[layer], value])
+    return stream.getvalue().encode()
+
+
+def plain(value: object) -> object:
+    """Data classes, tuples and undefined numbers as JSON has them."""
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return plain(asdict(value))  # type: ignore[call-overload]
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return finite(value) if isinstance(value, float) else value

@@ -1,0 +1,101 @@
+"""The audit in words: what a reader should know before any number or plot."""
+
+from __future__ import annotations
+
+import math
+
+from fairquant.recipe.events import BudgetReport, Report
+
+
+def verdict(report: Report, full_bytes: int) -> list[str]:
+    """Sentences, the most important first. Claims only what the intervals support."""
+    sentences = [_size(report, full_bytes), _overall(report), _worst(report), *_groups(report)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def points(fraction: float | None, signed: bool = False) -> str:
+    """A fraction as percentage points."""
+    if fraction is None or math.isnan(fraction):
+        return "unknown"
+    return f"{100 * fraction:+.1f}" if signed else f"{100 * fraction:.1f}"
+
+
+def size(count: float) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def budget_text(budget: BudgetReport) -> str:
+    """What report.json's budget allows, in words; empty in full precision."""
+    limits = []
+    if (bits := budget["average_bits"]) is not None:
+        limits.append(f"{bits:g}")
+    if "size_bytes" in budget:
+        limits.append(f"{size(budget['size_bytes'])} in all")
+    if "bops" in budget:
+        limits.append(f"{budget['bops'] / 1e9:.3g} billion bit operations an image")
+    if "latency_ms" in budget:
+        limits.append(f"{budget['latency_ms']:g} ms in the quantized layers")
+    return " and ".join(limits)
+
+
+def _size(report: Report, full_bytes: int) -> str:
+    bits, budget, artifact = report["bits"], report["budget"], report["artifact"]
+    if not budget_text(budget):
+        return f"Full precision, not quantized: the file has {size(artifact['bytes'])}."
+    ratio = full_bytes / artifact["bytes"]
+    return (
+        f"The model has {bits['average']:.3f} bits per weight on average, within its budget of "
+        f"{budget_text(budget)}. The file has {size(artifact['bytes'])}, {ratio:.1f} times smaller than "
+        f"{size(full_bytes)} in float32."
+    )
+
+
+def _overall(report: Report) -> str:
+    change = report["change"]["accuracy"]
+    before, after = report["baseline"]["metrics"].get("accuracy"), report["metrics"].get("accuracy")
+    if before is None or after is None:
+        return ""
+    low, high = change["low"], change["high"]
+    span = f"{points(change['value'], True)} points (95 % interval {points(low, True)} to {points(high, True)})"
+    if high is not None and high < 0:
+        judged = f"Compression reduced accuracy: {span}"
+    elif low is not None and low > 0:
+        judged = f"Accuracy increased: {span}"
+    else:
+        judged = f"No change of accuracy that these test images can show: {span}"
+    return f"{judged}, from {points(before['value'])} % to {points(after['value'])} %."
+
+
+def _worst(report: Report) -> str:
+    after = report["metrics"].get("worst-group-accuracy")
+    before = report["baseline"]["metrics"].get("worst-group-accuracy")
+    if not after or not after["by_group"] or after["value"] is None:
+        return ""
+    known = {name: value for name, value in after["by_group"].items() if value is not None}
+    name = min(known, key=lambda group: known[group])
+    was = f", {points(before['by_group'].get(name))} % before" if before else ""
+    return (
+        f"The worst-served group is '{name}' with an accuracy of {points(known[name])} %{was} "
+        f"(interval of the worst group: {points(after['low'])} to {points(after['high'])} %)."
+    )
+
+
+def _groups(report: Report) -> list[str]:
+    change = report["change"]["accuracy"]["by_group"]
+    sentences = []
+    for name, group in change.items():
+        value, low, high = group["value"], group["low"], group["high"]
+        if value is not None and low is not None and high is not None and high < 0:
+            sentences.append(
+                f"Group '{name}' lost {points(-value)} points of accuracy ({points(-high)} to {points(-low)})."
+            )
+    if not sentences:
+        sentences.append("No group lost accuracy beyond what chance explains on these images.")
+    harmful = report["change"]["harmful_flips"]["by_group"]
+    known = {name: group["value"] for name, group in harmful.items() if group["value"] is not None}
+    if known:
+        most = max(known, key=lambda group: known[group] or 0.0)
+        sentences.append(
+            f"Newly misclassified images are most frequent in '{most}': {points(known[most])} % of its images."
+        )
+    return sentences

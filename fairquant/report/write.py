@@ -1,0 +1,96 @@
+"""Everything that runs, comparisons and studies leave in their folders, each file whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from fairquant.files import write_atomically
+from fairquant.recipe.events import Report
+from fairquant.recipe.schema import Recipe
+from fairquant.recipe.search import Search
+from fairquant.report.card import model_card
+from fairquant.report.comparison import Comparison
+from fairquant.report.pages import comparison_page, run_page, study_page
+from fairquant.report.run import DEMO, make_report, plain, plan_csv
+from fairquant.report.study import Summary
+from fairquant.report.tables import latex, markdown
+from fairquant.report.words import verdict
+from fairquant.runs.folder import Run
+from fairquant.runs.predictions import predictions_npz
+from fairquant.runs.results import Results, ValidationResults
+
+#: What a run leaves that stopped before the test images were read: its bits and bytes, in the form of report.json.
+VALIDATION_ONLY = "validation_only.json"
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as a file that can be run again."""
+    header = "# Resolved by fairquant: every default filled in. Running this file gives the same result.\n"
+    return header + yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def write_results(recipe: Recipe, run: Run, results: Results) -> Report:
+    """Write all files; report.json comes last, so that a folder with a report is a finished run."""
+    report = make_report(recipe, run, results)
+    plan = None if results.quantized is None else results.quantized.plan
+    write_atomically(run.folder / "predictions.npz", predictions_npz(results.test))
+    write_atomically(run.folder / "validation.npz", predictions_npz(results.validation))
+    write_atomically(run.folder / "bit_plan.csv", plan_csv(plan))
+    page = run_page(recipe, report, results, run.messages)
+    write_atomically(run.folder / "report.html", page.encode())
+    card = model_card(recipe, report, verdict(report, results.full_bytes), run.messages)
+    write_atomically(run.folder / "README.md", card.encode())
+    write_atomically(run.folder / "report.json", _json(report))
+    return report
+
+
+def write_validation_only(run: Run, results: ValidationResults) -> dict[str, object]:
+    """validation.npz and validation_only.json; returns the latter's content."""
+    write_atomically(run.folder / "validation.npz", predictions_npz(results.validation))
+    summary: dict[str, object] = {
+        "bits": {"average": results.average_bits}, "artifact": {"bytes": results.artifact_bytes},
+    }  # fmt: skip
+    write_atomically(run.folder / VALIDATION_ONLY, json.dumps(summary).encode())
+    return summary
+
+
+def write_comparison(comparison: Comparison) -> None:
+    """compare.md, compare.tex, compare.html and, last, compare.json."""
+    folder = comparison.folder
+    write_atomically(folder / "compare.md", markdown(comparison).encode())
+    write_atomically(folder / "compare.tex", latex(comparison).encode())
+    write_atomically(folder / "compare.html", comparison_page(comparison).encode())
+    content = {
+        "recipe": comparison.recipe.name + (DEMO if comparison.recipe.demo else ""),
+        "references": list(comparison.references),
+        "lower_is_better": sorted(comparison.lower),
+        "permutation_baselines": comparison.permutation_baselines,
+        "rows": [asdict(row) for row in comparison.rows],
+        "runs": [
+            {"method": o.cell.method, "budget": o.cell.budget, "seed": o.cell.seed,
+             "folder": str(o.folder) if o.folder else None, "problem": o.problem}
+            for o in comparison.outcomes
+        ],
+    }  # fmt: skip
+    write_atomically(folder / "compare.json", _json(plain(content)))
+
+
+def write_study(folder: Path, plan: Mapping[str, object], summary: Summary, recipe: Recipe, section: Search) -> None:
+    """study.html and, last, study.json. plan: what every worker of the study has to know."""
+    write_atomically(folder / "study.html", study_page(summary, recipe, section).encode())
+    content = {**plan, "results": plain(asdict(summary))}
+    write_atomically(folder / "study.json", _json(content))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Data classes, mappings and numbers as indented JSON; undefined numbers are null."""
+    write_atomically(path, _json(plain(content)))
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

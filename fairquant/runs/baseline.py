@@ -1,0 +1,57 @@
+"""The full-precision baseline: trained once, cached by content, shared by every method on the same data and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+
+from fairquant.data.ranks import barrier, is_leader
+from fairquant.files import folder_lock, write_atomically
+from fairquant.recipe.schema import Recipe
+from fairquant.roles import Splits
+from fairquant.runs.folder import Run
+from fairquant.training.loop import Trainer, train
+from fairquant.training.model import Model
+
+
+def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> None:
+    """Leave `model.network` trained in full precision, from the cache where that has been done before."""
+    folder = run.runs / "baselines" / baseline_key(recipe, splits)
+    network = model.network
+    with folder_lock(folder, blocking=True) if is_leader() else nullcontext():
+        barrier()
+        stored = folder / "model.safetensors"
+        if stored.is_file():
+            network.load_state_dict(load_file(stored, device=str(model.device)))
+            run.log(f"baseline: taken from {folder}")
+            return
+        if recipe.baseline.epochs:
+            trainer = Trainer(
+                model=model, train=splits.train, validation=splits.validation, seed=recipe.seed,
+                checkpoint=folder / "train.pt", on_step=run.steps("full precision"),
+                on_epoch=lambda epoch, values: run.epoch("baseline", epoch, values),
+            )  # fmt: skip
+            train(trainer, recipe.baseline)
+        if not is_leader():
+            return
+        write_atomically(stored, save({name: value.contiguous().cpu() for name, value in network.state_dict().items()}))
+        (folder / "train.pt").unlink(missing_ok=True)
+
+
+def baseline_key(recipe: Recipe, splits: Splits) -> str:
+    """Hash of data, model, settings and seed."""
+    weights = recipe.model.weights
+    content = {
+        "data": splits.fingerprint,
+        "classes": splits.class_names,
+        "model": asdict(recipe.model),
+        "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
+        "settings": asdict(recipe.baseline),
+        "seed": recipe.seed,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,125 @@
+"""Models: any timm name, with weights from timm, from a local file, or none."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fairquant.artifact.architecture import architecture_of, create
+from fairquant.data.transforms import Normalization
+from fairquant.errors import UserError, suggestion
+from fairquant.recipe.schema import Recipe
+from fairquant.recipe.sections import ModelSettings
+from fairquant.roles import Splits
+from fairquant.runs.folder import Run
+from fairquant.training.devices import choose_device
+from fairquant.training.model import Model
+
+
+def build_model(
+    settings: ModelSettings, classes: int, channels_last: bool = False
+) -> tuple[nn.Module, Normalization, list[str]]:
+    """The network with a head of `classes` outputs, its input normalisation, and notes on what was replaced."""
+    model = create(settings, classes, pretrained=settings.pretrained and settings.weights is None)
+    notes: list[str] = []
+    if settings.weights is not None:
+        notes = load_weights(model, read_weights(Path(settings.weights)), settings.weights)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    config = getattr(model, "pretrained_cfg", None) or {}
+    mean = tuple(config.get("mean", (0.485, 0.456, 0.406)))
+    std = tuple(config.get("std", (0.229, 0.224, 0.225)))
+    return model, Normalization(mean, std, channels_last), notes
+
+
+def recipe_model(recipe: Recipe, run: Run, splits: Splits) -> Model:
+    """The recipe's timm model bound to the data's groups and classes, its fresh weights drawn from the seed."""
+    torch.manual_seed(recipe.seed)
+    network, normalization, notes = build_model(recipe.model, len(splits.class_names), recipe.train.channels_last)
+    for note in notes:
+        run.say(note)
+    device = choose_device(recipe.train.device)
+    return Model(
+        network=network.to(device), normalization=normalization, device=device, group_names=splits.group_names,
+        class_names=splits.class_names, architecture=architecture_of(recipe.model),
+    )  # fmt: skip
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from .pt / .pth without running any code in it."""
+    if not file.is_file():
+        raise UserError(f"model.weights: no file {str(file)!r}")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            tensors: dict[str, Tensor] = load_file(file)
+            return tensors
+        if file.suffix in (".pt", ".pth"):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
+            if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+                raise ValueError("it holds no state dict of tensors")
+            return state
+    except Exception as error:
+        raise UserError(f"model.weights: {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    raise UserError(f"model.weights: {str(file)!r}: expected a .safetensors, .pt or .pth file")
+
+
+def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:
+    """Load by name in the model's own precision; a classifier head of another size keeps its fresh weights, said so."""
+    own = model.state_dict()
+    head = _head_name(model)
+    notes, problems, good = [], [], {}
+    for name, value in state.items():
+        if name not in own:
+            problems.append(f"model.weights: {source!r} has {name!r}, which the model does not.{suggestion(name, own)}")
+        elif own[name].shape != value.shape:
+            resized = _for_this_size(model, name, value)
+            if resized is not None:
+                good[name] = resized.to(own[name].dtype)
+                notes.append(f"{name!r}: resampled from {value.shape[1]} to {resized.shape[1]} positions")
+            elif head and name.startswith(f"{head}."):
+                notes.append(
+                    f"head {name!r}: {tuple(value.shape)} in {source} replaced by a fresh one of {tuple(own[name].shape)}"
+                )
+            else:
+                problems.append(
+                    f"model.weights: {name!r} is {tuple(value.shape)}, the model's {tuple(own[name].shape)}"
+                )
+        else:
+            good[name] = value.to(own[name].dtype)
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if missing:
+        problems.insert(
+            0, f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}"
+        )
+    if problems:
+        more = [f"... and {len(problems) - 5} more. Are these weights of this model?"] if len(problems) > 5 else []
+        raise UserError([*problems[:5], *more])
+    model.load_state_dict(good, strict=False)
+    return notes
+
+
+def _for_this_size(model: nn.Module, name: str, value: Tensor) -> Tensor | None:
+    """Position embeddings of another image size, resampled as timm does for its own weights; None where that is not it."""
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    prefix = 0 if getattr(model, "no_embed_class", False) else getattr(model, "num_prefix_tokens", 0)
+    own = getattr(model, name, None)
+    if name != "pos_embed" or grid is None or value.ndim != 3 or own is None or own.shape[2] != value.shape[2]:
+        return None
+    from timm.layers import resample_abs_pos_embed
+
+    if math.isqrt(value.shape[1] - prefix) ** 2 != value.shape[1] - prefix:
+        return None
+    resized: Tensor = resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
+    return resized if resized.shape == own.shape else None
+
+
+def _head_name(model: nn.Module) -> str | None:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    name = config.get("classifier")
+    return name if isinstance(name, str) else None

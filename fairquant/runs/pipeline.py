@@ -1,0 +1,178 @@
+"""One run, as the paper tells it.
+
+recipe -> dataset -> model -> full-precision baseline -> importance per group -> reduce -> allocate under the budget
+-> attach quantizers -> train weights and bits -> project onto the budget -> predict -> audit -> artifact (-> report)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from fairquant.artifact.save import save_artifact
+from fairquant.audit.evaluate import Audit, audit
+from fairquant.bits import Attachment, find_layers
+from fairquant.bits.activations import describe_inputs
+from fairquant.bits.costs import Operations
+from fairquant.data.batching import batches
+from fairquant.data.ranks import is_leader
+from fairquant.recipe.events import ArtifactReport
+from fairquant.recipe.schema import Quantization, Recipe
+from fairquant.roles import Allocation, Layer, QuantizedWeight, Splits
+from fairquant.runs.baseline import train_baseline
+from fairquant.runs.folder import Run, versions_key
+from fairquant.runs.planning import Planning
+from fairquant.runs.results import BeforeAfter, Quantized, Results, ValidationResults
+from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
+from fairquant.training.devices import make_deterministic
+from fairquant.training.loop import Trainer, train
+from fairquant.training.model import Model
+from fairquant.training.predict import predict
+
+NO_AUDIT = Audit({}, {}, {}, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input."""
+
+    attachment: Attachment
+    allocation: Allocation
+    operations: Operations
+    input_bits: Mapping[str, int]
+
+
+def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Results | ValidationResults | None:
+    """The whole way through; nothing is written but checkpoints and the artifact.
+
+    ValidationResults where the run is `validation_only`; None on the ranks of torchrun that do not write.
+    """
+    make_deterministic()
+    with run.stage("baseline"):
+        if not model.trained:
+            train_baseline(recipe, run, splits, model)
+        baseline = model.copy()
+
+    plan = None if recipe.quantization is None else make_plan(recipe, recipe.quantization, run, splits, model)
+
+    with run.stage("train"):
+        if not recipe.train.post_training:
+            train_quantized(recipe, run, splits, model, baseline.network, plan)
+        quantized = None if plan is None else finish(plan)
+        if recipe.train.batch_norm != "as-trained":
+            repair_batch_norm(recipe, splits, model)
+
+    with run.stage("validation"):
+        validation = BeforeAfter(predict(baseline, splits.validation), predict(model, splits.validation))
+    if run.validation_only:
+        return _validation_results(recipe, run, model, validation, quantized) if is_leader() else None
+
+    with run.stage("audit"):  # the one time that test images are read
+        test = BeforeAfter(predict(baseline, splits.test), predict(model, splits.test))
+        if not is_leader():
+            return None  # the leader writes; the others read its report
+        audited = audit(test.after, test.before, recipe.metrics, seed=recipe.seed)
+
+    with run.stage("artifact"):
+        artifact = write_artifact(recipe, run, "model.safetensors", model, quantized, audited)
+    return Results(
+        splits=splits, network=model.network, validation=validation, test=test, audit=audited, artifact=artifact,
+        quantized=quantized,
+    )  # fmt: skip
+
+
+def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Splits, model: Model) -> Plan:
+    """Importance per group, then bits within the budget; the quantizers are attached to the model."""
+    layers = find_layers(model.network, recipe.quantize.units, recipe.quantize.keep)
+    planning = Planning(
+        recipe=recipe, quantization=quantization, splits=splits, model=model, layers=layers,
+        cache_dir=run.runs / "probes" / versions_key(run.plugins),
+    )  # fmt: skip
+    with run.stage("importance"):
+        importance = planning.importance()
+        run.notify("fairquant_importance_done", importance=importance)
+    with run.stage("allocation"):
+        input_bits, operations = planning.start_activations(), planning.operations()
+        cost_model = planning.cost_model(operations, input_bits)
+        attachment, allocation = planning.allocate(importance, cost_model, describe(recipe, model, 0.0, NO_AUDIT))
+        run.notify("fairquant_plan_made", plan=attachment.start)
+    return Plan(attachment=attachment, allocation=allocation, operations=operations, input_bits=input_bits)
+
+
+def train_quantized(
+    recipe: Recipe, run: Run, splits: Splits, model: Model, teacher: nn.Module, plan: Plan | None
+) -> None:
+    """Weights, and bits where they are learnt, under the method's regularizers (fp32: the same training, no quantizers)."""
+    trainer = Trainer(
+        model=model, train=splits.train, validation=splits.validation, seed=recipe.seed + 1,
+        checkpoint=run.folder / "checkpoints" / "train.pt", attachment=None if plan is None else plan.attachment,
+        regularizers=recipe.regularizers, teacher=teacher, on_step=run.steps("training"),
+        on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
+    )  # fmt: skip
+    train(trainer, recipe.train)
+
+
+def finish(plan: Plan) -> Quantized:
+    """Project the bits onto the budget, encode the weights, and take the quantizers off: from here on the network is the
+    plain module that ships."""
+    bits = plan.attachment.project_to_budget()
+    weights = plan.attachment.encode()
+    plan.attachment.detach()
+    return Quantized(
+        layers=plan.attachment.layers, plan=bits, start=plan.attachment.start, weights=weights,
+        allocation=plan.allocation, operations=plan.operations, input_bits=plan.input_bits,
+        cost_model=plan.attachment.budget.cost_model,
+    )  # fmt: skip
+
+
+def repair_batch_norm(recipe: Recipe, splits: Splits, model: Model) -> None:
+    """Re-estimate batch norm statistics on training images."""
+    settings, balanced = recipe.calibration, recipe.train.batch_norm.endswith("balanced")
+    images = draw_train_subset(splits.train, settings.images, len(splits.group_names), recipe.seed, balanced)
+    stream = batches(images, settings.batch_size, model.normalization, model.device)
+    reestimate_batch_norm(model.network, stream)
+
+
+def _validation_results(
+    recipe: Recipe, run: Run, model: Model, validation: BeforeAfter, quantized: Quantized | None
+) -> ValidationResults:
+    """The size of the file is measured by writing it."""
+    name = "checkpoints/validation_only.safetensors"
+    artifact = write_artifact(recipe, run, name, model, quantized, NO_AUDIT)
+    (run.folder / name).unlink(missing_ok=True)
+    average = 32.0 if quantized is None else quantized.plan.average
+    return ValidationResults(validation=validation, average_bits=average, artifact_bytes=artifact["bytes"])
+
+
+def write_artifact(
+    recipe: Recipe, run: Run, name: str, model: Model, quantized: Quantized | None, audited: Audit
+) -> ArtifactReport:
+    """The file that ships, in the run's folder."""
+    average = 32.0 if quantized is None else quantized.plan.average
+    layers: tuple[Layer, ...] = () if quantized is None else quantized.layers
+    weights: Mapping[str, QuantizedWeight] = {} if quantized is None else quantized.weights
+    return save_artifact(run.folder / name, model.network, layers, weights, describe(recipe, model, average, audited))
+
+
+def describe(recipe: Recipe, model: Model, average_bits: float, audited: Audit) -> dict[str, object]:
+    """The artifact's metadata."""
+    normalization = model.normalization
+    return {
+        "architecture": model.architecture,
+        "classes": list(model.class_names),
+        "groups": list(model.group_names),
+        "preprocessing": {
+            "image_size": recipe.model.image_size, "mean": list(normalization.mean), "std": list(normalization.std),
+            "channels_last": normalization.channels_last,
+        },
+        "activations": describe_inputs(model.network),
+        "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},
+        "recipe": recipe.to_dict() | {"demo": recipe.demo},
+        "audit": {
+            label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]
+            for label, metric in audited.metrics.items()
+            if metric.value == metric.value
+        },
+    }  # fmt: skip

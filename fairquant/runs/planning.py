@@ -1,0 +1,179 @@
+"""From a trained network to quantizers on it: importance per group, the cost of a bit, a plan within the budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairquant.artifact.save import artifact_content
+from fairquant.bits import Attachment, attach, make_problem, plan_of
+from fairquant.bits.activations import quantize_inputs
+from fairquant.bits.costs import CostModel, Operations, count_operations, latency_cost_model, within_size
+from fairquant.bits.layers import pinned_bits
+from fairquant.bits.probe import CachedProbe, LossProbe
+from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
+from fairquant.data.batching import batches, draw_calibration
+from fairquant.data.ranks import is_leader
+from fairquant.recipe.latency import read_table
+from fairquant.recipe.schema import Quantization, Recipe
+from fairquant.roles import (
+    Allocation,
+    AllocationProblem,
+    Batch,
+    BitPlan,
+    ErrorImportance,
+    GroupImportance,
+    Layer,
+    Split,
+    Splits,
+)
+from fairquant.training.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planning:
+    """What a run does between its full-precision model and its training. cache_dir: for losses of plans that were
+    measured, shared by the runs of the same versions."""
+
+    recipe: Recipe
+    quantization: Quantization
+    splits: Splits
+    model: Model
+    layers: tuple[Layer, ...]
+    cache_dir: Path
+
+    @property
+    def choices(self) -> BitChoices:
+        settings = self.recipe.quantize
+        return BitChoices(settings.choices, pinned_bits(self.layers, settings.pin))
+
+    def importance(self) -> GroupImportance:
+        """Importance of every unit to every group, on calibration images; all ones where the method asks for none."""
+        names = self.splits.group_names
+        if self.quantization.importance is None:
+            ones = {layer.name: torch.full((len(names), layer.units), float(layer.unit_size)) for layer in self.layers}
+            return GroupImportance(ones, names)
+        return self.quantization.importance.value.measure(self.model.network, self._batches(), self.layers, names)
+
+    def _images(self) -> Split:
+        """The dataset's own calibration images, or a draw of training images with the groups alike."""
+        count, groups = self.recipe.calibration.images, len(self.splits.group_names)
+        return self.splits.calibration or draw_calibration(self.splits.train, count, groups, self.recipe.seed)
+
+    def _batches(self) -> Iterator[Batch]:
+        """The calibration images, normalised, on the model's device."""
+        size = self.recipe.calibration.batch_size
+        return batches(self._images(), size, self.model.normalization, self.model.device)
+
+    def start_activations(self) -> dict[str, int]:
+        """Few bits for the layers' inputs where the recipe asks for them; layer -> bits."""
+        wanted = self.recipe.activations
+        if wanted.bits is None:
+            return {}
+        return quantize_inputs(self.model.network, self.layers, self._batches(), wanted.bits, wanted.first)
+
+    def operations(self) -> Operations:
+        """Multiply-accumulates of one image, by layer."""
+        first = self.splits.train.subset(np.arange(1))
+        image = next(iter(batches(first, 1, self.model.normalization, self.model.device))).images
+        return count_operations(self.model.network, self.layers, image)
+
+    def allocate(
+        self, importance: GroupImportance, cost_model: CostModel | None, metadata: Mapping[str, object]
+    ) -> tuple[Attachment, Allocation]:
+        """Reduce over groups, spend the budget, attach the quantizers.
+
+        cost_model: a budget that is not of bits; metadata: the file's, whose bytes a budget of bytes counts.
+        """
+        layers, recipe = self.layers, self.recipe.budget
+        most = recipe.average_bits or 8.0 if cost_model is None else cost_model.average_bits(layers)
+        probe = self._probe()
+        problem = replace(self._problem(importance, Budget(most, cost_model)), probe=probe)
+
+        def solve(bits: float) -> tuple[Allocation, BitPlan]:
+            allocation = self.quantization.allocator.value.allocate(replace(problem, average_bits=bits))
+            return allocation, plan_of(layers, allocation.bits)
+
+        if recipe.bytes is None:
+            allocation, plan = solve(most)
+            most = most if cost_model is None else cost_model.average_bits(layers, plan)
+        else:
+            measure = partial(self._file_bytes, metadata)
+            allocation, plan, most = within_size(
+                recipe.bytes, recipe.average_bits, problem.least_bits(), solve, measure
+            )
+        if is_leader():
+            probe.save()
+        quantizer, budget = self.quantization.quantizer.value, Budget(most, cost_model)
+        return attach(layers, quantizer, plan, self.choices, budget, problem.scores), allocation
+
+    def _problem(self, importance: GroupImportance, budget: Budget) -> AllocationProblem:
+        """Units, their importance and their errors at each width, by the quantizer that will be used."""
+        names, choices, quantizer = importance.group_names, self.choices, self.quantization.quantizer.value
+        precomputed = self._weight_errors(choices)
+        errors = squared_errors(self.layers, quantizer, choices.columns, importance.relative, precomputed)
+        scores = self._reduce(importance.table(), names)
+        problem = make_problem(self.layers, importance, scores, errors, choices, budget)
+        if precomputed is None:
+            return problem
+        measured = self._measured(precomputed)
+        return with_measured(problem, self.layers, measured, lambda scores: self._reduce(scores, names))
+
+    def _reduce(self, scores: Tensor, group_names: tuple[str, ...]) -> Tensor:
+        """[G, U] -> [U]."""
+        reducer = self.quantization.reducer
+        return scores.mean(0) if reducer is None else reducer.value.reduce(scores, group_names)
+
+    def _weight_errors(self, choices: BitChoices) -> Mapping[str, Tensor] | None:
+        """Layer -> Q_b(W) - W at each width [K, ...], for an importance that measures what they do; None for others."""
+        importance = self.quantization.importance
+        if importance is None or not isinstance(importance.value, ErrorImportance):
+            return None
+        quantizer = self.quantization.quantizer.value
+        return {layer.name: torch.stack([*weight_errors(layer, quantizer, choices.columns)]) for layer in self.layers}
+
+    def _measured(self, errors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Layer -> importance-weighted errors per group [G, U, K]."""
+        assert self.quantization.importance is not None
+        importance = self.quantization.importance.value
+        assert isinstance(importance, ErrorImportance)
+        names = self.splits.group_names
+        return importance.group_errors(self.model.network, self._batches(), self.layers, names, errors)
+
+    def cost_model(self, operations: Operations, input_bits: Mapping[str, int]) -> CostModel | None:
+        """The budget where it is not of bits or bytes. input_bits: layer -> bits of its input."""
+        budget = self.recipe.budget
+        if budget.bit_operations is not None:
+            return operations.cost_model(budget.bit_operations, input_bits)
+        if budget.milliseconds is not None and budget.latency_table is not None:
+            return latency_cost_model(read_table(budget.latency_table), budget.milliseconds, self.layers)
+        return None
+
+    def _probe(self) -> CachedProbe:
+        """For allocators that measure: the losses of a plan on a few calibration images. Costs nothing until asked."""
+        images, settings, model = self._images(), self.recipe.calibration, self.model
+        subset = images.subset(np.arange(min(settings.probe_images, len(images))))
+        stream = partial(batches, subset, settings.batch_size, model.normalization, model.device)
+        quantizer, groups = self.quantization.quantizer, len(self.splits.group_names)
+        probe = LossProbe(
+            model=model.network, layers=self.layers, quantizer=quantizer.value, batches=stream, groups=groups
+        )
+        about = [quantizer.to_dict(), str(model.network), [layer.name for layer in self.layers], groups]
+        return CachedProbe(probe, self.cache_dir, json.dumps(about))
+
+    def _file_bytes(self, metadata: Mapping[str, object], plan: BitPlan) -> int:
+        """An upper bound of the file's size with this plan, everything in it counted."""
+        quantizer, choices = self.quantization.quantizer.value, self.recipe.quantize.choices
+        weights = {}
+        for layer in self.layers:
+            weight = layer.weight.detach()
+            weights[layer.name] = quantizer.build(weight, plan.bits[layer.name], choices).encode(weight)
+        audit_text, padding = 200 + 80 * len(self.recipe.metrics), 9 * len(self.layers)  # a byte a width of each layer
+        return len(artifact_content(self.model.network, self.layers, weights, metadata)) + audit_text + padding

@@ -1,0 +1,35 @@
+"""Whose code raised: a plugin's failure is reported with the plugin's name, ours stays a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+
+from fairquant.errors import PluginFailed, UserError
+from fairquant.recipe.schema import Recipe
+from fairquant.registry import Registry
+from fairquant.registry.discovery import OURS
+
+
+def plugin_failure(error: BaseException, recipe: Recipe, registry: Registry) -> PluginFailed | None:
+    """The error to show where an outside component of the recipe raised `error`; None where it was not one."""
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return None
+    packages = list(_packages(error.__traceback__))
+    for role, component in recipe.components():
+        package = type(component.value).__module__.partition(".")[0]
+        known = {entry.name: entry for entry in registry.entries(role)}
+        entry = known.get(component.name)
+        if entry is not None and entry.origin != OURS and package in packages:
+            return PluginFailed(
+                f"{role} {component.name!r} of {entry.origin} {entry.version} raised {type(error).__name__}: {error}. "
+                "The traceback is in the run's log.txt. Once the plugin is fixed, the same command resumes the run"
+            )
+    return None
+
+
+def _packages(traceback: TracebackType | None) -> Iterator[str]:
+    """Top-level packages of the frames."""
+    while traceback is not None:
+        yield str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        traceback = traceback.tb_next
