@@ -18,6 +18,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not counts:
         return
     terminalreporter.section("FairQuant contract")
-    for component, found in sorted(counts.items()):
-        shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items(), key=lambda item: item[0]))
-        terminalreporter.line(f"{component}: {sum(found.values())} checks: {shown}")
+    for component, outcomes in sorted(counts.items()):
+        shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items(), key=lambda item: item[0]))
+        terminalreporter.line(f"{component}: {sum(outcomes.values())} checks: {shown}")

@@ -112,27 +112,27 @@ def _parsed(content: bytes, path: Path) -> tuple[dict[str, dict[str, Any]], dict
 
 
 def _metadata(text: dict[str, str], path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for key, value in text.items():
         if key in ("format", "checksum"):
             continue
         try:
-            found[key] = json.loads(value)
+            metadata[key] = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: its {key} is no JSON") from error
-    problems = [f"it has no {key}" for key in NEEDED if key not in found]
+    problems = [f"it has no {key}" for key in NEEDED if key not in metadata]
     problems += [
         f"its {key} is {type(value).__name__}, {KINDS[key].__name__} expected"
-        for key, value in found.items()
+        for key, value in metadata.items()
         if key in KINDS and not isinstance(value, KINDS[key])
     ]
-    if not problems and not (found["classes"] and all(isinstance(name, str) for name in found["classes"])):
+    if not problems and not (metadata["classes"] and all(isinstance(name, str) for name in metadata["classes"])):
         problems.append("its classes are not names")
     if not problems:
-        problems += _architecture_problems(found["architecture"])
+        problems += _architecture_problems(metadata["architecture"])
     if problems:
         raise UserError(problems, str(path))
-    return found
+    return metadata
 
 
 def _architecture_problems(architecture: dict[str, Any]) -> list[str]:
@@ -141,10 +141,10 @@ def _architecture_problems(architecture: dict[str, Any]) -> list[str]:
     size, options = architecture.get("image_size"), architecture.get("options")
     if not isinstance(architecture.get("name"), str) or not isinstance(options, dict):
         return ["its architecture has no name or no options"]
-    found = [f"its architecture has the option {key!r}, which is refused" for key in options if key in FOREIGN]
+    problems = [f"its architecture has the option {key!r}, which is refused" for key in options if key in FOREIGN]
     if not (isinstance(size, int) and 8 <= size <= 4096):
-        found.append(f"its image size is {size!r}, which is refused")
-    return found
+        problems.append(f"its image size is {size!r}, which is refused")
+    return problems
 
 
 def _layers(described: list[Any], path: Path) -> tuple[LayerHeader, ...]:

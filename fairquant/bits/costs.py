@@ -185,11 +185,11 @@ def latency_cost_model(table: Mapping[str, Mapping[int, float]], limit: float, l
             f"budget.latency_table: no layer {', '.join(map(repr, missing[:5]))}{' and others' if len(missing) > 5 else ''} in "
             "it. Was it measured with this model? `fairquant bench FILE --per-layer --out TABLE` measures one"
         )
-    found = {
+    milliseconds = {
         layer.name: [
             min((ms for wide, ms in table[layer.name].items() if bits <= wide <= 8), default=torch.inf)
             for bits in range(9)
         ]
         for layer in layers
     }
-    return Latency(found, limit)
+    return Latency(milliseconds, limit)

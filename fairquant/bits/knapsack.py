@@ -150,30 +150,27 @@ def solve_milp(
     Returns (choice [U] or None, proven bound). Deterministic: limited by nodes, not by time.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import block_diag, csr_array, hstack, vstack
+    from scipy.sparse import block_diag, csr_array, hstack
 
     costs, capacity = constraint.costs, constraint.capacity
     units, choices = costs.shape
-    upper = constraint.allowed.ravel().astype(float)
     scale = max(abs(near), 1e-300) / 1_000
     once = csr_array(block_diag([np.ones((1, choices))] * units))
     weigh = csr_array(costs.ravel()[None, :] / max(capacity, 1e-9))
-    goal, bounds, integrality = objective / scale, Bounds(0, upper), np.ones(units * choices)
-    rows = [LinearConstraint(once, 1, 1), LinearConstraint(weigh, -np.inf, 1)]
+    upper, integrality = constraint.allowed.ravel().astype(float), np.ones(units * choices)
+    goal, bounds = objective / scale, Bounds(0, upper)
+    rows = [(once, 1.0, 1.0), (weigh, -np.inf, 1.0)]
     if group_errors is not None:  # one more variable, the worst group's error, which is minimised
         table = np.where(constraint.allowed[None], group_errors, 0.0).reshape(len(group_errors), -1) / scale
-        worst = hstack([csr_array(table), csr_array(-np.ones((len(table), 1)))])
-        once, weigh = (hstack([matrix, csr_array((matrix.shape[0], 1))]) for matrix in (once, weigh))
-        rows = [
-            LinearConstraint(vstack([once]), 1, 1),
-            LinearConstraint(vstack([weigh]), -np.inf, 1),
-            LinearConstraint(vstack([worst]), -np.inf, 0),
-        ]
+        worst = csr_array(hstack([csr_array(table), csr_array(-np.ones((len(table), 1)))]))
+        wide = [csr_array(hstack([matrix, csr_array((matrix.shape[0], 1))])) for matrix in (once, weigh)]
+        rows = [(wide[0], 1.0, 1.0), (wide[1], -np.inf, 1.0), (worst, -np.inf, 0.0)]
         goal = np.append(np.zeros(units * choices), 1.0)
         bounds = Bounds(np.append(np.zeros(units * choices), -np.inf), np.append(upper, np.inf))
-        integrality = np.append(np.ones(units * choices), 0)
+        integrality = np.append(integrality, 0)
+    limits = [LinearConstraint(matrix, low, high) for matrix, low, high in rows]
     result = milp(
-        goal, constraints=rows, bounds=bounds, integrality=integrality,
+        goal, constraints=limits, bounds=bounds, integrality=integrality,
         options={"mip_rel_gap": GOOD_GAP / 2, "node_limit": 5_000},
     )  # fmt: skip
     if result.x is None:

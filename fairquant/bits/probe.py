@@ -106,7 +106,7 @@ class CachedProbe:
 
     def _read(self) -> dict[str, list[float]]:
         try:
-            found = json.loads(self._file.read_text())
+            answers = json.loads(self._file.read_text())
         except (OSError, ValueError):  # none yet, or cut off: it is measured again
             return {}
-        return found if isinstance(found, dict) else {}
+        return answers if isinstance(answers, dict) else {}

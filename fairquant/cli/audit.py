@@ -34,34 +34,39 @@ def audit(
     """Audit a file on its recipe's test images: full precision, trained artifact and exported file side by side."""
     if every and dataset is None:
         raise UserError("--all: only with --dataset. The model was trained on most images of its own data")
-    from fairquant.api import load_data
-    from fairquant.cli.display import Bars
-    from fairquant.export.audit import audit_file, audit_splits, predictions_of, recipe_of, reference_predictions
-    from fairquant.export.runtime import Preprocessing, open_runtime
-    from fairquant.registry import discover
     from fairquant.report.write import write_json
 
-    bars = Bars()
-    with bars:
-        bars.say("loading ...")
-        runtime = open_runtime(file)
-        how = Preprocessing.of(runtime.metadata, file)
-        recipe = recipe_of(runtime.metadata, file, overrides or [], discover(), dataset)
-        splits = audit_splits(load_data(recipe, bars), runtime.metadata["classes"], every, file)
-        for note in splits.notes if dataset is not None else ():
-            bars.say(note)
-        own = predictions_of(runtime, splits, how, bars.bar("predicting", len(splits.test)))
-        others = reference_predictions(file, own, splits, how, bars.bar)
-    result = audit_file(own, f"{file.name} in {runtime.name}", others, recipe)
+    result, recipe = _audit(file, overrides or [], dataset, every)
     print(table(result, recipe))
     if out is not None:
         write_json(out, result)
-    if file.suffix == ".onnx" and not others:
+    if file.suffix == ".onnx" and not result.against:
         print(f"note: no model.safetensors beside {file}, so nothing to compare with. Export into the run's folder")
     if file.suffix == ".onnx" and result.harmed:
         print(f"the export reduces accuracy beyond chance: {', '.join(result.harmed)}")
         if strict:
             raise typer.Exit(3)
+
+
+def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -> tuple[ShippedAudit, Recipe]:
+    """The file's audit beside that of what it was made from, and the recipe that its data come from."""
+    from fairquant.api import load_data
+    from fairquant.cli.display import Bars
+    from fairquant.export.audit import audit_file, audit_splits, predictions_of, recipe_of, reference_predictions
+    from fairquant.export.runtime import Preprocessing, open_runtime
+    from fairquant.registry import discover
+
+    with Bars() as bars:
+        bars.say("loading ...")
+        runtime = open_runtime(file)
+        preprocessing = Preprocessing.of(runtime.metadata, file)
+        recipe = recipe_of(runtime.metadata, file, overrides, discover(), dataset)
+        splits = audit_splits(load_data(recipe, bars), runtime.metadata["classes"], every, file)
+        for note in splits.notes if dataset is not None else ():
+            bars.say(note)
+        own = predictions_of(runtime, splits, preprocessing, bars.bar("predicting", len(splits.test)))
+        others = reference_predictions(file, own, splits, preprocessing, bars.bar)
+    return audit_file(own, f"{file.name} in {runtime.name}", others, recipe), recipe
 
 
 def table(result: ShippedAudit, recipe: Recipe) -> str:
@@ -85,7 +90,8 @@ def table(result: ShippedAudit, recipe: Recipe) -> str:
         for group, value in result.change["accuracy"].by_group.items():
             flips = result.change["flips"].by_group[group]["value"]
             lines.append(
-                f"  {group:24}accuracy {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], predictions changed {flips:.4f}"
+                f"  {group:24}accuracy {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], "
+                f"predictions changed {flips:.4f}"
             )
     return "\n".join(lines)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fairquant.roles import Downloadable
 
 app = typer.Typer(help="Fetch public data sets.", no_args_is_help=True)
 
@@ -24,8 +27,6 @@ def prepare(
     ] = None,
 ) -> None:
     """Fetch what is missing of a data set; run it again to go on. Files that cannot be had are named."""
-    from fairquant.cli.display import Bars
-    from fairquant.data.download import fetch
     from fairquant.errors import UserError
     from fairquant.registry import discover
     from fairquant.registry.registry import DATASET
@@ -36,25 +37,31 @@ def prepare(
     made = registry.build(DATASET, name, {} if root is None else {"root": str(root)}, "dataset", problems)
     if not isinstance(made, Downloadable):
         raise UserError([text for _, text in problems] or f"dataset {name!r} has nothing to fetch")
-    new, present = 0, 0
-    failed: dict[str, str] = {}
-    with Bars() as bars:
-        while sources := [s for s in made.sources() if s.target not in failed]:
-            got = fetch(sources, Path(made.root), mirror, bars.bar(f"fetching {name}", len(sources)))
-            present = got.present - new
-            new, failed = new + got.new, failed | got.failed
-            if not got.new:  # a table that came may name further files; without one there is nothing more to ask for
-                break
+    new, present, failed = _fetch_all(made, name, mirror)
     print(f"{name}: {new} file(s) fetched, {present} present before, {len(failed)} failed")
     if failed:
         lines = [f"{target}: {reason}" for target, reason in list(failed.items())[:8]]
         more = [f"... and {len(failed) - 8} more"] if len(failed) > 8 else []
-        raise UserError(
-            [
-                *lines,
-                *more,
-                "Without a network: get the files on another machine and name their folder with --from FOLDER. "
-                "Images that their sites have removed stay missing; a run counts and names them",
-            ],
-            str(made.root),
+        hint = (
+            "Without a network: download the files on another machine and name their folder with --from FOLDER. "
+            "Images that their sites have removed stay missing; a run counts and names them"
         )
+        raise UserError([*lines, *more, hint], str(made.root))
+
+
+def _fetch_all(dataset: Downloadable, name: str, mirror: str | None) -> tuple[int, int, dict[str, str]]:
+    """Every missing file: how many were fetched, how many were present before, and failed: target -> reason."""
+    from fairquant.cli.display import Bars
+    from fairquant.data.download import fetch
+
+    new, present = 0, 0
+    failed: dict[str, str] = {}
+    with Bars() as bars:
+        while sources := [source for source in dataset.sources() if source.target not in failed]:
+            advance = bars.bar(f"fetching {name}", len(sources))
+            fetched = fetch(sources, Path(dataset.root), mirror, advance)
+            present = fetched.present - new
+            new, failed = new + fetched.new, failed | fetched.failed
+            if not fetched.new:  # a table that arrived may name further files; without one there is nothing more
+                break
+    return new, present, failed

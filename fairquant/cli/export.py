@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,9 @@ MOST = 512
 
 if TYPE_CHECKING:
     from fairquant.cli.display import Bars
+    from fairquant.export.onnx import Exported
     from fairquant.export.ranges import Calibration
+    from fairquant.export.runtime import Metadata
 
 
 def export(
@@ -36,16 +38,10 @@ def export(
     ] = None,
 ) -> None:
     """Write ONNX with the same integer codes, for ONNX Runtime's int8 kernels. Data: dataset.root=FOLDER or --images."""
-    for option, value, known in (
-        ("--format", format, ("onnx",)), ("--activations", activations, ("int8", "fp32")),
-        ("--method", method, ("percentile", "minmax", "entropy")),
-        ("--coverage", coverage, ("groups", "all")),
-    ):  # fmt: skip
-        if value not in known:
-            raise UserError(f"{option} {value}: must be one of {', '.join(known)}")
+    _check_choices(format, activations, method, coverage)
     from fairquant.artifact.load import read_artifact
     from fairquant.cli.display import Bars
-    from fairquant.export.onnx import export_onnx, need_onnx
+    from fairquant.export.onnx import ExportOptions, export_onnx, need_onnx
 
     need_onnx()
     bars = Bars()
@@ -56,21 +52,33 @@ def export(
             bars.say("reading calibration images ...")
             calibration = _calibration(file, metadata, images, overrides or [], bars)
         bars.say("exporting ...")
-        found = export_onnx(
-            file, out or file.with_suffix(".onnx"), activations=activations, calibration=calibration, method=method,  # type: ignore[arg-type]
-            coverage=coverage,  # type: ignore[arg-type]
-        )  # fmt: skip
-    print(f"{found.path}: {found.bytes / 1e6:.2f} MB; {len(found.int4)} layers in int4, {len(found.int8)} in int8")
-    for group, (mean, worst) in found.clipped.items():
+        options = ExportOptions(activations=activations, method=method, coverage=coverage)  # type: ignore[arg-type]  # checked
+        exported = export_onnx(file, out or file.with_suffix(".onnx"), options, calibration)
+    _show(exported)
+
+
+def _check_choices(format: str, activations: str, method: str, coverage: str) -> None:
+    """UserError for a value that an option does not have."""
+    for option, value, known in (
+        ("--format", format, ("onnx",)), ("--activations", activations, ("int8", "fp32")),
+        ("--method", method, ("percentile", "minmax", "entropy")), ("--coverage", coverage, ("groups", "all")),
+    ):  # fmt: skip
+        if value not in known:
+            raise UserError(f"{option} {value}: must be one of {', '.join(known)}")
+
+
+def _show(exported: Exported) -> None:
+    """What was written, and what it clips of each group's activations."""
+    layers = f"{len(exported.int4)} layers in int4, {len(exported.int8)} in int8"
+    print(f"{exported.path}: {exported.bytes / 1e6:.2f} MB; {layers}")
+    for group, (mean, worst) in exported.clipped.items():
         print(f"  {group}: {100 * mean:.4f} % of activations beyond their range (worst tensor {100 * worst:.3f} %)")
-    if found.rounded:
-        print(f"  {len(found.rounded)} layers have non-uniform levels (dead zones, codebooks), rounded to int8")
-    print(f"  audit what it changed for each group: fairquant audit {found.path}")
+    if exported.rounded:
+        print(f"  {len(exported.rounded)} layers have non-uniform levels (dead zones, codebooks), rounded to int8")
+    print(f"  audit what it changed for each group: fairquant audit {exported.path}")
 
 
-def _calibration(
-    file: Path, metadata: dict[str, Any], images: Path | None, overrides: list[str], bars: Bars
-) -> Calibration:
+def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides: list[str], bars: Bars) -> Calibration:
     import numpy as np
 
     from fairquant.export.audit import CALIBRATION_BATCH, calibration_images, recipe_of

@@ -35,10 +35,10 @@ def plugins(context: typer.Context) -> None:
         return
     from fairquant.registry import discover
 
-    found = discover()
-    for entry in found.registry.entries():
+    installed = discover()
+    for entry in installed.registry.entries():
         print(f"{entry.role:12} {entry.name:22} {entry.summary:66} {entry.origin} {entry.version}".rstrip())
-    for problem in found.problems:
+    for problem in installed.problems:
         print(f"warning: {problem}")
 
 
@@ -67,8 +67,8 @@ def check(name: Annotated[str | None, typer.Argument(help="A component's name; a
     """Hold components against the contract of their role. Exit 1 where one breaks it, or a plugin does not load."""
     from fairquant.registry import discover
 
-    found = discover()
-    registry, failed = found.registry, 0
+    installed = discover()
+    registry, failed = installed.registry, 0
     try:
         from fairquant.testing import conformance
         from fairquant.testing.contract import NotApplicable
@@ -77,7 +77,7 @@ def check(name: Annotated[str | None, typer.Argument(help="A component's name; a
         raise UserError(
             f'the checks need their extra ({error.name} is missing): pip install "fairquant[testing]"'
         ) from error
-    for problem in found.problems if name is None else ():
+    for problem in installed.problems if name is None else ():
         print(f"FAILED {problem}")
         failed += 1
     for entry in registry.entries() if name is None else _named(registry, name):
@@ -128,8 +128,8 @@ def new(
 def _named(registry: Registry, name: str) -> list[Entry]:
     """Entries by name, or by ROLE:NAME."""
     role, _, rest = name.rpartition(":")
-    found = [entry for entry in registry.entries() if entry.name == rest and role in ("", entry.role)]
-    if not found:
+    entries = [entry for entry in registry.entries() if entry.name == rest and role in ("", entry.role)]
+    if not entries:
         names = sorted({entry.name for entry in registry.entries()})
         raise UserError(f"no component is called {name!r}.{suggestion(rest, names)} See: fairquant plugins")
-    return found
+    return entries

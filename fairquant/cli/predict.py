@@ -56,17 +56,17 @@ def predict(
 
 
 def _files(given: list[str]) -> list[str]:
-    found: list[str] = []
+    files: list[str] = []
     for name in given:
         if name == "-":
-            found += [line.strip() for line in sys.stdin if line.strip()]
+            files += [line.strip() for line in sys.stdin if line.strip()]
         elif Path(name).is_dir():
-            found += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
+            files += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
         else:
-            found.append(name)
-    if not found:
+            files.append(name)
+    if not files:
         raise UserError("no images: name files, folders, or - for a list on standard input")
-    return found
+    return files
 
 
 class _Writer:

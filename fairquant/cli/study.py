@@ -113,12 +113,12 @@ def find_study(given: Path, runs: Path | None) -> Path:
     if (given / "study.json").is_file():
         return given
     place = Path(runs) if runs is not None else default_runs()
-    found = sorted(place.glob(f"{given.stem}*/study-*/study.json"), key=lambda file: file.stat().st_mtime)
-    if not found:
+    studies = sorted(place.glob(f"{given.stem}*/study-*/study.json"), key=lambda file: file.stat().st_mtime)
+    if not studies:
         raise UserError(
             f"{given}: neither a study's folder nor a recipe with a study in {place}. Make one: fairquant study {given}"
         )
-    return found[-1].parent
+    return studies[-1].parent
 
 
 def _results(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from fairquant.artifact.load import Artifact
 from fairquant.bits.packing import pack_nibbles
@@ -33,12 +32,12 @@ class GraphWeight:
     factor: NDArray[np.float64]
 
 
-def find_weights(graph: Any, artifact: Artifact, network: nn.Module) -> dict[str, GraphWeight]:
+def find_weights(graph: Any, artifact: Artifact) -> dict[str, GraphWeight]:
     """Initializer name -> the artifact's weight in it, found by value: names do not survive every exporter."""
     from onnx import numpy_helper
 
     decoded = {layer: weight.decode().double().numpy() for layer, weight in artifact.weights.items()}
-    found: dict[str, GraphWeight] = {}
+    weights: dict[str, GraphWeight] = {}
     missing = set(decoded)
     for initializer in graph.graph.initializer:
         if len(initializer.dims) < 2:
@@ -54,10 +53,12 @@ def find_weights(graph: Any, artifact: Artifact, network: nn.Module) -> dict[str
                 factor = np.where(energy > 0, (rows * own).sum(1) / np.maximum(energy, 1e-300), 1.0)
                 if np.allclose(rows, own * factor[:, None], rtol=1e-4, atol=1e-6 * max(abs(rows).max(), 1e-30)):
                     missing.discard(layer)  # layers of the same weights, such as pruned ones, may share an initializer
-                    found.setdefault(initializer.name, GraphWeight(layer, artifact.weights[layer], transposed, factor))
+                    weights.setdefault(
+                        initializer.name, GraphWeight(layer, artifact.weights[layer], transposed, factor)
+                    )
     if missing:
         raise UserError(f"the exporter changed the weights of {', '.join(sorted(missing))} beyond recognition")
-    return found
+    return weights
 
 
 def codes_of(placed: GraphWeight) -> tuple[NDArray[np.int8], NDArray[np.float32], bool]:
@@ -79,8 +80,8 @@ def _usable(scale: NDArray[np.float64], codes: NDArray[Any]) -> NDArray[np.float
     in units of input scale times this one, so that the bias would be lost."""
     empty = (codes == 0).all(1) | (scale <= 0)
     usual = float(np.median(scale[~empty])) if not empty.all() else 1e-3
-    found: NDArray[np.float32] = np.where(empty, usual, scale).astype(np.float32)
-    return found
+    usable: NDArray[np.float32] = np.where(empty, usual, scale).astype(np.float32)
+    return usable
 
 
 @dataclass(frozen=True)

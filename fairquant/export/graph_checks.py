@@ -75,17 +75,17 @@ def _impossible_tensors(model: Any, size: int) -> Iterator[str]:
 def _bound_memory(model: Any) -> None:
     """ValueError where some tensor of one image is larger than any classifier's, or of a size that cannot be known."""
     one = _for_one_image(model)
-    found = _sizes(one)
-    if _spell_out_ranges(one, found):
-        found = _sizes(one)
+    sizes = _sizes(one)
+    if _spell_out_ranges(one, sizes):
+        sizes = _sizes(one)
     for node in one.graph.node:
         for name in filter(None, node.output):
-            if name not in found:
+            if name not in sizes:
                 raise ValueError(
                     f"node {node.name!r} is {node.op_type} of a size that cannot be known, which is refused"
                 )
-            if math.prod(found[name]) > MOST_VALUES:
-                raise ValueError(f"{name!r} would have {math.prod(found[name])} values, which is refused")
+            if math.prod(sizes[name]) > MOST_VALUES:
+                raise ValueError(f"{name!r} would have {math.prod(sizes[name])} values, which is refused")
 
 
 def _for_one_image(model: Any) -> Any:
@@ -111,12 +111,12 @@ def _sizes(model: Any) -> dict[str, tuple[int, ...]]:
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    found = {}
+    sizes = {}
     for value in (*inferred.value_info, *inferred.input, *inferred.output):
         kind = value.type.tensor_type
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            found[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-    return found
+            sizes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    return sizes
 
 
 def _spell_out_ranges(model: Any, sizes: Sizes) -> bool:
@@ -148,11 +148,11 @@ def _numbers(name: str, makers: Mapping[str, Any], constants: Mapping[str, Any],
     if node.op_type == "Shape":
         bounds = {attribute.name: attribute.i for attribute in node.attribute}
         return list(sizes.get(node.input[0], ())[bounds.get("start", 0) : bounds.get("end")])
-    found = _numbers(node.input[0], makers, constants, sizes)
+    numbers = _numbers(node.input[0], makers, constants, sizes)
     if node.op_type == "Gather":
         places = _numbers(node.input[1], makers, constants, sizes)
-        return [found[place] for place in places if -len(found) <= place < len(found)]
-    return found
+        return [numbers[place] for place in places if -len(numbers) <= place < len(numbers)]
+    return numbers
 
 
 def _first_line(error: Exception) -> str:

@@ -57,17 +57,28 @@ def need_onnx() -> None:
         raise UserError(f'export needs {error.name}: pip install "fairquant[deploy]"') from error
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """activations: int8 or fp32; method: the rule that calibrates their ranges; coverage: whether a range covers what the
+    rule asks for of every group, or of all images pooled."""
+
+    activations: Activations = "int8"
+    method: Method = "percentile"
+    coverage: Coverage = "groups"
+
+
 def export_onnx(
-    source: Path, out: Path, *, activations: Activations = "int8", calibration: Calibration | None = None,
-    method: Method = "percentile", coverage: Coverage = "groups", model: nn.Module | None = None,
+    source: Path, out: Path, options: ExportOptions | None = None, calibration: Calibration | None = None,
+    model: nn.Module | None = None,
 ) -> Exported:  # fmt: skip
-    """Write `out`. calibration: normalised images, needed for int8 activations.
+    """Write `out`. calibration: normalised images, needed for int8 activations; model: see `fairquant.load`.
 
     Raises UserError where the file cannot be read, there is no calibration image, or the model cannot be traced.
     """
     need_onnx()
     import onnx
 
+    options = options or ExportOptions()
     artifact = read_artifact(source)
     network = load(source, model)
     learnt = {_layer_of(artifact, name): bounds for name, bounds in remove_input_quantizers(network).items()}
@@ -76,16 +87,16 @@ def export_onnx(
         plain = Path(folder) / "plain.onnx"
         trace(network, artifact, plain)
         graph = onnx.load(plain)
-        weights = find_weights(graph, artifact, network)
-        if activations == "int8":
+        weights = find_weights(graph, artifact)
+        if options.activations == "int8":
             if calibration is None or not len(calibration.images):
                 raise UserError(
                     "int8 activations need calibration images: give the dataset, --images FOLDER, or --activations fp32"
                 )
-            graph, ranges = place_activations(plain, weights, calibration, method, coverage, learnt)
+            graph, ranges = place_activations(plain, weights, calibration, options.method, options.coverage, learnt)
             clipped = ranges.clipped
         stored = put_weights(graph, weights)
-        describe(graph, artifact, activations, method)
+        describe(graph, artifact, options)
         onnx.checker.check_model(graph, full_check=True)
         content = sealed(graph)
     write_atomically(out, content)
@@ -126,13 +137,13 @@ def sealed(graph: Any) -> bytes:
     return fill_seal(content, content.rindex(BLANK.encode()))
 
 
-def describe(graph: Any, artifact: Artifact, activations: str, method: str) -> None:
+def describe(graph: Any, artifact: Artifact, options: ExportOptions) -> None:
     """What a service needs to know, in the file's metadata."""
     facts = {
         "fairquant": FORMAT, "classes": artifact.metadata["classes"], "groups": artifact.metadata.get("groups", []),
         "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata["plan"],
-        "recipe": artifact.metadata.get("recipe", {}), "activations": activations,
-        "calibration": method if activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}),
+        "recipe": artifact.metadata.get("recipe", {}), "activations": options.activations,
+        "calibration": options.method if options.activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}),
     }  # fmt: skip
     del graph.metadata_props[:]
     for key, value in facts.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def place_activations(
     learnt: Mapping[str, Range],
 ) -> tuple[Any, Ranges]:  # fmt: skip
     """The graph with Q and DQ around its activations, and their ranges. learnt: layer -> the range of its input that
-    training found, which stands in place of a calibrated one."""
+    training learned, which replaces a calibrated one. (onnx has no types here.)"""
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
@@ -41,23 +41,30 @@ def place_activations(
     bounds = dict(ranges.bounds)
     for tensor, (low, high) in _learnt_inputs(graph, weights, learnt).items():
         bounds[tensor] = (low, high)
-    found = {
+    tensor_data = {
         tensor: TensorData(lowest=np.float32(low), highest=np.float32(high)) for tensor, (low, high) in bounds.items()
     }
+    with _quiet():
+        tool = QDQQuantizer(
+            graph, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, tensor_data), [],
+            [*_kept(graph, weights), *products], operations, options,
+        )  # fmt: skip
+        tool.quantize_model()
+        tool.model.topological_sort()
+    return tool.model.model, Ranges(bounds, ranges.clipped)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime's tool prints and logs."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it talks
-            tool = QDQQuantizer(
-                graph, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, found), [],
-                [*_kept(graph, weights), *products], operations, options,
-            )  # fmt: skip
-            tool.quantize_model()
-            tool.model.topological_sort()
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)
-    return tool.model.model, Ranges(bounds, ranges.clipped)
 
 
 def _with_bias(graph: Any, weights: Mapping[str, GraphWeight]) -> Any:
@@ -130,14 +137,14 @@ def _watched(graph: Any, tensors: list[str]) -> Any:
 
 def _learnt_inputs(graph: Any, weights: Mapping[str, GraphWeight], learnt: Mapping[str, Range]) -> dict[str, Range]:
     """Tensor -> the range that its readers learnt; of several readers, one that holds them all."""
-    found: dict[str, Range] = {}
+    learned: dict[str, Range] = {}
     for node in graph.graph.node:
         for name in node.input[1:2]:
             if name in weights and weights[name].layer in learnt:
                 low, high = learnt[weights[name].layer]
-                before = found.get(node.input[0], (low, high))
-                found[node.input[0]] = min(before[0], low), max(before[1], high)
-    return found
+                before = learned.get(node.input[0], (low, high))
+                learned[node.input[0]] = min(before[0], low), max(before[1], high)
+    return learned
 
 
 def _kept(graph: Any, weights: Mapping[str, GraphWeight]) -> list[str]:

@@ -57,11 +57,11 @@ def find_ranges(
             _count(counts[tensor], values, groups, ends[tensor])
     bounds, outside = {}, []
     for tensor in tensors:
-        found = counts[tensor]
-        parts = [found.sum(0)] if coverage == "all" else [row for row in found if row.any()]
-        each = [RULES[method](counts_of, ends[tensor]) for counts_of in parts]
+        histogram = counts[tensor]
+        rows = [histogram.sum(0)] if coverage == "all" else [row for row in histogram if row.any()]
+        each = [RULES[method](row, ends[tensor]) for row in rows]
         bounds[tensor] = min(low for low, _ in each), max(high for _, high in each)
-        outside.append(_outside(found, ends[tensor], bounds[tensor]))
+        outside.append(_outside(histogram, ends[tensor], bounds[tensor]))
     fractions = np.array(outside)  # [tensors, G]
     seen = {int(group) for _, groups in calibration.batches() for group in groups}
     clipped = {
@@ -76,9 +76,9 @@ def _ends(
 ) -> dict[str, Range]:
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
     for images, _ in calibration.batches():
-        found = run(images)
-        low = np.minimum(low, [values.min() for values in found])
-        high = np.maximum(high, [values.max() for values in found])
+        values_of = run(images)
+        low = np.minimum(low, [values.min() for values in values_of])
+        high = np.maximum(high, [values.max() for values in values_of])
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise UserError("int8 activations: the model gives values that are not finite on the calibration images")
     # the grid of levels holds 0, and a tensor that is constant still needs a width

@@ -44,8 +44,8 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
-        return found
+        logits: NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
+        return logits
 
 
 @dataclass
@@ -59,12 +59,12 @@ class OnnxRuntime:
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            found: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+            logits: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
         except Exception as error:
             raise UserError(f"{self.path}: ONNX Runtime cannot run it: {str(error).strip().splitlines()[0]}") from error
-        if found.shape != (len(images), len(self.metadata["classes"])):
-            raise UserError(f"{self.path}: it answers with {found.shape}, not with one value for each class")
-        return found
+        if logits.shape != (len(images), len(self.metadata["classes"])):
+            raise UserError(f"{self.path}: it answers with {logits.shape}, not with one value for each class")
+        return logits
 
 
 def open_runtime(path: Path, threads: int = 0) -> Runtime:
@@ -137,8 +137,8 @@ class Preprocessing:
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], exactly as training does it."""
         images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-        found: NDArray[np.float32] = Normalization(self.mean, self.std)(images).numpy()
-        return found
+        normalised: NDArray[np.float32] = Normalization(self.mean, self.std)(images).numpy()
+        return normalised
 
     def read(self, file: Path) -> NDArray[np.uint8]:
         """One image file. Raises OSError or ValueError where it does not decode."""

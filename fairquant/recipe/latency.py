@@ -25,7 +25,7 @@ def read_table(file: str | Path) -> dict[str, dict[int, float]]:
     layers = content.get("layers") if isinstance(content, dict) else None
     if not isinstance(layers, dict) or not layers:
         raise UserError(f'{file}: expected {{"layers": {{NAME: {{"8": MILLISECONDS}}}}}}')
-    problems, found = [], {}
+    problems, table = [], {}
     for name, times in layers.items():
         if not isinstance(times, dict) or not times:
             problems.append(f'{file}: layers.{name}: expected {{"8": MILLISECONDS}}, got {times!r}')
@@ -35,10 +35,10 @@ def read_table(file: str | Path) -> dict[str, dict[int, float]]:
                 problems.append(f"{file}: layers.{name}: {bits!r} is not a number of bits")
             elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 problems.append(f"{file}: layers.{name}.{bits}: must be milliseconds, 0 or more, got {value!r}")
-        found[name] = times
+        table[name] = times
     if problems:
         raise UserError(problems)
-    return {name: {int(bits): float(ms) for bits, ms in times.items()} for name, times in found.items()}
+    return {name: {int(bits): float(ms) for bits, ms in times.items()} for name, times in table.items()}
 
 
 def widest(table: dict[str, dict[int, float]]) -> int:

@@ -75,8 +75,8 @@ class Library:
         raise UserError(f"no recipe {str(recipe)!r}.{suggestion(str(recipe), names)} Shipped: {', '.join(names)}")
 
     def _files(self, pattern: str) -> dict[str, Path]:
-        found: dict[str, Path] = {}
+        files: dict[str, Path] = {}
         for folder in self.folders:
             for file in sorted(folder.glob(pattern)):
-                found.setdefault(file.name, file)
-        return dict(sorted(found.items(), key=lambda item: Path(item[0]).stem))
+                files.setdefault(file.name, file)
+        return dict(sorted(files.items(), key=lambda item: Path(item[0]).stem))

@@ -1,4 +1,4 @@
-"""The recipe's `search` section: what to vary, what to seek, what must hold."""
+"""The recipe's `search` section: parameters, objectives and constraints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fairquant.errors import suggestion
+from fairquant.registry.build import Problems
 
-Problems = list[tuple[str, str]]
 Direction = Literal["maximize", "minimize"]
 
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "qmc", "grid")
@@ -95,18 +95,9 @@ def read_search(section: Mapping[str, Any], labels: tuple[str, ...], problems: P
     for key in section:
         if key not in KEYS:
             problems.append((f"search.{key}", f"unknown key.{suggestion(str(key), KEYS)} Keys: {', '.join(KEYS)}"))
-    parameters = tuple(
-        parameter
-        for path, values in _mapping(section, "parameters", True, problems).items()
-        if (parameter := _parameter(str(path), values, problems)) is not None
-    )
     known = (*labels, *FACTS)
-    objectives = []
-    for quantity, direction in _mapping(section, "objectives", True, problems).items():
-        _quantity(f"search.objectives.{quantity}", quantity, known, problems)
-        if direction not in ("maximize", "minimize"):
-            problems.append((f"search.objectives.{quantity}", f"must be maximize or minimize, got {direction!r}"))
-        objectives.append(Objective(str(quantity), direction))
+    parameters = _parameters(section, problems)
+    objectives = _objectives(section, known, problems)
     constraints = tuple(
         constraint
         for quantity, bounds in _mapping(section, "constraints", False, problems).items()
@@ -123,6 +114,21 @@ def read_search(section: Mapping[str, Any], labels: tuple[str, ...], problems: P
     trials = section.get("trials", 20)
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         problems.append(("search.trials", f"must be a whole number of at least 1, got {trials!r}"))
+    if len(problems) > before:
+        return None
+    return Search(
+        parameters=parameters, objectives=objectives, constraints=constraints, sampler=str(sampler), pruner=str(pruner),
+        trials=int(trials),
+    )  # fmt: skip
+
+
+def _parameters(section: Mapping[str, Any], problems: Problems) -> tuple[Parameter, ...]:
+    """What to vary; a condition may name parameters that come before."""
+    parameters = tuple(
+        parameter
+        for path, values in _mapping(section, "parameters", True, problems).items()
+        if (parameter := _parameter(str(path), values, problems)) is not None
+    )
     paths = [parameter.path for parameter in parameters]
     for parameter in parameters:
         for other, _ in parameter.when:
@@ -130,21 +136,23 @@ def read_search(section: Mapping[str, Any], labels: tuple[str, ...], problems: P
                 problems.append(
                     (f"search.parameters.{parameter.path}.when", f"{other!r} must be a parameter that comes before it")
                 )
-    if len(problems) > before:
-        return None
-    return Search(
-        parameters=parameters,
-        objectives=tuple(objectives),
-        constraints=constraints,
-        sampler=str(sampler),
-        pruner=str(pruner),
-        trials=int(trials),
-    )
+    return parameters
+
+
+def _objectives(section: Mapping[str, Any], known: tuple[str, ...], problems: Problems) -> tuple[Objective, ...]:
+    """What to optimize, and in which direction."""
+    objectives = []
+    for quantity, direction in _mapping(section, "objectives", True, problems).items():
+        _quantity(f"search.objectives.{quantity}", quantity, known, problems)
+        if direction not in ("maximize", "minimize"):
+            problems.append((f"search.objectives.{quantity}", f"must be maximize or minimize, got {direction!r}"))
+        objectives.append(Objective(str(quantity), direction))
+    return tuple(objectives)
 
 
 def try_out(search: Search, resolve: Callable[[list[str]], Problems]) -> Problems:
-    """Hold every value against the recipe, the other parameters at their first: resolve(overrides) gives what is wrong."""
-    found: Problems = []
+    """Check every value in the recipe, the other parameters at their first values: resolve(overrides) gives what is wrong."""
+    problems: Problems = []
     for parameter in search.parameters:
         for value in parameter.ends():
             forced = {**dict(parameter.when), parameter.path: value}
@@ -154,8 +162,8 @@ def try_out(search: Search, resolve: Callable[[list[str]], Problems]) -> Problem
                     chosen[each.path] = forced.get(each.path, each.ends()[0])
             wrong = resolve([override(path, v) for path, v in chosen.items()])
             own = [(key, text) for key, text in wrong if parameter.path == key or parameter.path.startswith(f"{key}.")]
-            found += [(f"search.parameters.{parameter.path}", f"{value!r}: {key}: {text}") for key, text in own[:1]]
-    return found
+            problems += [(f"search.parameters.{parameter.path}", f"{value!r}: {key}: {text}") for key, text in own[:1]]
+    return problems
 
 
 def override(path: str, value: Any) -> str:
@@ -221,10 +229,10 @@ def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: P
     if not isinstance(bounds, Mapping) or not bounds or set(bounds) - {"at_least", "at_most"}:
         problems.append((key, f"expected {{at_least: ...}} or {{at_most: ...}}, got {bounds!r}"))
         return []
-    found = []
+    constraints = []
     for side, bound in bounds.items():
         if isinstance(bound, int | float) and not isinstance(bound, bool):
-            found.append(Constraint(quantity, side == "at_least", float(bound), False))
+            constraints.append(Constraint(quantity, side == "at_least", float(bound), False))
             continue
         match = re.fullmatch(r"baseline(?:\s*([+-])\s*([0-9.eE-]+))?", str(bound).strip())
         if match is None:
@@ -233,8 +241,8 @@ def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: P
             problems.append((f"{key}.{side}", f"the baseline has no {quantity}: give a number"))
         else:
             offset = float(match[2]) * (-1 if match[1] == "-" else 1) if match[2] else 0.0
-            found.append(Constraint(quantity, side == "at_least", offset, True))
-    return found
+            constraints.append(Constraint(quantity, side == "at_least", offset, True))
+    return constraints
 
 
 def _quantity(key: str, quantity: Any, known: tuple[str, ...], problems: Problems) -> None:

@@ -2,6 +2,6 @@
 
 from fairquant.registry.discovery import Plugins, discover
 from fairquant.registry.hookspecs import hookimpl
-from fairquant.registry.registry import ROLES, Entry, Registry, Role
+from fairquant.registry.registry import ROLES, Entry, Registrar, Registry, Role
 
-__all__ = ["ROLES", "Entry", "Plugins", "Registry", "Role", "discover", "hookimpl"]
+__all__ = ["ROLES", "Entry", "Plugins", "Registrar", "Registry", "Role", "discover", "hookimpl"]

@@ -12,7 +12,7 @@ import pluggy
 from fairquant.errors import UserError, suggestion
 from fairquant.registry import hookspecs
 from fairquant.registry.contract import objection
-from fairquant.registry.registry import Registry
+from fairquant.registry.registry import Registrar, Registry
 
 GROUP = "fairquant"
 OURS = "fairquant"
@@ -46,21 +46,6 @@ class Plugins:
     def versions(self) -> dict[str, str]:
         """Distribution name to version, of all that registered something."""
         return {entry.origin: entry.version for entry in self.registry.entries()}
-
-
-class Registrar:
-    """The registry as one plugin sees it: what it adds carries the name of its distribution."""
-
-    def __init__(self, registry: Registry, origin: str, version: str) -> None:
-        self._registry, self._origin, self._version = registry, origin, version
-
-    def add(self, role: str, name: str, target: str, summary: str = "") -> None:
-        """See `Registry.add`."""
-        self._registry.add(role, name, target, summary, self._origin, self._version)
-
-    def add_recipes(self, package: str, folder: str = "recipes") -> None:
-        """See `Registry.add_recipes`."""
-        self._registry.add_recipes(package, folder)
 
 
 def discover(points: list[EntryPoint] | None = None) -> Plugins:

@@ -22,7 +22,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from fairquant.recipe.events import ComparisonInfo, Report, RunInfo, StudyInfo
-    from fairquant.registry.discovery import Registrar
+    from fairquant.registry.registry import Registrar
     from fairquant.roles import BitPlan, GroupImportance
 
 hookspec = pluggy.HookspecMarker("fairquant")

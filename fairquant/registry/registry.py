@@ -151,3 +151,18 @@ class Registry:
             problems.append((f"{path}.name", str(error)))
             return None
         return build(cls, options, path, f"{role.name} {name!r}", problems)
+
+
+class Registrar:
+    """The registry as one plugin sees it: what it adds carries the name of its distribution."""
+
+    def __init__(self, registry: Registry, origin: str, version: str) -> None:
+        self._registry, self._origin, self._version = registry, origin, version
+
+    def add(self, role: str, name: str, target: str, summary: str = "") -> None:
+        """See `Registry.add`."""
+        self._registry.add(role, name, target, summary, self._origin, self._version)
+
+    def add_recipes(self, package: str, folder: str = "recipes") -> None:
+        """See `Registry.add_recipes`."""
+        self._registry.add_recipes(package, folder)

@@ -45,11 +45,11 @@ class BitPlan:
 
     def histogram(self) -> dict[int, int]:
         """Bits to the number of weights that have them."""
-        found: dict[int, int] = {}
+        weights: dict[int, int] = {}
         for name, bits in self.bits.items():
             for value, count in zip(*torch.unique(bits, return_counts=True), strict=True):
-                found[int(value)] = found.get(int(value), 0) + int(count) * self.unit_sizes[name]
-        return dict(sorted(found.items()))
+                weights[int(value)] = weights.get(int(value), 0) + int(count) * self.unit_sizes[name]
+        return dict(sorted(weights.items()))
 
     def moved(self, other: BitPlan) -> float:
         """Share of units whose bits differ from `other`'s."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -39,26 +39,22 @@ class Predictions:
         return fraction
 
     @cached_property
-    def _made(self) -> dict[Hashable, Any]:
+    def _computed(self) -> dict[Hashable, Any]:  # each value of the type that its key's function returns
         return {}
 
     def shared(self, make: Callable[..., T], *options: Hashable) -> T:
         """make(self, *options), computed once however often metrics and their replicates ask for it."""
-        if (make, *options) not in self._made:
-            self._made[(make, *options)] = make(self, *options)
-        found: T = self._made[(make, *options)]
-        return found
+        if (make, *options) not in self._computed:
+            self._computed[(make, *options)] = make(self, *options)
+        value: T = self._computed[(make, *options)]
+        return value
 
     def take(self, rows: NDArray[np.int64]) -> Predictions:
-        ids = tuple(self.ids[row] for row in rows) if self.ids else ()
-        return Predictions(
-            logits=self.logits[rows],
-            labels=self.labels[rows],
-            groups=self.groups[rows],
-            group_names=self.group_names,
-            class_names=self.class_names,
-            ids=ids,
-        )
+        """The predictions of some images, in that order; rows [M], with repetitions where an image counts more than once."""
+        return replace(
+            self, logits=self.logits[rows], labels=self.labels[rows], groups=self.groups[rows],
+            ids=tuple(self.ids[row] for row in rows) if self.ids else (),
+        )  # fmt: skip
 
 
 class Confusion:

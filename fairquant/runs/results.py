@@ -18,8 +18,8 @@ from fairquant.roles import Allocation, BitPlan, Layer, Predictions, QuantizedWe
 class Quantized:
     """How the network was quantized.
 
-    layers: those that were quantized; plan: the bits that ship; start: those before training; weights: layer -> what is stored of it; input_bits: layer ->
-    bits of its input, where not in float; cost_model: of a budget that is not of bits.
+    layers: those that were quantized; plan: the bits that ship; start: those before training; weights: layer -> what is
+    stored of it; input_bits: layer -> bits of its input, where not in float; cost_model: of a budget that is not of bits.
     """
 
     layers: tuple[Layer, ...]

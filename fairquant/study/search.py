@@ -51,40 +51,39 @@ def search(
     place = Path(runs) if runs is not None else default_runs()
     shown = f"{base.name}-demo" if demo else base.name
     folder = place / shown / f"study-{study_digest(base)}"
-    count = trials if trials is not None else section.trials
     plan = Plan(
-        recipe=str(recipe),
-        overrides=tuple(overrides),
-        demo=demo,
-        trials=count,
-        storage=storage,
-        runs=str(place),
-        folder=folder,
-    )
+        recipe=str(recipe), overrides=tuple(overrides), demo=demo, storage=storage, runs=str(place), folder=folder,
+        trials=trials if trials is not None else section.trials,
+    )  # fmt: skip
     info = StudyInfo(base, folder, folder.name)
     with worker_lock(folder) as alone:
-        with one_at_a_time(folder):
-            write_atomically(folder / "study.json", json.dumps(plan.to_dict(), indent=1).encode())
-            study = open_study(open_storage(storage, folder), plan.name, section, base.seed)
-            enqueue(study, section, count)
-            if alone and storage is None:
-                requeue_stale(study)  # a journal knows no heartbeat: what ran when the last worker here died
+        study = _set_up(plan, base, section, alone)
         for warning in plugins.notify("fairquant_study_started", study=info):
             display.say(f"warning: {warning}")
         if jobs > 1:
             _side_by_side(plan, jobs, study, on_trial)
         else:
-            worker = Worker(plan=plan, base=base, search=section, plugins=plugins, display=display)
-            work(worker, on_trial)
-    with one_at_a_time(folder):  # the last worker's word stands; the others find its runs finished
+            work(Worker(plan=plan, base=base, search=section, plugins=plugins, display=display), on_trial)
+    with one_at_a_time(folder):  # what the last worker writes stays; the others find its runs finished
         finalize(plan, base, section, study, plugins, display)
     return folder
 
 
+def _set_up(plan: Plan, base: Recipe, section: Search, alone: bool) -> optuna.Study:
+    """study.json, the study in its storage, and its queue; workers that share a disk do this one after the other."""
+    with one_at_a_time(plan.folder):
+        write_atomically(plan.folder / "study.json", json.dumps(plan.to_dict(), indent=1).encode())
+        study = open_study(open_storage(plan.storage, plan.folder), plan.name, section, base.seed)
+        enqueue(study, section, plan.trials)
+        if alone and plan.storage is None:
+            requeue_stale(study)  # a journal has no heartbeat: what ran when the last worker here ended
+    return study
+
+
 def study_digest(base: Recipe) -> str:
     """The same question has the same folder; asking for more trials of it is the same question."""
-    asked = {key: value for key, value in base.search.items() if key not in ("trials",)}
-    content = json.dumps([base.digest(), asked], sort_keys=True)
+    question = {key: value for key, value in base.search.items() if key not in ("trials",)}
+    content = json.dumps([base.digest(), question], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -36,12 +36,12 @@ def freeze_units(attachment: Attachment, fraction: float) -> list[Frozen]:
         scores = torch.zeros(sum(layer.units for layer in attachment.layers))
     chosen = torch.zeros(len(scores), dtype=torch.bool)
     chosen[torch.argsort(scores, stable=True)[: round(fraction * len(scores))]] = True
-    found = []
+    frozen = []
     for layer, units in zip(
         attachment.layers, torch.split(chosen, [layer.units for layer in attachment.layers]), strict=True
     ):
         rows = units.expand(layer.rows).nonzero().flatten() if len(units) == 1 else units.nonzero().flatten()
         if len(rows):
             weight = layer.weight
-            found.append(Frozen(weight, rows.to(weight.device), weight.detach()[rows.to(weight.device)].clone()))
-    return found
+            frozen.append(Frozen(weight, rows.to(weight.device), weight.detach()[rows.to(weight.device)].clone()))
+    return frozen

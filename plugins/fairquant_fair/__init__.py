@@ -1,1 +1,1 @@
-"""Ours: exact allocation, per-sample Fisher importance, budgeted bits, and the fairness metrics."""
+"""Our components: exact allocation, per-sample Fisher importance, budgeted bits, and the fairness metrics."""

@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from fairquant.roles import Confusion, Rates
 
 Floats = NDArray[np.float64]
-Needs = Literal["confusion", "predictions"]
 
 
 def group_accuracy(confusion: Confusion) -> Floats:
-    """Right images / images of each group [..., G]; NaN for a group without images."""
+    """Fraction of correctly classified images of each group [..., G]; NaN for a group without images."""
     with np.errstate(invalid="ignore", divide="ignore"):
         accuracy: Floats = confusion.hits.sum(-1) / confusion.images
     return accuracy
 
 
 def nan_spread(values: Floats) -> Floats:
-    """max - min over the last axis, NaN entries left out."""
+    """max - min over the last axis, ignoring NaN: [..., G] -> [...]; NaN where all entries are."""
     with np.errstate(invalid="ignore"):
         spread: Floats = np.nanmax(values, -1, initial=-np.inf) - np.nanmin(values, -1, initial=np.inf)
     return np.where(np.isfinite(spread), spread, np.nan)
@@ -30,29 +29,32 @@ def nan_spread(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of images that are right, over all images (not the mean over groups)."""
+    """Fraction of images classified correctly, over all images (not the mean over groups)."""
 
-    needs: ClassVar[Needs] = "confusion"
+    needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
 
     def evaluate(self, confusion: Confusion) -> Rates:
-        right = confusion.hits.sum((-2, -1))
-        return Rates(right / confusion.images.sum(-1), group_accuracy(confusion))
+        """value [...], by_group [..., G]."""
+        hits = confusion.hits.sum((-2, -1))
+        return Rates(hits / confusion.images.sum(-1), group_accuracy(confusion))
 
 
 @dataclass(frozen=True)
 class BalancedAccuracy:
     """Mean recall over the classes that occur."""
 
-    needs: ClassVar[Needs] = "confusion"
+    needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]."""
         overall = _mean_recall(confusion.hits.sum(-2), confusion.truth.sum(-2))
         return Rates(overall, _mean_recall(confusion.hits, confusion.truth))
 
 
 def _mean_recall(hits: Floats, truth: Floats) -> Floats:
+    """hits, truth [..., C] -> mean over the classes that occur [...]."""
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(truth > 0, hits / truth, 0.0)
         mean: Floats = recall.sum(-1) / (truth > 0).sum(-1)
@@ -64,10 +66,11 @@ class WorstGroupAccuracy:
     """The lowest group accuracy. Groups with fewer than min_support images are left out and counted as skipped."""
 
     min_support: int = 1
-    needs: ClassVar[Needs] = "confusion"
+    needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G], skipped [...]: number of groups left out."""
         accuracy, skipped = _supported(confusion, self.min_support)
         worst = np.nanmin(accuracy, -1, initial=np.inf)
         return Rates(np.where(np.isfinite(worst), worst, np.nan), group_accuracy(confusion), skipped)
@@ -75,17 +78,19 @@ class WorstGroupAccuracy:
 
 @dataclass(frozen=True)
 class AccuracyGap:
-    """Best minus worst group accuracy. Groups with fewer than min_support images are left out."""
+    """Best minus worst group accuracy. Groups with fewer than min_support images are left out and counted as skipped."""
 
     min_support: int = 1
-    needs: ClassVar[Needs] = "confusion"
+    needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = True
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G], skipped [...]: number of groups left out."""
         accuracy, skipped = _supported(confusion, self.min_support)
         return Rates(nan_spread(accuracy), group_accuracy(confusion), skipped)
 
 
 def _supported(confusion: Confusion, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Group accuracies [..., G], NaN where a group has too few images, and the number of such groups [...]."""
     small = confusion.images < max(min_support, 1)
     return np.where(small, np.nan, group_accuracy(confusion)), small.sum(-1)

@@ -15,28 +15,34 @@ from fairquant.roles import Allocation, AllocationProblem, BudgetConstraint
 class Knapsack:
     """min sum_u e_u(b_u) within the budget, e_u(b) = importance-weighted squared quantization error of unit u at b bits.
 
-    Solved to a certified gap (see `optimality` in report.json): hull and sort for many units, branch and bound where
-    there are few.
+    Solved to a certified gap (see `optimality` in report.json): convex hulls and one sort for many units, branch and bound
+    for few.
     """
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
+        """Bits [U] with the certified value and lower bound. Infeasible where no plan is within the budget."""
         return _allocation(problem, solve_knapsack(problem.weighted_errors().numpy(), non_dominated(problem)))
 
 
 @dataclass(frozen=True)
 class Minimax:
-    """min max_g sum_u e_{u,g}(b_u) within the budget: the group that quantization serves worst decides.
+    """min max_g sum_u e_{u,g}(b_u) within the budget: the error of the group that quantization serves worst.
 
-    Uses the groups' own scores; the reducer has no part in it.
+    Uses the scores of each group; the reducer does not affect it.
     """
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
+        """Bits [U] with the certified value and lower bound. Infeasible where no plan is within the budget."""
         return _allocation(problem, solve_minimax(problem.group_errors().numpy(), non_dominated(problem)))
 
 
 def non_dominated(problem: AllocationProblem) -> BudgetConstraint:
-    """The problem's constraint without the choices that cost as much as a wider one with no smaller error: such choices occur
-    in budgets that are not of bits, such as milliseconds on a processor with one kernel for several widths."""
+    """The problem's constraint without the choices that cost at least as much as a wider one whose
+    error is not larger.
+
+    Such choices occur where the budget is not in bits, for instance in milliseconds on a processor that has one kernel for
+    several widths.
+    """
     constraint = problem.constraint()
     if problem.unit_costs is None:
         return constraint

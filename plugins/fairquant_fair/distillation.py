@@ -1,4 +1,4 @@
-"""Distillation from the full-precision model: the most direct way to keep each group's predictions."""
+"""Distillation from the full-precision model: the most direct way to preserve each group's predictions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fairquant.roles import Step
 class Distillation:
     """weight * T^2 * KL(teacher || student) at temperature T (Hinton et al., arXiv 1503.02531).
 
-    groups: "plain" averages over images; "balanced" over the groups in the batch, so that small groups count alike.
-    It is about answers, not about gaps, and so is not 0 for one group.
+    balanced: false averages over images, true over the groups in the batch, so that small groups count equally.
+    It concerns predictions, not gaps, and so is not 0 for one group.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
-    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it is about answers, not about gaps"}
+    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it concerns predictions, not gaps"}
     weight: float = 1.0
     temperature: float = 2.0
     balanced: bool = False
@@ -33,11 +33,13 @@ class Distillation:
             raise ValueError(f"temperature: must be positive, got {self.temperature!r}")
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted mean divergence, a scalar []."""
         assert step.teacher is not None
-        mine = F.log_softmax(step.logits / self.temperature, 1)
-        theirs = F.log_softmax(step.teacher / self.temperature, 1)
-        divergence = F.kl_div(mine, theirs, reduction="none", log_target=True).sum(1) * self.temperature**2
+        student = F.log_softmax(step.logits / self.temperature, 1)
+        teacher = F.log_softmax(step.teacher / self.temperature, 1)
+        divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1) * self.temperature**2  # [B]
         if not self.balanced:
             return self.weight * divergence.mean()
-        present = [divergence[step.groups == group] for group in range(step.group_count)]
-        return self.weight * torch.stack([group_divergence.mean() for group_divergence in present if len(group_divergence)]).mean()
+        by_group = [divergence[step.groups == group] for group in range(step.group_count)]
+        means = [group_divergence.mean() for group_divergence in by_group if len(group_divergence)]
+        return self.weight * torch.stack(means).mean()

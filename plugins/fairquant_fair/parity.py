@@ -1,4 +1,4 @@
-"""Regularizers on what the network says and sees: soft demographic parity, soft equalized odds, MMD of features."""
+"""Regularizers on predictions and features: soft demographic parity, soft equalized odds, MMD of features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairquant.roles import Step
 
 
 def _spread(rates: Tensor, counted: Tensor) -> Tensor:
-    """max - min over the first axis where counted [G, ...], 0 where fewer than two groups count."""
+    """max - min over the groups that count, 0 where fewer than two do: rates, counted [G, ...] -> [...]."""
     high = torch.where(counted, rates, -torch.inf).amax(0)
     low = torch.where(counted, rates, torch.inf).amin(0)
     return torch.where(counted.sum(0) >= 2, high - low, torch.zeros_like(high))
@@ -30,9 +30,10 @@ class SoftDemographicParity:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted mean spread, a scalar []."""
         member = F.one_hot(step.groups, step.group_count).to(step.logits.dtype)
         count = member.sum(0)
-        means = member.T @ step.logits.softmax(1) / count.clamp_min(1)[:, None]
+        means = member.T @ step.logits.softmax(1) / count.clamp_min(1)[:, None]  # [G, C]
         counted = (count > 0)[:, None].expand_as(means)
         return self.weight * _spread(means, counted).mean()
 
@@ -47,13 +48,14 @@ class SoftEqualizedOdds:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted mean spread, a scalar []."""
         probability = step.logits.softmax(1)
         member = F.one_hot(step.groups, step.group_count).to(probability.dtype)
         truth = F.one_hot(step.labels, probability.shape[1]).to(probability.dtype)
         gaps = []
         for outcome in (truth, 1 - truth):
             count = member.T @ outcome
-            rate = member.T @ (outcome * probability) / count.clamp_min(1)
+            rate = member.T @ (outcome * probability) / count.clamp_min(1)  # [G, C]
             gaps.append(_spread(rate, count > 0))
         return self.weight * torch.stack(gaps).mean()
 
@@ -62,8 +64,8 @@ class SoftEqualizedOdds:
 class FeatureMmd:
     """weight * mean over pairs of groups of the squared maximum mean discrepancy of the penultimate features.
 
-    Gaussian kernels at `scales` times the mean squared distance in the batch (Gretton et al., 2012; biased estimate, so
-    that it is never negative). Groups with fewer than two images in the batch are left out.
+    Gaussian kernels at `scales` times the mean squared distance in the batch (Gretton et al., 2012; the biased estimate,
+    which is never negative). Groups with fewer than two images in the batch are left out.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
@@ -76,15 +78,16 @@ class FeatureMmd:
             raise ValueError(f"scales: must be positive numbers, got {self.scales!r}")
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted mean discrepancy, a scalar []; 0 where fewer than two groups have two images."""
         assert step.features is not None
         features = step.features.flatten(1)
-        squared = (features[:, None] - features[None]).square().sum(2)
+        squared = (features[:, None] - features[None]).square().sum(2)  # [B, B]
         width = squared.detach().mean().clamp_min(1e-12)
         kernel = torch.stack([torch.exp(-squared / (scale * width)) for scale in self.scales]).mean(0)
         member = F.one_hot(step.groups, step.group_count).to(kernel.dtype)
-        fraction = (member / member.sum(0).clamp_min(1))[:, member.sum(0) >= 2]
-        between = fraction.T @ kernel @ fraction
-        own = between.diagonal()
-        distance = own[:, None] + own[None] - 2 * between
+        weights = (member / member.sum(0).clamp_min(1))[:, member.sum(0) >= 2]  # [B, groups with two images]
+        between = weights.T @ kernel @ weights
+        within = between.diagonal()
+        distance = within[:, None] + within[None] - 2 * between
         pairs = torch.triu(torch.ones_like(distance), 1).bool()
         return self.weight * distance[pairs].mean() if pairs.any() else step.losses.sum() * 0.0

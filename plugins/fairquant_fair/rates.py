@@ -1,9 +1,10 @@
-"""Gaps of one-vs-rest rates between groups, under the three conventions in use (reference 3).
+"""Gaps of one-vs-rest rates between groups, under the three conventions in use.
 
-valid (ours): a cell (group, class) counts only where at least min_support images stand behind its rate; gaps are
+valid (ours): a cell (group, class) counts only where its rate is computed from at least min_support images; gaps are
 max - min over the groups that count, averaged over the classes where at least two do; `skipped` counts cells left out.
-fairprune (FairPrune, FairQuantize): two groups, a class absent from a group has rate 0.
-fairquant (its official code): max - min over groups, a class absent from any group has gap 0.
+fairprune (FairPrune, arXiv 2203.02110; FairQuantize, MICCAI 2024): two groups, a class absent from a group has rate 0.
+fairquant (the official code of FairQuant, arXiv 2602.23192): max - min over groups, a class absent from any group has
+gap 0.
 """
 
 from __future__ import annotations
@@ -15,43 +16,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.roles import Confusion, Rates
-from fairquant_fair.accuracy import Floats, Needs, nan_spread
+from fairquant_fair.accuracy import Floats, nan_spread
 
 Convention = Literal["valid", "fairprune", "fairquant"]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One-vs-rest rates [..., G, C] and the images behind each [..., G, C]."""
+    """One-vs-rest rates [..., G, C] and the number of images that each is computed from [..., G, C]."""
 
     rate: Floats
     support: Floats
 
 
 def true_positive(confusion: Confusion) -> Cells:
+    """True positive rates, TP / (TP + FN) [..., G, C]."""
     return Cells(_ratio(confusion.hits, confusion.truth), confusion.truth)
 
 
 def false_positive(confusion: Confusion) -> Cells:
+    """False positive rates, FP / (FP + TN) [..., G, C]."""
     support = confusion.images[..., None] - confusion.truth
     return Cells(_ratio(confusion.predicted - confusion.hits, support), support)
 
 
 def true_negative(confusion: Confusion) -> Cells:
-    wrong = false_positive(confusion)
-    return Cells(1 - wrong.rate, wrong.support)
+    """True negative rates, TN / (FP + TN) [..., G, C]."""
+    false_alarms = false_positive(confusion)
+    return Cells(1 - false_alarms.rate, false_alarms.support)
 
 
 def prediction_rate(confusion: Confusion) -> Cells:
+    """Prediction rates P(predicted = c | group) [..., G, C]."""
     support = np.broadcast_to(confusion.images[..., None], confusion.truth.shape)
     return Cells(_ratio(confusion.predicted, support), support)
 
 
 def positive_value(confusion: Confusion) -> Cells:
+    """Positive predictive values, TP / (TP + FP) [..., G, C]."""
     return Cells(_ratio(confusion.hits, confusion.predicted), confusion.predicted)
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """[..., G, C]; NaN or inf where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio: Floats = numerator / denominator
     return ratio
@@ -75,7 +82,7 @@ def class_gaps(cells: Cells, convention: Convention, min_support: int) -> tuple[
 
 
 def mean_gap(gaps: Floats) -> Floats:
-    """Mean over the classes that count; NaN where none does."""
+    """Mean over the classes that count, [..., C] -> [...]; NaN where none does."""
     counted = np.isfinite(gaps)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: Floats = np.where(counted, gaps, 0.0).sum(-1) / counted.sum(-1)
@@ -83,17 +90,17 @@ def mean_gap(gaps: Floats) -> Floats:
 
 
 def mean_rate(cells: Cells, min_support: int) -> Floats:
-    """A group's own rate: the mean over classes with enough support [..., G]."""
+    """Each group's rate: the mean over its classes with enough support [..., G]."""
     return mean_gap(np.where(cells.support >= max(min_support, 1), cells.rate, np.nan))
 
 
 @dataclass(frozen=True)
 class _Gap:
-    """What the five metrics share: convention, and min_support (images behind a rate; convention valid only)."""
+    """What the metrics share: convention, and min_support (images that a rate is computed from; convention valid only)."""
 
     convention: Convention = "valid"
     min_support: int = 10
-    needs: ClassVar[Needs] = "confusion"
+    needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -102,10 +109,11 @@ class _Gap:
 
     @property
     def qualifier(self) -> str:
-        """Added to the metric's name in results; "" under the default convention."""
+        """The convention, which is added to the metric's name in results; "" for the default."""
         return "" if self.convention == "valid" else self.convention
 
     def _rates(self, cells: Cells, confusion: Confusion) -> Rates:
+        """The mean gap [...] of one rate, each group's own rate [..., G], and the cells skipped [...]."""
         if self.convention == "fairprune" and confusion.truth.shape[-2] != 2:
             return _undefined(confusion)
         gaps, skipped = class_gaps(cells, self.convention, self.min_support)
@@ -113,7 +121,7 @@ class _Gap:
 
 
 def _undefined(confusion: Confusion) -> Rates:
-    """fairprune speaks of two groups only: with any other number there is no value, and every cell is skipped."""
+    """fairprune is defined for two groups only: with any other number there is no value, and every cell is skipped."""
     *shape, groups, classes = confusion.truth.shape
     return Rates(np.full(shape, np.nan), np.full((*shape, groups), np.nan), np.full(shape, groups * classes, np.int64))
 
@@ -123,6 +131,7 @@ class EqualOpportunity0(_Gap):
     """EOpp0: mean over classes of the gap of true negative rates."""
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]: mean true negative rate, skipped [...]."""
         return self._rates(true_negative(confusion), confusion)
 
 
@@ -131,6 +140,7 @@ class EqualOpportunity1(_Gap):
     """EOpp1: mean over classes of the gap of true positive rates (recall)."""
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]: mean true positive rate, skipped [...]."""
         return self._rates(true_positive(confusion), confusion)
 
 
@@ -139,6 +149,7 @@ class PredictiveEquality(_Gap):
     """Mean over classes of the gap of false positive rates."""
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]: mean false positive rate, skipped [...]."""
         return self._rates(false_positive(confusion), confusion)
 
 
@@ -147,15 +158,17 @@ class DemographicParity(_Gap):
     """Mean over classes of the gap of prediction rates P(predicted = c | group)."""
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]: mean prediction rate, skipped [...]."""
         return self._rates(prediction_rate(confusion), confusion)
 
 
 @dataclass(frozen=True)
 class PredictiveParity(_Gap):
-    """Mean over classes of the gap of positive predictive values P(right | predicted = c, group). A cell's support is
+    """Mean over classes of the gap of positive predictive values P(correct | predicted = c, group). A cell's support is
     the number of images that are predicted as c."""
 
     def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]: mean positive predictive value, skipped [...]."""
         return self._rates(positive_value(confusion), confusion)
 
 
@@ -165,18 +178,19 @@ class EqualizedOdds(_Gap):
     mean_c |dTPR + dFPR| / 2; fairquant: mean_c (TPR gap + FPR gap)."""
 
     def evaluate(self, confusion: Confusion) -> Rates:
-        hits, alarms = true_positive(confusion), false_positive(confusion)
-        by_group = (mean_rate(hits, self.min_support) + 1 - mean_rate(alarms, self.min_support)) / 2
+        """value [...], by_group [..., G]: mean of the true positive and the true negative rate, skipped [...]."""
+        hits, false_alarms = true_positive(confusion), false_positive(confusion)
+        by_group = (mean_rate(hits, self.min_support) + 1 - mean_rate(false_alarms, self.min_support)) / 2
         if self.convention == "fairprune":
             if confusion.truth.shape[-2] != 2:
                 return _undefined(confusion)
-            rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in (hits, alarms)]
+            rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in (hits, false_alarms)]
             signed = sum(rate[..., 0, :] - rate[..., 1, :] for rate in rates)
             value: Floats = np.abs(signed).mean(-1) / 2
             return Rates(value, by_group, np.zeros(value.shape, np.int64))
-        first, skipped_hits = class_gaps(hits, self.convention, self.min_support)
-        second, skipped_alarms = class_gaps(alarms, self.convention, self.min_support)
-        both = first + second if self.convention == "fairquant" else np.fmax(first, second)
+        hit_gaps, skipped_hits = class_gaps(hits, self.convention, self.min_support)
+        alarm_gaps, skipped_alarms = class_gaps(false_alarms, self.convention, self.min_support)
+        gaps = hit_gaps + alarm_gaps if self.convention == "fairquant" else np.fmax(hit_gaps, alarm_gaps)
         if self.convention == "valid":
-            both = np.where(np.isnan(first), np.nan, both)
-        return Rates(mean_gap(both), by_group, skipped_hits + skipped_alarms)
+            gaps = np.where(np.isnan(hit_gaps), np.nan, gaps)
+        return Rates(mean_gap(gaps), by_group, skipped_hits + skipped_alarms)

@@ -1,10 +1,11 @@
-"""Our regularizers."""
+"""Our regularizers: the variance of group losses, and the bit budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+from fairquant_paper.regularizers import check_weight
 from torch import Tensor, nn
 
 from fairquant.roles import Step
@@ -12,26 +13,26 @@ from fairquant.roles import Step
 
 @dataclass(frozen=True)
 class GroupVariance:
-    """weight * variance over groups of the group losses (each group counts alike)."""
+    """weight * variance over groups of the group losses; each group counts equally."""
 
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ValueError(f"weight: must not be negative, got {self.weight!r}")
+        check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted variance, a scalar []."""
         losses = step.group_losses()
         return self.weight * (losses - losses.mean()).square().mean()
 
 
 @dataclass(frozen=True)
 class BitBudget:
-    """weight * price * (average bits - budget), the price of a bit found by dual ascent.
+    """weight * multiplier * (average bits - budget), the Lagrange multiplier found by dual ascent.
 
-    price <- max(0, price + rate * (average - budget)), of the bits rounded as they are spent: it rises while they are
-    over the budget and falls while they are under it, so that bits settle where the last of them is worth the same
-    everywhere.
+    multiplier <- max(0, multiplier + rate * (average - budget)), with the average of the bits as they would be rounded: it
+    rises while they exceed the budget and falls while they are below it, so that bits converge to a plan in which the last
+    bit of every unit has the same gain per cost.
     """
 
     weight: float = 1.0
@@ -44,9 +45,11 @@ class BitBudget:
                 raise ValueError(f"{name}: must not be negative, got {getattr(self, name)!r}")
 
     def memory(self) -> nn.Module:
+        """The multiplier, a scalar []."""
         return _Multiplier(self.start)
 
     def penalty(self, step: Step) -> Tensor:
+        """The penalty, a scalar []; 0 where bits are not learned. Updates the multiplier in step.memory."""
         if step.bits is None:
             return step.losses.new_zeros(())
         excess = step.bits.average - step.bits.budget
@@ -58,6 +61,8 @@ class BitBudget:
 
 
 class _Multiplier(nn.Module):
+    """multiplier []: the Lagrange multiplier of the budget."""
+
     multiplier: Tensor
 
     def __init__(self, start: float) -> None:

@@ -1,4 +1,4 @@
-"""runner: how much each unit moves the fairness gap itself."""
+"""runner: how much each unit affects the fairness gap itself."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from fairquant.roles import Batch, GroupImportance, Layer
 
 @dataclass(frozen=True)
 class Runner:
-    """I(u) = sum over the unit's weights of (W * dGap/dW)^2, Gap = max_g L_g - min_g L_g (reference 1.1).
+    """I(u) = sum over the unit's weights of (W * dGap/dW)^2, Gap = max_g L_g - min_g L_g.
 
-    L_g is the mean cross-entropy over the group's whole calibration set; which groups are the best and the worst served
-    is known once all is seen. The same score for every group. The scores contain the weights' magnitude (relative).
+    L_g is the mean cross-entropy over the group's whole calibration set; which groups are served best and worst is
+    determined from all calibration images. Every group gets the same score. The scores contain the weights' magnitude
+    (relative).
     """
 
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...]
     ) -> GroupImportance:
+        """Scores [G, U] of each layer, equal for all groups, relative to the weights' magnitude."""
         groups = len(group_names)
         sums = [layer.weight.new_zeros((groups, *layer.weight.shape)) for layer in layers]
         losses, seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups)
@@ -32,8 +34,8 @@ class Runner:
             for group_batch in regroup(batches, groups):
                 group = int(group_batch.groups[0])
                 loss = F.cross_entropy(model(group_batch.images), group_batch.labels, reduction="sum")
-                for total, slope in zip(sums, torch.autograd.grad(loss, weights), strict=True):
-                    total[group] += slope
+                for total, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+                    total[group] += gradient
                 losses[group] += float(loss.detach())
                 seen[group] += len(group_batch.labels)
         present = torch.where(seen > 0)[0]
@@ -41,7 +43,7 @@ class Runner:
         worst, best = int(present[means.argmax()]), int(present[means.argmin()])
         scores = {}
         for layer, total in zip(layers, sums, strict=True):
-            slope = total[worst] / seen[worst] - total[best] / seen[best]
-            rows = (slope * layer.weight.detach()).square().flatten(1).sum(1)
+            gap_gradient = total[worst] / seen[worst] - total[best] / seen[best]
+            rows = (gap_gradient * layer.weight.detach()).square().flatten(1).sum(1)
             scores[layer.name] = layer.per_unit(rows).expand(groups, -1).clone()
         return GroupImportance(scores, group_names, relative=True)

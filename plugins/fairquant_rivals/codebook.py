@@ -97,9 +97,9 @@ class CodebookWeightQuantizer(WeightQuantizer):
             codewords = values[(quantiles * len(values)).long().clamp(max=len(values) - 1)]
             running = torch.cat([values.new_zeros(1, dtype=torch.double), values.double().cumsum(0)])
             for _ in range(self.refine):
-                edges = torch.searchsorted(values, _cell_edges(codewords))
-                count = edges.diff()
-                mean = (running[edges].diff() / count.clamp_min(1)).to(codewords.dtype)
+                positions = torch.searchsorted(values, _cell_edges(codewords))
+                count = positions.diff()
+                mean = (running[positions].diff() / count.clamp_min(1)).to(codewords.dtype)
                 codewords = torch.where(count > 0, mean, codewords).sort().values
             count = torch.searchsorted(values, _cell_edges(codewords)).diff().to(codewords.dtype)
             self.codewords[width, : 2**width] = codewords

@@ -17,8 +17,7 @@ from fairquant.roles import Batch, GroupImportance, Layer
 
 @dataclass(frozen=True)
 class Hawq:
-    """I_g(u) = sum over the unit's weights of |mean_s v_s * (H_g v_s)| W^2, v_s random signs (FairQuant, arXiv 2602.23192,
-    after HAWQ-V2, arXiv 1911.03852).
+    """I_g(u) = sum over the unit's weights of |mean_s v_s * (H_g v_s)| W^2, v_s random signs (FairQuant, arXiv 2602.23192).
 
     mean_s v_s * (H v_s) estimates the Hessian's diagonal without bias; H_g is that of the group's mean loss over its
     whole calibration set. The same v_s is used on every batch, so that batching does not matter. Takes `samples`
@@ -58,7 +57,11 @@ class Hawq:
                 for sample in range(self.samples):
                     signs = self._signs(weights, sample)
                     products = torch.autograd.grad(
-                        gradients, weights, grad_outputs=signs, retain_graph=sample + 1 < self.samples, allow_unused=True
+                        gradients,
+                        weights,
+                        grad_outputs=signs,
+                        retain_graph=sample + 1 < self.samples,
+                        allow_unused=True,
                     )
                     for total, sign, product in zip(sums, signs, products, strict=True):
                         if product is not None:

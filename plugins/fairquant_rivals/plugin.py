@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairquant.registry import hookimpl
-from fairquant.registry.discovery import Registrar
+from fairquant.registry import Registrar
 
 
 @hookimpl
