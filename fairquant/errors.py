@@ -1,4 +1,4 @@
-"""What a user did wrong, said so that they can mend it: every problem at once, never a traceback."""
+"""User errors: every problem at once, each with the way out, never a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """One or more problems that the user can mend. The CLI prints them and exits with 2.
+    """One or more problems that the user can fix. The CLI prints them and exits with 2.
 
     `where` is the file (or object) that holds the problems; each problem is `place: what is wrong. What to do.`
     """
@@ -34,7 +34,7 @@ class TrainingDiverged(UserError):
 
 
 class Pruned(Exception):
-    """A search gave this trial up: the others are better at the same epoch."""
+    """A search stopped this trial: others are better at the same epoch."""
 
 
 class RunBusy(UserError):

@@ -1,4 +1,4 @@
-"""Nothing is lost: files appear whole or not at all, and a folder has one owner at a time."""
+"""Files appear whole or not at all, and a folder has one owner at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def absolute_database(address: str) -> str:
     """sqlite:///runs.db -> sqlite:////here/runs.db; any other address as it is.
 
-    Libraries keep an open database by its address: after a change of folder the same words would name the old file.
+    Libraries keep an open database by its address: after a change of folder the same address would name the old file.
     """
     prefix = "sqlite:///"
     name = address.removeprefix(prefix)

@@ -1,4 +1,4 @@
-"""What tests share: small models, small data, and the project's own plugins."""
+"""Fixtures that several folders of tests use; the functions and classes they use are in `helpers`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from helpers import REPOSITORY
+from helpers.models import Small, Strange
+from helpers.recipes import write_recipe
+from helpers.shared import made_once
+from torch import nn
+from typer.testing import CliRunner
 
-from fairquant.bits.problem import BitChoices, make_problem, squared_errors
+import fairquant
+from fairquant.api import RunResult
 from fairquant.registry import Plugins, Registry, discover
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 #: Real data lie beside the checkout, or where FAIRQUANT_TEST_DATA says; tests that need them skip without.
 REAL_DATA = Path(os.environ.get("FAIRQUANT_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
@@ -26,6 +30,17 @@ def plugins() -> Plugins:
 @pytest.fixture(scope="session")
 def registry(plugins: Plugins) -> Registry:
     return plugins.registry
+
+
+@pytest.fixture(scope="session")
+def metrics(registry: Registry) -> list:
+    """The metrics of a recipe that names none, built."""
+    from fairquant.recipe.schema import DEFAULT_METRICS, Component
+
+    return [
+        Component(given["name"], registry.load("metric", given["name"])(**{k: v for k, v in given.items() if k != "name"}))
+        for given in DEFAULT_METRICS
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -62,53 +77,10 @@ def _real(name: str) -> Path:
     return folder
 
 
-class Strange(nn.Module):
-    """All that a stranger may bring: grouped, depthwise, padded and strided convolutions, a weight shared by two
-    modules, a module called twice, a Linear on tokens, attention, no biases, an
-    activation in place, a frozen layer, a batch norm."""
-
-    def __init__(self, classes: int = 3) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(8)
-        self.grouped = nn.Conv2d(8, 8, 3, padding="same", groups=2, bias=False)
-        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="circular")
-        self.first = nn.Linear(8, 8)
-        self.second = nn.Linear(8, 8)
-        self.second.weight = self.first.weight
-        self.twice = nn.Linear(8, 8, bias=False)
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.frozen = nn.Linear(8, 8)
-        self.frozen.requires_grad_(False)
-        self.head = nn.Linear(8, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.depthwise(F.relu(self.grouped(F.relu(self.norm(self.stem(images)))), inplace=True))
-        tokens = x.flatten(2).transpose(1, 2)
-        tokens = F.gelu(self.second(F.gelu(self.first(tokens))))
-        tokens = tokens + self.twice(F.gelu(self.twice(tokens)))
-        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        return self.head(F.gelu(self.frozen(tokens.mean(1))))
-
-
 @pytest.fixture
 def strange() -> nn.Module:
     torch.manual_seed(3)
     return Strange()
-
-
-class Small(nn.Module):
-    """Two convolutions and a head: quick to train."""
-
-    def __init__(self, classes: int = 2) -> None:
-        super().__init__()
-        self.one = nn.Conv2d(3, 6, 3, padding=1)
-        self.two = nn.Conv2d(6, 8, 3, padding=1)
-        self.head = nn.Linear(8, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.one(images)), 2)
-        return self.head(F.relu(self.two(x)).mean((2, 3)))
 
 
 @pytest.fixture
@@ -117,37 +89,80 @@ def small() -> nn.Module:
     return Small()
 
 
-def problem_of(layers, importance, scores, quantizer, choices, budget):
-    """An allocation problem with the errors of the quantizer. choices: free widths."""
-    errors = squared_errors(layers, quantizer, choices)
-    return make_problem(layers, importance, scores, errors, BitChoices(choices), budget)
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A finished run of the tiny recipe (fq-baq), to look at: change nothing in its folder."""
+
+    def make(folder: Path) -> None:
+        fairquant.run(write_recipe(), runs=folder / "runs")
+
+    folder = made_once(tmp_path_factory, "finished", make)
+    return fairquant.run(folder / "tiny.yaml", runs=folder / "runs")
 
 
-class Triples:
-    """A data set of (image, label, group): a bright square tells the class, its contrast depends on the group."""
+QUICK = ("baseline.epochs=2", "train.epochs=1", "dataset.images=200", "tracking.mlflow=null", "calibration.images=48")
 
-    def __init__(self, count: int, seed: int, classes: int = 2, groups: int = 2, size: int = 12) -> None:
-        draw = torch.Generator().manual_seed(seed)
-        self.labels = torch.randint(classes, (count,), generator=draw)
-        self.groups = torch.randint(groups, (count,), generator=draw)
-        self.images = torch.randn(count, 3, size, size, generator=draw) * 0.4
-        for row in range(count):
-            start = 2 + 3 * int(self.labels[row])
-            self.images[row, :, start : start + 3, 2:8] += 1.5 / (1 + int(self.groups[row]))
 
-    def __len__(self) -> int:
-        return len(self.labels)
+@pytest.fixture(scope="session")
+def quickstart_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of two finished runs of the quickstart: one with at most 4 bits, one with dead zones (fq-baq)."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        return self.images[index], int(self.labels[index]), int(self.groups[index])
+    def make(folder: Path) -> None:
+        short = ("method=fq-qat", "quantize.choices=[0, 1, 2, 3, 4]")
+        plain = fairquant.run("quickstart", *short, *QUICK, demo=True, runs=folder)
+        dead = fairquant.run("quickstart", "method=fq-baq", *QUICK, demo=True, runs=folder)
+        (folder / "folders.txt").write_text(f"{plain.folder}\n{dead.folder}")
+
+    folder = made_once(tmp_path_factory, "quickstart", make)
+    plain, dead = map(Path, (folder / "folders.txt").read_text().splitlines())
+    return plain, dead
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, quickstart_runs: tuple[Path, Path]) -> tuple[Path, str]:
+    """The first of these runs as an ONNX file, and what `fairquant export` printed."""
+    source = quickstart_runs[0] / "model.safetensors"
+
+    def make(folder: Path) -> None:
+        from fairquant.cli import app
+
+        result = CliRunner().invoke(app, ["export", str(source)])
+        assert result.exit_code == 0, result.output
+        (folder / "output.txt").write_text(result.output)
+
+    folder = made_once(tmp_path_factory, "exported", make)
+    return source.with_suffix(".onnx"), (folder / "output.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def untrained_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of an untrained model, with dead zones (baq) and every width in it."""
+    from fairquant_paper.baq import Baq
+    from helpers.artifacts import build
+
+    return made_once(tmp_path_factory, "untrained", lambda folder: build(folder / "model.safetensors", Baq())) / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def untrained_export(tmp_path_factory: pytest.TempPathFactory, untrained_artifact: Path) -> Path:
+    """That artifact as an ONNX file."""
+    from helpers.artifacts import export
+
+    made_once(tmp_path_factory, "untrained-export", lambda folder: export(untrained_artifact))
+    return untrained_artifact.with_suffix(".onnx")
 
 
 #: The files that take longest, begun first: with two workers the last one would otherwise run alone.
 LONGEST = (
-    "test_docs.py", "test_search.py", "test_compare.py", "test_distributed.py", "test_onnx.py", "test_cli.py",
-    "test_pipeline.py", "test_recipes.py", "test_examples.py", "test_new_plugin.py", "test_options.py",
+    "test_docs.py", "study/test_search.py", "study/test_compare.py", "training/test_distributed.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from helpers import REPOSITORY
 from PIL import Image
 
 from fairquant.cli import main
@@ -57,19 +57,19 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
 
 
-def told(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def output_of(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a command prints. Ours runs in this process (another one would first spend seconds on its imports), a line that
     needs a shell in a shell."""
     arguments = shlex.split(command)
     if arguments[0] != "fairquant" or set(command) & set("|&;<>$"):
-        found = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment(), timeout=300)
-        return found.stdout + found.stderr
+        process = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment(), timeout=300)
+        return process.stdout + process.stderr
     monkeypatch.setattr(sys, "argv", [each for word in arguments for each in sorted(glob.glob(word)) or [word]])
     monkeypatch.setenv("COLUMNS", "200")
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.suppress(SystemExit):
         main()
-    return told.getvalue()
+    return printed.getvalue()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -80,7 +80,7 @@ def test_console_blocks(page, monkeypatch):
             continue
         for command_block in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, shown = command_block.partition("\n")
-            output = told(command.replace("\\\n", " "), monkeypatch)
+            output = output_of(command.replace("\\\n", " "), monkeypatch)
             lines = [re.escape(line.rstrip()).replace(r"\.\.\.", ".*") for line in shown.strip().splitlines()]
             pattern = r"\s*\n\s*".join(lines)
             assert re.search(pattern, output, re.DOTALL), f"{page.name}: $ {command}\nshown:\n{shown}\ngiven:\n{output}"
@@ -139,9 +139,9 @@ def test_the_metric_of_the_plugins_page_works(tmp_path, monkeypatch):
     from fairquant.registry import discover
     from fairquant.roles import Confusion
 
-    found = discover([EntryPoint("my-package", "my_package.plugin", "fairquant")])
-    assert not found.problems
-    metric = found.registry.load("metric", "jain-index")()
+    plugins = discover([EntryPoint("my-package", "my_package.plugin", "fairquant")])
+    assert not plugins.problems
+    metric = plugins.registry.load("metric", "jain-index")()
     even = np.stack([np.diag([3.0, 3.0]), np.diag([5.0, 5.0])])
     assert float(metric.evaluate(Confusion(even)).value) == pytest.approx(1)
     uneven = np.stack([np.diag([3.0, 3.0]), np.diag([5.0, 5.0])[::-1]])

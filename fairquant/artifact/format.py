@@ -4,7 +4,7 @@ One safetensors file. Tensors:
   <layer>.weight              uint8, the packed codes of a quantized layer (fairquant.bits.packing)
   fairquant.bits              uint8, bits of every output channel of every layer, two to a byte
   fairquant.scales            float32, scales of all layers side by side, then shifts of those layers that have them
-  fairquant.codebooks         float32, of each layer that has a codebook the words of the widths it uses, 2^b each
+  fairquant.codebooks         float32, of each layer that has a codebook the codewords of the widths it uses, 2^b each
   anything else               the unquantized state under its own name
 Metadata (text): format, checksum, architecture, classes, preprocessing, layers, plan, recipe, audit.
 The checksum is sha256 of the whole file with the checksum's own digits replaced by zeros.

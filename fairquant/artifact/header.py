@@ -1,7 +1,7 @@
-"""What an artifact says of itself, checked before anything is set aside for it.
+"""What an artifact says of itself, checked before any memory is allocated for it.
 
-A checksum shows damage, not intent: whoever makes a file can seal it. So nothing in the header is believed: shapes must be
-whole, bounded and backed by as many bits as they claim, options must not lead to other files or networks.
+A checksum detects damage, not intent: whoever makes a file can seal it. So nothing in the header is trusted: shapes must be
+integers, bounded and backed by as many bits as they claim; options must not lead to other files or networks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Of a file that is whole, unaltered, ours, and says nothing impossible. UserError that names what is wrong."""
+    """The header of a file that is complete, unaltered, ours and consistent. UserError that names what is wrong."""
     content = read_bounded(path)
     entries, text = _parsed(content, path)
     if text.get("format") != FORMAT:
@@ -119,7 +119,7 @@ def _metadata(text: dict[str, str], path: Path) -> dict[str, Any]:
         try:
             metadata[key] = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: its {key} is no JSON") from error
+            raise UserError(f"{path}: its {key} is not JSON") from error
     problems = [f"it has no {key}" for key in NEEDED if key not in metadata]
     problems += [
         f"its {key} is {type(value).__name__}, {KINDS[key].__name__} expected"

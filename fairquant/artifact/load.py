@@ -1,4 +1,4 @@
-"""From the file back to a model whose logits equal the trained one's."""
+"""From the file back to a model whose logits equal those of the trained model."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def confusion_tensor(predictions: Predictions) -> Floats:
 
 
 def resample(counts: Floats, replicates: int, draw: np.random.Generator) -> Floats:
-    """Bootstrap of images: counts [...] -> [replicates, ...]. Every image stands for its cell."""
+    """Bootstrap of images: counts [...] -> [replicates, ...]. Only the counts of the cells matter."""
     cells = np.repeat(np.arange(counts.size), counts.reshape(-1).astype(np.int64))
     chosen = (
         cells[draw.integers(0, len(cells), (replicates, len(cells)))] if len(cells) else np.zeros((replicates, 0), int)

@@ -1,8 +1,8 @@
 """Few bits for activations, too: the inputs of quantized layers on a grid whose step is learned.
 
-Learned step size (LSQ, arXiv 1902.08153; PACT's learnt clipping, arXiv 1805.06085, with a floor below zero where the
-input has one). The step starts where the squared error on calibration images is least. What is trained is what ships: the
-steps are in the artifact, `fairquant.load` puts them back, and the exported file takes its ranges from them.
+Learned step size (LSQ, arXiv 1902.08153; PACT's learned clipping, arXiv 1805.06085, with a floor below zero where the
+input has one). The step starts at the least squared error on calibration images. What is trained is what ships: the
+steps are in the artifact, `fairquant.load` restores them, and the exported file takes its ranges from them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fairquant.errors import UserError
 from fairquant.roles.importance import Batch, Layer
 
 NAME = "input_quantizer"
-#: Values looked at of each batch, and the steps tried, as shares of the one that clips nothing.
+#: Values sampled of each batch, and the candidate steps, as fractions of the step that clips nothing.
 SAMPLES_PER_BATCH, CANDIDATE_STEPS = 1 << 14, 48
 
 
@@ -41,7 +41,7 @@ class InputQuantizer(nn.Module):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The range that is kept."""
+        """The range that is not clipped: (low, high)."""
         low, high = self.levels
         return low * float(self.step.detach()), high * float(self.step.detach())
 

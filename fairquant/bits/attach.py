@@ -1,4 +1,4 @@
-"""Put weight quantizers on a model, follow their bits, project them onto the budget, take them off again."""
+"""Put weight quantizers on a model, follow their bits, project them onto the budget, remove them again."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Attachment:
         """Project the bits onto the budget and freeze them: the plan nearest to what was learnt, never above it.
 
         Nearest means least sum of cost * (bits - learnt bits)^2, a knapsack again. Learnt bits that leave some of the
-        budget are first raised alike, so that it is spent. Idempotent.
+        budget are first raised by the same amount, so that it is spent. Idempotent.
         """
         learnt = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
         bit_costs = torch.cat([self._bit_costs(layer) for layer in self.layers])
@@ -118,7 +118,7 @@ class Attachment:
         }
 
     def detach(self) -> None:
-        """Take the quantizers off; the weights become the quantized ones (once, also where modules share them)."""
+        """Remove the quantizers; the weights become the quantized ones (once, also where modules share them)."""
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
             with torch.no_grad():
                 quantized = quantizer(layer.weight)
@@ -129,7 +129,7 @@ class Attachment:
 
 
 def _raise_to_budget(learnt: Tensor, free: Tensor, sizes: Tensor, most: int, average_bits: float) -> Tensor:
-    """Raise the free units' bits alike, by the least amount at which their rounded bits spend the budget."""
+    """Raise the free units' bits by one amount, the least at which their rounded bits spend the budget."""
 
     def raised(amount: float) -> Tensor:
         return torch.where(free, (learnt + amount).clamp(max=most), learnt)

@@ -1,4 +1,4 @@
-"""Budgets of something else than bits: bit operations, latency, and the bytes of the file.
+"""Budgets that are not of bits: bit operations, latency, and the size of the file.
 
 Bit operations (BOPs) of a layer are its multiply-accumulates times the bits of its weights times the bits of its
 activations. A weight takes part in one multiply-accumulate for each place of the output that its channel is computed at:
@@ -24,7 +24,7 @@ FLOAT = 32
 
 
 class CostModel(Protocol):
-    """A budget of something else than bits."""
+    """A budget that is not of bits."""
 
     @property
     def limit(self) -> float:
@@ -36,17 +36,17 @@ class CostModel(Protocol):
         ...
 
     def bit_cost(self, layer: Layer) -> float:
-        """What a bit of one unit weighs in the average that learnt bits are held to."""
+        """The weight of one unit's bits in the average that constrains learned bits."""
         ...
 
     def average_bits(self, layers: tuple[Layer, ...], plan: BitPlan | None = None) -> float:
-        """The bits, price for price, that the budget comes to; plan: one that keeps it."""
+        """Average bits, weighted by their cost, that the budget corresponds to; plan: a plan within it."""
         ...
 
 
 @dataclass(frozen=True)
 class BitOperations:
-    """per_weight: layer name -> bit operations that one bit of one weight costs: exactly in proportion to the bits."""
+    """per_weight: layer name -> bit operations that one bit of one weight costs: exactly proportional to the bits."""
 
     per_weight: Mapping[str, int]
     limit: float
@@ -63,8 +63,8 @@ class BitOperations:
 
 @dataclass(frozen=True)
 class Latency:
-    """milliseconds: layer name -> bits 0 to 8 -> of the whole layer, which is one unit; not in proportion to the bits. The
-    bits themselves are what learnt bits are held to: those of the plan, and the table once more when they settle."""
+    """milliseconds: layer name -> bits 0 to 8 -> of the whole layer, which is one unit; not proportional to the bits. The
+    bits themselves constrain learned bits: the average of the plan, and the table again when they are projected."""
 
     milliseconds: Mapping[str, Sequence[float]]
     limit: float
@@ -105,7 +105,7 @@ class Operations:
         return (layers + self.other) * FLOAT * FLOAT
 
     def cost_model(self, bops: float, activations: Mapping[str, int]) -> BitOperations:
-        """The budget that is left for the layers."""
+        """The budget that remains for the layers. UserError where nothing remains."""
         left = bops - self.other * FLOAT * FLOAT
         if left <= 0:
             raise UserError(
@@ -146,10 +146,10 @@ def within_size(
     limit: float, average_bits: float | None, least: float, allocate: Callable[[float], tuple[Allocation, BitPlan]],
     file_bytes: Callable[[BitPlan], int],
 ) -> tuple[Allocation, BitPlan, float]:  # fmt: skip
-    """The allocation whose file keeps to `limit` bytes: allocate, measure the file, take off what is too much, again.
+    """The allocation whose file has at most `limit` bytes: allocate, measure the file, subtract the excess, repeat.
 
-    average_bits: a budget of bits that holds as well, or None; least: the average bits of the cheapest plan. Returns also
-    the average bits that the plan was held to. Raises UserError where the cheapest plan's file is too large.
+    average_bits: a budget of bits that applies as well, or None; least: the average bits of the cheapest plan. Returns also
+    the average bits that constrained the plan. Raises UserError where the cheapest plan's file is too large.
     """
     high = 8.0 if average_bits is None else average_bits
     low, bits, best, excess = least, high, None, 0.0
@@ -172,13 +172,12 @@ def within_size(
         return best
     raise UserError(
         f"budget.size: {limit:,.0f} bytes cannot be met: with {bits:.2f} bits per weight the file has "
-        f"{limit + excess:,.0f} bytes. Scales, biases, layers in full precision and the recipe in it count, too"
+        f"{limit + excess:,.0f} bytes. Scales, biases, layers in full precision and the stored recipe count as well"
     )
 
 
 def latency_cost_model(table: Mapping[str, Mapping[int, float]], limit: float, layers: tuple[Layer, ...]) -> Latency:
-    """table: layer -> bits -> milliseconds. A width costs what the fastest width at least as wide does, since codes of few
-    bits can be stored in more. UserError where a layer is not in the table."""
+    """table: layer -> bits -> milliseconds. A width costs what the fastest width at least as wide does, since codes can be stored in more bits. UserError where a layer is not in the table."""
     missing = [layer.name for layer in layers if layer.name not in table]
     if missing:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The Lagrangian dual of minimax allocation, smoothed, and Newton steps up it."""
+"""The Lagrangian dual of minimax allocation, smoothed, and its maximisation by Newton steps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MOST = 1e15
 
 
 class Dual:
-    """The smoothed dual at points (multipliers on the simplex, price of a bit): value, slope and curvature.
+    """The smoothed dual at points (multipliers on the simplex, shadow price of a bit): value, slope and curvature.
 
-    Errors are held in units of a price, in single precision: enough for a direction, at half the memory traffic.
+    Errors are stored in units of a shadow price, in single precision: enough for a direction, at half the memory traffic.
     """
 
     def __init__(self, group_errors: Floats, constraint: BudgetConstraint, unit: float) -> None:
-        """group_errors [G, U, K]; unit: a shadow price of the usual size."""
+        """group_errors [G, U, K]; unit: a shadow price of typical size."""
         costs, allowed = constraint.costs, constraint.allowed
         groups, units, choices = group_errors.shape
         self.unit, self.capacity = max(unit, 1e-200), constraint.capacity
@@ -27,12 +27,12 @@ class Dual:
             np.clip(group_errors.transpose(0, 2, 1) / self.unit, -MOST, MOST, out=self.table[:-1], casting="unsafe")
         self.table[-1] = costs.T
         self.blocked = None if allowed.all() else np.where(allowed.T, 0, np.inf).astype(np.float32)
-        self.bit = max(float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-30)  # what a usual step costs
+        self.bit = max(float(np.median(costs[:, -1] / max(choices - 1, 1))), 1e-30)  # the cost of a typical step
 
     def newton_ascent(
         self, multipliers: Floats, shadow_price: float, temperature: float, steps: int
     ) -> tuple[Floats, float]:
-        """Damped Newton steps (Levenberg) from a point; heat in units of a usual step's cost."""
+        """Damped Newton steps (Levenberg) from a point; temperature in units of the cost of a typical step."""
         point = np.append(multipliers, shadow_price / self.unit)
         value, slope, curvature = self._at(point, temperature * self.bit)
         damping = 1e-3
@@ -52,7 +52,7 @@ class Dual:
         return weights, float(point[-1] * self.unit)
 
     def _at(self, point: Floats, temperature: float) -> tuple[float, Floats, Floats]:
-        """Value, gradient [G + 1] and minus the Hessian [G + 1, G + 1]; only undecided units bend."""
+        """Value, gradient [G + 1] and minus the Hessian [G + 1, G + 1]; only undecided units contribute curvature."""
         size, choices, units = self.table.shape
         flat = self.table.reshape(size, -1)
         energy = (np.minimum(point, MOST).astype(np.float32) @ flat).reshape(choices, units)
@@ -74,7 +74,7 @@ class Dual:
 
 
 def _newton_move(point: Floats, slope: Floats, curvature: Floats) -> Floats:
-    """The best move of a quadratic model with multipliers kept on the simplex and the price not below 0: coordinates
+    """The best move of a quadratic model with multipliers kept on the simplex and the shadow price not below 0: coordinates
     that would turn negative are set to 0, one round after the other."""
     size = len(point)
     free = np.ones(size, bool)

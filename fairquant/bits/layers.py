@@ -1,4 +1,4 @@
-"""Which weights get quantized, and how to look at a model without touching it."""
+"""Which weights get quantized, and how to run a model without changing it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.errors import UserError, suggestion
-from fairquant.roles.importance import Layer, UnitKind
+from fairquant.roles.importance import Layer, UnitKind, raw_weight
 
 
 def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) -> tuple[Layer, ...]:
-    """Every Conv2d and Linear of the model in order, less those whose name matches a pattern of `keep`.
+    """Every Conv2d and Linear of the model in order, except those whose name matches a pattern of `keep`.
 
-    Modules that share one weight (tied weights) make one layer. Raises UserError for a pattern that matches nothing
+    Modules that share one weight (tied weights) form one layer. Raises UserError for a pattern that matches nothing
     and where nothing is left to quantize.
     """
     candidates = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -24,7 +24,7 @@ def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) ->
     shared: dict[int, list[tuple[str, nn.Module]]] = {}
     excluded: set[int] = set()
     for name, module in candidates:
-        weight = _raw_weight(module)
+        weight = raw_weight(module)
         if not isinstance(weight, torch.Tensor):
             continue
         shared.setdefault(id(weight), []).append((name, module))
@@ -38,13 +38,6 @@ def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) ->
     if not layers:
         raise UserError("the model has no Conv2d or Linear layer left to quantize. See quantize.keep")
     return layers
-
-
-def _raw_weight(module: nn.Module) -> object:
-    parametrizations = getattr(module, "parametrizations", None)
-    if parametrizations is not None and "weight" in parametrizations:
-        return parametrizations.weight.original
-    return module.weight
 
 
 def check_patterns(key: str, patterns: tuple[str, ...], names: list[str]) -> None:

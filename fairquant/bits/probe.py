@@ -1,4 +1,4 @@
-"""Ask the network itself what a plan costs each group, without touching it."""
+"""Measure the loss of each group under a plan, without changing the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fairquant.roles import Batch, Layer, Quantizer
 class LossProbe:
     """Group losses [G] at bits [U] (-1: full precision), over fixed calibration batches.
 
-    Quantized rows are kept, so that plans that differ in few units cost little more than a forward pass.
+    Quantized rows are cached, so that plans that differ in few units cost little more than a forward pass.
     """
 
     model: nn.Module
@@ -69,9 +69,9 @@ class LossProbe:
 
 @dataclass(frozen=True)
 class CachedProbe:
-    """A probe whose answers are kept in `folder`, for the next budget and the next method that asks the same.
+    """A probe whose results are cached in `folder`, for the next budget and the next method that needs the same.
 
-    about: what the answers depend on besides the weights and the images, such as the quantizer's options.
+    about: what the results depend on besides the weights and the images, such as the quantizer's options.
     """
 
     probe: LossProbe
@@ -85,7 +85,7 @@ class CachedProbe:
         return torch.tensor(self._answers[plan], dtype=torch.float64)
 
     def save(self) -> None:
-        """Write what has been asked, beside what others wrote in the meantime."""
+        """Write the results, merged with what others wrote in the meantime."""
         if "_answers" in self.__dict__:
             write_atomically(self._file, json.dumps(self._read() | self._answers).encode())
 
@@ -107,6 +107,6 @@ class CachedProbe:
     def _read(self) -> dict[str, list[float]]:
         try:
             answers = json.loads(self._file.read_text())
-        except (OSError, ValueError):  # none yet, or cut off: it is measured again
+        except (OSError, ValueError):  # none yet, or truncated: measured again
             return {}
         return answers if isinstance(answers, dict) else {}

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def compare(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    methods: Annotated[str, typer.Option(help="Names with commas, or all.")] = "fp32,uniform-4,fq-qat,fq-baq",
-    seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0",
+    methods: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "fp32,uniform-4,fq-qat,fq-baq",
+    seeds: Annotated[str, typer.Option(help="Whole numbers separated by commas.")] = "0",
     budgets: Annotated[
         str,
-        typer.Option(help="Average bits with commas, for methods without bits of their own. Default: the recipe's."),
+        typer.Option(help="Average bits separated by commas, for methods without bits of their own. Default: the recipe's."),
     ] = "",
     against: Annotated[str | None, typer.Option(help="The method that differences are taken from.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of runs in parallel.")] = 1,
     demo: Demo = False,
     runs: Runs = None,
 ) -> None:

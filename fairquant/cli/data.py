@@ -21,12 +21,12 @@ def data() -> None:
 @app.command()
 def prepare(
     name: Annotated[str, typer.Argument(help="isic2019 or fitzpatrick17k.")],
-    root: Annotated[Path | None, typer.Option(help="Where to; by default where the recipes look.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Target folder; by default the one that the recipes use.")] = None,
     mirror: Annotated[
-        str | None, typer.Option("--from", help="A base URL or a folder with the files, in place of their own sites.")
+        str | None, typer.Option("--from", help="A base URL or a folder with the files, instead of their own sites.")
     ] = None,
 ) -> None:
-    """Fetch what is missing of a data set; run it again to go on. Files that cannot be had are named."""
+    """Fetch what is missing of a data set; run it again to resume. Files that cannot be fetched are listed."""
     from fairquant.errors import UserError
     from fairquant.registry import discover
     from fairquant.registry.registry import DATASET

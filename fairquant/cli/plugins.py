@@ -1,4 +1,4 @@
-"""fairquant plugins: what is installed, what one does, whether it keeps the contract, and a new one."""
+"""fairquant plugins: list, show, check and scaffold components."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def show(name: Annotated[str, typer.Argument(help="A component's name, or ROLE:N
 
 @app.command()
 def check(name: Annotated[str | None, typer.Argument(help="A component's name; all by default.")] = None) -> None:
-    """Hold components against the contract of their role. Exit 1 where one breaks it, or a plugin does not load."""
+    """Check components against the contract of their role. Exits with 1 where one breaks it, or a plugin does not load."""
     from fairquant.registry import discover
 
     installed = discover()
@@ -109,10 +109,10 @@ def check(name: Annotated[str | None, typer.Argument(help="A component's name; a
 def new(
     distribution: Annotated[str, typer.Argument(help="Name of the new distribution, such as my-package.")],
     role: Annotated[
-        str, typer.Option(help="What it brings: a dataset, importance, reducer, allocator, quantizer, ...")
+        str, typer.Option(help="The role of its component: a dataset, importance, reducer, allocator, quantizer, ...")
     ],
     name: Annotated[
-        str | None, typer.Option(help="The component's name in recipes; made up from the distribution's.")
+        str | None, typer.Option(help="The component's name in recipes; derived from the distribution's.")
     ] = None,
     to: Annotated[Path, typer.Option(help="The folder that the distribution is written to.")] = Path(),
 ) -> None:
@@ -120,7 +120,7 @@ def new(
     from fairquant.registry.scaffold import new_plugin
 
     target, use = new_plugin(distribution, role, name, to)
-    print(f"{target}: written. Now:")
+    print(f"{target}: written. Next:")
     print(f"  pip install -e {target} && fairquant run recipes/quickstart.yaml '{use}'")
     print(f"  pytest {target}")
 

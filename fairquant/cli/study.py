@@ -37,7 +37,7 @@ def run(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="How many in all; default: the recipe's search.trials.")
+        int | None, typer.Option(min=1, help="How many in total; default: the recipe's search.trials.")
     ] = None,
     storage: Annotated[
         str | None, typer.Option(help="A database that many machines share, such as postgresql://user@host/name.")

@@ -23,7 +23,7 @@ Codes = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class GraphWeight:
-    """A layer's weight as it stands in the graph: the initializer's name, whether it lies transposed, and the factor of
+    """A layer's weight as it stands in the graph: the layer's name, whether it is stored transposed, and the factor of
     each row that a folded batch norm left in it."""
 
     layer: str
@@ -193,7 +193,7 @@ class _Layout:
         return name
 
     def _table(self, codes: Codes) -> str:
-        """Rows of few levels that are no straight line: 4-bit places in each row's own table of levels."""
+        """Rows of few, non-uniform levels: 4-bit places in each row's own table of levels."""
         levels = [np.unique(row) for row in codes]
         table = np.zeros((len(codes), max(map(len, levels))), np.int8)
         places = np.empty(codes.shape, np.uint8)
@@ -250,7 +250,7 @@ ONNX_INT8, ONNX_INT32 = 3, 6  # onnx.TensorProto's numbers
 
 
 def _kinds(codes: Codes) -> NDArray[np.int64]:
-    """What each row takes [R]."""
+    """The form that each row needs: INT4, LUT4 or INT8 [R]. codes [R, n]."""
     ordered = np.sort(codes, 1)
     levels = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(1)
     straight = np.abs(codes.astype(np.int16)).max(1) <= 7

@@ -1,7 +1,7 @@
 """What an ONNX file may be, checked before ONNX Runtime sees it.
 
-A checksum shows damage, not intent. So a graph is refused that points outside its file, runs other graphs, or whose tensors
-for one image are larger than any classifier's: their sizes are computed anew here, whatever the file says of them.
+A checksum detects damage, not intent. So a graph is refused that points outside its file, runs other graphs, or whose tensors
+for one image are larger than any classifier's: their sizes are computed anew here, whatever the file claims.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Sizes = Mapping[str, tuple[int, ...]]
 
 
 def check_onnx(path: Path) -> bytes:
-    """The content of a file whose graph is sound. Raises UserError that names what is wrong with it."""
+    """The content of a file whose graph is valid. Raises UserError that names what is wrong with it."""
     import onnx
 
     content = read_bounded(path)
@@ -46,7 +46,7 @@ def check_onnx(path: Path) -> bytes:
 
 def _foreign_parts(model: Any) -> Iterator[str]:
     if model.functions or model.training_info or model.graph.sparse_initializer:
-        yield "it brings functions, a training or sparse tensors of its own, which no exported classifier has"
+        yield "it contains functions, training information or sparse tensors, which no exported classifier has"
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             yield f"node {node.name!r} is of the foreign domain {node.domain!r}"
@@ -89,7 +89,7 @@ def _bound_memory(model: Any) -> None:
 
 
 def _for_one_image(model: Any) -> Any:
-    """A copy with a batch of one and nothing said of the sizes in between."""
+    """A copy with a batch of one and no sizes in between."""
     import onnx
 
     one = onnx.ModelProto()

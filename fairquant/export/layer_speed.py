@@ -1,4 +1,4 @@
-"""How long each layer takes by itself, at each width, in the runtime that ships: what a budget of latency is counted in.
+"""How long each layer takes alone, at each width, in the runtime that ships: the unit of a latency budget.
 
 A layer is put into a graph of its own as an export has it: 8-bit activations, weights of up to 4 bits in int4 and up to 8 in
 int8. All forms of a layer are timed in turn, in the same minute.
@@ -63,7 +63,7 @@ def measure_layers(
 
 def paired_medians(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Form -> median milliseconds, from paired rounds. int4 counts as faster than int8 only where the rounds show it: else
-    both have the int8's time, so that no plan is made of noise."""
+    both have the int8's time, so that noise does not drive a plan."""
     medians = {form: statistics.median(times) if times else 0.0 for form, times in rounds.items()}
     pairs = list(zip(rounds["int4"], rounds["int8"], strict=False))
     if pairs and sum(int4_time < int8_time for int4_time, int8_time in pairs) < CERTAIN * len(pairs):

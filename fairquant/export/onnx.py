@@ -36,7 +36,7 @@ FORMAT, CHECKSUM = "fairquant-onnx-1", "checksum"
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     """What was written. int4: layers whose weights all take 4 bits; int8: those that take 8 for some row; rounded: layers
-    whose levels had to be rounded to int8's (codebooks and dead zones are no straight line). clipped: group -> share of its
+    whose levels had to be rounded to int8's (codebooks and dead zones are not uniform). clipped: group -> fraction of its
     activations outside their ranges on the calibration images, mean over tensors and the worst."""
 
     path: Path
@@ -138,7 +138,7 @@ def sealed(graph: Any) -> bytes:
 
 
 def describe(graph: Any, artifact: Artifact, options: ExportOptions) -> None:
-    """What a service needs to know, in the file's metadata."""
+    """Write what a service needs to know into the file's metadata."""
     facts = {
         "fairquant": FORMAT, "classes": artifact.metadata["classes"], "groups": artifact.metadata.get("groups", []),
         "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata["plan"],

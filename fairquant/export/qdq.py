@@ -1,4 +1,4 @@
-"""Where Q and DQ stand in an ONNX graph: ONNX Runtime's own tool places them, by the ranges found here."""
+"""Where QuantizeLinear and DequantizeLinear are placed in an ONNX graph: by ONNX Runtime's own tool, with our ranges."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ranges of activations for int8: by a rule, for every group, and what they clip of whom.
+"""Ranges of activations for int8: by a rule, for every group, and what they clip of each group.
 
-A range that is calibrated on all images alike may cut off the activations of the smaller group. Histograms are therefore
+A range that is calibrated on all images pooled may clip the activations of the smaller group. Histograms are therefore
 kept per group, in a stream (nothing is held but the histograms), and with `coverage` groups a range covers what the rule
 asks for of each group.
 """
@@ -20,7 +20,7 @@ Method = Literal["minmax", "percentile", "entropy"]
 Coverage = Literal["groups", "all"]
 Floats = NDArray[np.float64]
 Range = tuple[float, float]
-#: Bins of a histogram, levels of an activation, and the share of activations that `percentile` keeps.
+#: Bins of a histogram, levels of an activation, and the fraction of activations that `percentile` keeps.
 BINS, LEVELS, KEPT = 2048, 256, 0.9999
 
 
@@ -39,7 +39,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Ranges:
-    """bounds: tensor -> (low, high). clipped: group -> share of its activations outside, mean over tensors and the worst."""
+    """bounds: tensor -> (low, high). clipped: group -> fraction of its activations outside, mean over tensors and the worst."""
 
     bounds: Mapping[str, Range]
     clipped: Mapping[str, tuple[float, float]]
@@ -81,7 +81,7 @@ def _ends(
         high = np.maximum(high, [values.max() for values in values_of])
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise UserError("int8 activations: the model gives values that are not finite on the calibration images")
-    # the grid of levels holds 0, and a tensor that is constant still needs a width
+    # the grid of levels contains 0, and a constant tensor still needs a width
     return {
         tensor: (min(float(least), 0.0), max(float(most), 0.0, float(least) + 1e-6))
         for tensor, least, most in zip(tensors, low, high, strict=True)
@@ -154,7 +154,7 @@ RULES: dict[str, Callable[[Floats, Range], Range]] = {
 
 
 def _outside(counts: Floats, ends: Range, bounds: Range) -> Floats:
-    """Share of each group's values beyond the bounds [G]."""
+    """Fraction of each group's values beyond the bounds [G]."""
     edges = _edges(ends)
     beyond = (edges[1:] <= bounds[0]) | (edges[:-1] >= bounds[1])
     total = counts.sum(1)

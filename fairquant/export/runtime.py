@@ -1,4 +1,4 @@
-"""One way to ask either file for answers: the packed safetensors through torch, the ONNX through ONNX Runtime."""
+"""One interface to both kinds of file: the packed safetensors in torch, the ONNX file in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OnnxRuntime:
         except Exception as error:
             raise UserError(f"{self.path}: ONNX Runtime cannot run it: {str(error).strip().splitlines()[0]}") from error
         if logits.shape != (len(images), len(self.metadata["classes"])):
-            raise UserError(f"{self.path}: it answers with {logits.shape}, not with one value for each class")
+            raise UserError(f"{self.path}: its output is {logits.shape}, not one value for each class")
         return logits
 
 
@@ -113,7 +113,7 @@ def _plain(value: str) -> Any:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How the file wants its images: squashed to a square, antialiased, normalised; as in training."""
+    """How images are prepared for the file: resized to a square, antialiased, normalised; as in training."""
 
     image_size: int
     mean: tuple[float, ...]
@@ -131,7 +131,7 @@ class Preprocessing:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: its preprocessing is damaged: {given!r}") from error
         if not 8 <= size <= 4096 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"{path}: its preprocessing makes no sense: {given!r}")
+            raise UserError(f"{path}: its preprocessing is out of range: {given!r}")
         return cls(size, mean, std)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""How fast files answer, in turn, and how much memory each takes, each in a process of its own."""
+"""Latency of files, measured in turn, and their peak memory, each in its own process."""
 
 from __future__ import annotations
 

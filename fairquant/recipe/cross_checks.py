@@ -1,4 +1,4 @@
-"""What no section of a recipe can check by itself."""
+"""Checks that involve several sections of a recipe."""
 
 from __future__ import annotations
 

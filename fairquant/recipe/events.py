@@ -1,4 +1,4 @@
-"""What listeners are told of a run, a comparison and a study, and the report that a run ends with (report.json)."""
+"""What listeners are given of a run, a comparison and a study, and the report that a run ends with (report.json)."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def plain_fields(value: object) -> dict[str, object]:
 class Quantization:
     """How a recipe quantizes: the quantizer, the allocator that spends the budget, and what the allocator goes by.
 
-    importance None: every weight counts alike. reducer None: the mean over groups.
+    importance None: every weight counts equally. reducer None: the mean over groups.
     """
 
     quantizer: Component[Quantizer]

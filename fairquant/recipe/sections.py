@@ -37,7 +37,7 @@ class ModelSettings:
 class BudgetSettings:
     """What the result never exceeds. average_bits: bits per quantized weight, null for none. size: bytes of the whole
     file, such as 2.5MB. bops: bit operations of one image, such as 12G. latency: of the quantized layers, such as 3ms, by
-    the times in the file latency_table. The last two stand in place of average_bits and size."""
+    the times in the file latency_table. The last two replace average_bits and size."""
 
     average_bits: AverageBits | None = 4.0
     size: str | None = None
@@ -51,11 +51,11 @@ class BudgetSettings:
             if value is not None and quantity(value, units) is None:
                 raise ValueError(f"{name}: must be a number with one of {', '.join(units)}, got {value!r}")
         if self.bops is not None and self.latency is not None:
-            raise ValueError("bops: a plan is held to one kind of cost. Leave bops or latency away")
+            raise ValueError("bops: a plan has one kind of cost. Leave out bops or latency")
         for name in ("bops", "latency"):
             if getattr(self, name) is not None and (self.average_bits is not None or self.size is not None):
                 raise ValueError(
-                    f"{name}: a plan is held to one kind of cost. Set average_bits: null and leave size away"
+                    f"{name}: a plan has one kind of cost. Set average_bits: null and leave out size"
                 )
         if self.average_bits is None and all(value is None for _, value, _ in kinds):
             raise ValueError("give average_bits, size, bops or latency")
@@ -114,7 +114,7 @@ class QuantizeSettings:
 
 @dataclass(frozen=True)
 class ActivationSettings:
-    """bits: of the inputs of quantized layers, their steps learnt in training; null: activations stay in float. first: bits
+    """bits: of the inputs of quantized layers, their steps learned in training; null: activations stay in float. first: bits
     of the first layer's input, the image."""
 
     bits: ActivationBits | None = None
@@ -144,10 +144,10 @@ class TrainSettings:
     """One training. learning_rate applies to weights; bits and dead zones learn at learning_rate *
     bit_learning_rate_scale, and with adamw only as far as their mean gradient exceeds bit_confidence standard errors.
 
-    freeze_bits_after: fraction of the epochs after which learnt bits are projected onto the budget and frozen, so that the
+    freeze_bits_after: fraction of the epochs after which learned bits are projected onto the budget and frozen, so that the
     weights adapt to what ships. post_training: quantize without any training.
     sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
-    losses that fairness regularizers see (0: each batch by itself); helps where small groups are missing from batches.
+    losses that fairness regularizers see (0: each batch alone); helps where small groups are missing from batches.
     rounds: in each, a further 1/rounds of the quantized units, least important first, keeps its weights while the others
     train on.
     batch_norm: re-estimate the running statistics on calibration images once the model is quantized.

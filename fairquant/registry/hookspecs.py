@@ -9,7 +9,7 @@ A plugin is a module named by an entry point of the group `fairquant`:
         registry.add("metric", "jain-index", "my_package.metrics:JainIndex")
 
 Listeners take any of the named arguments, return nothing, and may be many. One that raises is named in a
-warning and the run goes on.
+warning and the run continues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A component's options, as users are told of them."""
+"""A component's options, as users see them."""
 
 from __future__ import annotations
 

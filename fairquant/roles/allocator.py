@@ -16,7 +16,7 @@ from fairquant.errors import UserError, suggestion
 
 
 def whole_bits(average: float, weights: int) -> int:
-    """The most bits that `weights` may have with an average that does not exceed `average`, not by a rounding either."""
+    """The most bits that `weights` weights may have in all, so that their average does not exceed `average` even by rounding."""
     bits = math.floor(average * weights) + 1
     while bits / weights > average:
         bits -= 1
@@ -52,7 +52,7 @@ class BitPlan:
         return dict(sorted(weights.items()))
 
     def moved(self, other: BitPlan) -> float:
-        """Share of units whose bits differ from `other`'s."""
+        """Fraction of units whose bits differ from `other`'s."""
         units = sum(len(bits) for bits in self.bits.values())
         return sum(int((bits != other.bits[name]).sum()) for name, bits in self.bits.items()) / units
 
@@ -79,11 +79,11 @@ class AllocationProblem:
 
     scores [U], group_scores [G, U]: importance per weight; sizes [U] weights per unit; errors [U, K] squared
     quantization error of each unit at each choice (relative to the unit's mean square where the importance is
-    relative); allowed [U, K]: False where a pinned layer may not go; choices: bits, ascending;
-    average_bits: the budget, bits per weight. layers [U]: number of each unit's layer; group_names [G]; probe: the
-    network's own word on a plan, for allocators that ask it (see `Probe`). unit_costs [U, K], limit: another budget than
-    bits, such as bit operations or milliseconds: what each unit costs at each choice (never less with more bits), and what
-    all may cost; average_bits is then what this comes to in bits. measured_errors [U, K], measured_group_errors [G, U, K]:
+    relative); allowed [U, K]: False for the choices that a pinned layer does not have; choices: bits, ascending;
+    average_bits: the budget, bits per weight. layers [U]: number of each unit's layer; group_names [G]; probe: measures
+    the loss of a plan, for allocators that use it (see `Probe`). unit_costs [U, K], limit: a budget that is not of bits,
+    such as bit operations or milliseconds: the cost of each unit at each choice (never less with more bits), and the
+    most that all may cost; average_bits is then its equivalent in bits. measured_errors [U, K], measured_group_errors [G, U, K]:
     the importance-weighted errors, where the importance measures them itself at each choice (`ErrorImportance`).
     """
 
@@ -103,18 +103,18 @@ class AllocationProblem:
     measured_group_errors: Tensor | None = None
 
     def by_layer(self) -> Tensor:
-        """Number of each unit's layer [U]; every unit is its own where the problem does not say."""
+        """Number of each unit's layer [U]; each unit is a layer of its own where the problem does not say."""
         return torch.arange(len(self.sizes)) if self.layers is None else self.layers
 
     def group(self, key: str, name: str) -> int:
-        """The place of a group that an option names; UserError with the known ones."""
+        """The index of a group that an option names; UserError with the known ones."""
         if name not in self.group_names:
             known = ", ".join(self.group_names)
             raise UserError(f"{key}: no group is called {name!r}.{suggestion(name, self.group_names)} Groups: {known}")
         return self.group_names.index(name)
 
     def ask(self, allocator: str) -> Probe:
-        """The probe, for allocators that cannot do without."""
+        """The probe, for allocators that need one. UserError where there is none."""
         if self.probe is None:
             raise UserError(
                 f"allocator {allocator!r} has to measure losses, and there is no network to measure them on"
@@ -123,15 +123,15 @@ class AllocationProblem:
 
     @property
     def capacity(self) -> float:
-        """What a plan may cost: bits, a whole number, unless the budget is of something else."""
+        """The most that a plan may cost: a whole number of bits, unless the budget is not of bits."""
         return float(whole_bits(self.average_bits, int(self.sizes.sum()))) if self.limit is None else self.limit
 
     def costs(self) -> Tensor:
-        """What each unit costs at each choice [U, K]: its bits, where the budget is of bits."""
+        """Cost of each unit at each choice [U, K]: its bits, where the budget is of bits."""
         return self.sizes[:, None] * torch.tensor(self.choices) if self.unit_costs is None else self.unit_costs
 
     def cost(self, bits: Tensor) -> Tensor:
-        """What each unit costs with bits [U] out of the choices -> float64 [U]."""
+        """Cost of each unit with bits [U] out of the choices -> float64 [U]."""
         place = torch.searchsorted(torch.tensor(self.choices), bits.to(torch.int64))
         return self.costs().gather(1, place[:, None])[:, 0].double()
 
@@ -140,7 +140,7 @@ class AllocationProblem:
         return BudgetConstraint(self.costs().double().numpy(), self.allowed.numpy(), self.capacity)
 
     def fits(self, bits: Tensor) -> bool:
-        """Whether a plan keeps the budget."""
+        """Whether a plan, bits [U], is within the budget."""
         return float(self.cost(bits).sum()) <= self.capacity * (1 + 1e-12)
 
     def weighted_errors(self) -> Tensor:

@@ -133,7 +133,7 @@ class Dataset(Protocol):
             images: int = 600
 
             def check(self) -> list[str]:
-                return []                      # what is missing on this machine, in words; [] when all is there
+                return []                      # what is missing on this machine, in words; [] where nothing is
 
             def load(self, context: DataContext) -> Splits:
                 draw = np.random.default_rng(context.seed)

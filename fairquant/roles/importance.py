@@ -21,6 +21,14 @@ class Batch:
     groups: Tensor
 
 
+def raw_weight(module: nn.Module) -> object:
+    """A module's weight, under the quantizer where one is attached; it need not be a tensor."""
+    parametrizations = getattr(module, "parametrizations", None)
+    if parametrizations is not None and "weight" in parametrizations:
+        return parametrizations.weight.original
+    return module.weight
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A Conv2d or Linear weight that gets quantized. `names` has more than one entry where modules share it.
@@ -38,12 +46,9 @@ class Layer:
 
     @property
     def weight(self) -> Tensor:
-        """The weight itself, also while a quantizer is attached."""
-        parametrizations = getattr(self.modules[0], "parametrizations", None)
-        if parametrizations is not None and "weight" in parametrizations:
-            original: Tensor = parametrizations.weight.original
-            return original
-        weight: Tensor = self.modules[0].weight  # type: ignore[assignment]
+        """The weight itself [out, ...], also while a quantizer is attached."""
+        weight = raw_weight(self.modules[0])
+        assert isinstance(weight, Tensor)
         return weight
 
     @property

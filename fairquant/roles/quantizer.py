@@ -20,7 +20,7 @@ def dequantize(codes: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
 
 
 def look_up(codes: Tensor, bits: Tensor, scale: Tensor, codebook: Tensor) -> Tensor:
-    """Codes [rows, n] of rows with their bits [rows] -> weights: the word with that number times the row's scale."""
+    """Codes [rows, n] of rows with their bits [rows] -> weights: the codeword with that number times the row's scale."""
     half = torch.where(bits >= 2, 2 ** (bits - 1).clamp_min(0), 0)[:, None]
     number = torch.where((bits == 1)[:, None], (codes.long() + 1) // 2, codes.long() + half)
     return codebook[bits[:, None], number] * scale[:, None]
@@ -32,8 +32,8 @@ class QuantizedWeight:
 
     codes: int8 [R, n], |code| <= 2^(b-1)-1, or -1 and +1 where b = 1, 0 where b = 0; bits: int64 [R];
     scale, shift: float32 [R] (shift None: no dead zone offset).
-    codebook: float32 [9, 256] or None; row b holds the 2^b words of width b, ascending, in units of the row's scale.
-    With one, a code is the word's number less 2^(b-1) (b = 1: -1 and +1), so that all 2^b codes are used.
+    codebook: float32 [9, 256] or None; row b holds the 2^b codewords of width b, ascending, in units of the row's scale.
+    With one, a code is the codeword's number less 2^(b-1) (b = 1: -1 and +1), so that all 2^b codes are used.
     """
 
     codes: Tensor
@@ -53,10 +53,10 @@ class QuantizedWeight:
 class WeightQuantizer(nn.Module):
     """The module attached to a layer's weight with torch.nn.utils.parametrize.
 
-    forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learnt; encode(w) -> what is
+    forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learned; encode(w) -> what is
     stored; freeze(bits [U]): from now on exactly these bits. Given `bits`, they are kept in the buffer `width` [U] and
     nothing more is needed for bits() and freeze(). `bit_logits` [U] is the parameter behind learnable bits,
-    `learns_bits` whether they are still being learnt.
+    `learns_bits` whether they are still being learned.
     """
 
     bit_logits: nn.Parameter | None

@@ -32,7 +32,7 @@ class BitState:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One training step. losses [B] (per sample), logits [B, C], labels [B], groups [B]; bits is None unless learnt.
+    """One training step. losses [B] (per sample), logits [B, C], labels [B], groups [B]; bits is None unless learned.
 
     Only for regularizers whose class says so in `needs` (a frozenset of names): features [B, D], what the classifier
     saw; teacher [B, C], the full-precision model's logits.

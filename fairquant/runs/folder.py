@@ -1,4 +1,4 @@
-"""A run and its folder: one recipe, one seed; its log, its stages, its listeners; finished, resumable or busy."""
+"""A run and its folder: one recipe, one seed; its log, stages and listeners; finished, resumable or busy."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Run:
         self.watch(stage, values)
 
     def notify(self, event: str, **values: object) -> None:
-        """Tell the listeners; one that fails costs a warning."""
+        """Call the listeners; one that fails costs a warning."""
         for warning in self.plugins.notify(event, run=self.info, **values):
             self.log(f"warning: {warning}")
             self.display.say(f"warning: {warning}")
@@ -142,7 +142,7 @@ def log_file(folder: Path) -> Iterator[None]:
 
 
 def versions(plugins: Plugins) -> dict[str, str]:
-    """Of everything that can change a number."""
+    """Versions of everything that can change a number."""
     installed = {"python": platform.python_version()}
     for name in ("fairquant", "torch", "torchvision", "timm", "numpy", "scipy"):
         try:
@@ -153,7 +153,7 @@ def versions(plugins: Plugins) -> dict[str, str]:
 
 
 def versions_key(plugins: Plugins) -> str:
-    """A short name of these versions, for what only they may share."""
+    """A short name of these versions, for caches that depend on them."""
     return hashlib.sha256(json.dumps(versions(plugins), sort_keys=True).encode()).hexdigest()[:12]
 
 

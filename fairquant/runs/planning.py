@@ -63,7 +63,7 @@ class Planning:
         return self.quantization.importance.value.measure(self.model.network, self._batches(), self.layers, names)
 
     def _images(self) -> Split:
-        """The dataset's own calibration images, or a draw of training images with the groups alike."""
+        """The dataset's own calibration images, or a draw of training images with each group equally."""
         count, groups = self.recipe.calibration.images, len(self.splits.group_names)
         return self.splits.calibration or draw_calibration(self.splits.train, count, groups, self.recipe.seed)
 

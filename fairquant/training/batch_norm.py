@@ -34,7 +34,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> int:
 
 
 def draw_train_subset(train: Split, images: int, groups: int, seed: int, balanced: bool) -> Split:
-    """A fixed draw of training images: as they come, or with replacement so that every group that occurs counts alike."""
+    """A fixed draw of training images: as they come, or with replacement so that every group that occurs counts equally."""
     draw = np.random.default_rng([seed, 0xBA7C])
     if not balanced:
         return train.subset(draw.permutation(len(train))[:images].astype(np.int64))

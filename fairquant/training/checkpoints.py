@@ -1,4 +1,4 @@
-"""Checkpoints: everything a training needs to go on, written whole or not at all."""
+"""Checkpoints: everything a training needs to resume, written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What regularizers may ask for besides the step itself: group losses with a memory, and the classifier's inputs."""
+"""What regularizers may need besides the step itself: running group losses, and the inputs of the classifier."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunningLosses(nn.Module):
 
 @contextmanager
 def capture_features(model: nn.Module | None) -> Iterator[list[Tensor]]:
-    """What the network's classifier (timm's, else its last Linear) is given, one entry per call."""
+    """Inputs of the network's classifier (timm's, else its last Linear), one entry per call."""
     seen: list[Tensor] = []
     if model is None:
         yield seen

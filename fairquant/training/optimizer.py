@@ -1,8 +1,9 @@
-"""The optimizer of a training: which parameters decay, at what rate they learn, how the rate runs."""
+"""The optimizer of a training: weight decay, learning rates and their schedule."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,21 +38,21 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
 
 
 class ConfidentAdamW(torch.optim.AdamW):
-    """AdamW; a parameter group with `confidence` z > 0 moves only as far as its mean gradient stands out from noise.
+    """AdamW; a parameter group with `confidence` z > 0 moves only as far as its mean gradient exceeds its noise.
 
-    Adam divides by the gradient's size, so that what feels noise alone still walks at the full rate. Of a noise with
+    Adam divides by the size of the gradient, so that a parameter whose gradient is pure noise still moves at the full rate. Of noise with
     standard deviation sqrt(v), Adam's mean m of t steps has the standard error
     e = sqrt(v (1 - b1) / (1 + b1) * (1 + b1^t) / (1 - b1^t)); here the step is Adam's times max(0, 1 - z e / |m|).
     """
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         before_step = [
             (group, parameter, parameter.clone())
             for group in self.param_groups if group.get("confidence", 0) > 0
             for parameter in group["params"] if parameter.grad is not None
         ]  # fmt: skip
-        loss = super().step(closure)
+        loss: float | None = super().step(closure)
         for group, parameter, before in before_step:
             state, (first, second) = self.state[parameter], group["betas"]
             done = state["step"].to(parameter.device)

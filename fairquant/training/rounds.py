@@ -1,4 +1,4 @@
-"""Iterative training: round by round, a growing share of the units keeps its weights while the others make up for it."""
+"""Iterative training: round by round, a growing fraction of the units keeps its weights while the others compensate."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Frozen:
 
 
 def frozen_fraction(settings: TrainSettings, epoch: int) -> float:
-    """Share of units frozen in this epoch: 0 in the first round, 1 - 1/rounds in the last."""
+    """Fraction of units frozen in this epoch: 0 in the first round, 1 - 1/rounds in the last."""
     return (epoch * settings.rounds // max(settings.epochs, 1)) / settings.rounds
 
 
 def freeze_units(attachment: Attachment, fraction: float) -> list[Frozen]:
-    """The share of units with the least importance per weight, at their weights of now."""
+    """The given fraction of units, those with the least importance per weight, at their present weights."""
     scores = attachment.scores
     if scores is None:
         scores = torch.zeros(sum(layer.units for layer in attachment.layers))

@@ -1,1 +1,1 @@
-"""Data sets: isic2019, fitzpatrick17k, a table of your own, and synthetic lesions."""
+"""Data sets: isic2019, fitzpatrick17k, a csv table with a folder of images, and synthetic lesions."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fairquant.roles.dataset import Source
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Splits
-from fairquant_datasets.tables import Row, Sample, build_splits, read_csv
+from fairquant.roles.dataset import DataContext, Source, Splits
+from fairquant_datasets.tables import Row, Sample, Table, build_splits, read_csv
 
 TABLE_URL = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
 LABEL_COLUMNS = {114: "label", 9: "nine_partition_label", 3: "three_partition_label"}
@@ -23,7 +22,7 @@ class Fitzpatrick17k:
     that quality control marks "3 Wrongly labelled" are dropped and counted. The official table has `fitzpatrick_scale`;
     an older edition calls it `fitzpatrick` and comes with train_score.csv and all_val.csv.
     split: "random" (60/20/20, stratified, split_seed; null: the run's seed) or "files": all_val.csv is the test set,
-    a fifth of train_score.csv the validation set, so that test images choose nothing.
+    a fifth of train_score.csv the validation set, so that test images are not used for model selection.
     """
 
     root: str = "data/fitzpatrick17k"
@@ -34,6 +33,7 @@ class Fitzpatrick17k:
     max_bad_images: int = 20
 
     def check(self) -> list[str]:
+        """What is missing on this machine."""
         root = Path(self.root)
         needed = ["fitzpatrick17k.csv", "images"]
         needed += ["train_score.csv", "all_val.csv"] if self.split == "files" else []
@@ -47,15 +47,16 @@ class Fitzpatrick17k:
         ]
 
     def sources(self) -> tuple[Source, ...]:
-        """The authors' table and, once it is there, the images at their own sites (some are gone)."""
+        """The authors' table and, once it is downloaded, the images at their original sites (some no longer exist)."""
         table = Path(self.root) / "fitzpatrick17k.csv"
-        found = [Source(TABLE_URL, "fitzpatrick17k.csv")]
+        sources = [Source(TABLE_URL, "fitzpatrick17k.csv")]
         if table.is_file():
             rows = read_csv(table, ["md5hash", "url"])
-            found += [Source(row["url"], f"images/{row['md5hash']}.jpg") for row in rows if row["url"]]
-        return tuple(found)
+            sources += [Source(row["url"], f"images/{row['md5hash']}.jpg") for row in rows if row["url"]]
+        return tuple(sources)
 
     def load(self, context: DataContext) -> Splits:
+        """Read the table, decode the images and split them. Raises UserError."""
         root = Path(self.root)
         column = LABEL_COLUMNS[self.labels]
         rows = read_csv(root / "fitzpatrick17k.csv", ["md5hash", column])
@@ -64,44 +65,48 @@ class Fitzpatrick17k:
             raise UserError(
                 f"{root / 'fitzpatrick17k.csv'}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')"
             )
-        images = {file.stem: file for file in (root / "images").iterdir()}  # one listing, not 16,577 look-ups
-        parts = self._given_parts(root) if self.split == "files" else {}
-        wrong = [row for row in rows if row.get("qc", "").startswith("3")]
-        samples = []
-        for row in rows:
-            if row.get("qc", "").startswith("3") or (parts and row["md5hash"] not in parts):
-                continue
-            file = images.get(row["md5hash"], root / "images" / f"{row['md5hash']}.jpg")
-            samples.append(
-                Sample(
-                    file=file, id=row["md5hash"], label=row[column], attributes=(self._group(row, scale),), split=parts.get(row["md5hash"], "")
-                )
+        files = {file.stem: file for file in (root / "images").iterdir()}  # one listing, not 16,577 look-ups
+        given = self._given_splits(root) if self.split == "files" else {}
+        labelled = [row for row in rows if not row.get("qc", "").startswith("3")]
+        samples = [
+            Sample(
+                file=files.get(row["md5hash"], root / "images" / f"{row['md5hash']}.jpg"),
+                id=row["md5hash"],
+                label=row[column],
+                attributes=(self._group(row, scale),),
+                split=given.get(row["md5hash"], ""),
             )
-        notes = [f"{len(wrong)} row(s) dropped: marked as wrongly labelled"] if wrong else []
-        counts = {"dropped_wrongly_labelled": len(wrong)} if wrong else {}
-        return build_splits(
-            samples, ["skin type"], context, split_seed=context.seed if self.split_seed is None else self.split_seed,
-            max_bad=self.max_bad_images, notes=notes, counts=counts,
-        )  # fmt: skip
+            for row in labelled
+            if not given or row["md5hash"] in given
+        ]
+        wrong = len(rows) - len(labelled)
+        table = Table(
+            samples=samples,
+            attributes=["skin type"],
+            notes=[f"{wrong} row(s) dropped: marked as wrongly labelled"] if wrong else [],
+            counts={"dropped_wrongly_labelled": wrong} if wrong else {},
+        )
+        return build_splits(table, context, self.split_seed, self.max_bad_images)
 
     def _group(self, row: Row, scale: str) -> str:
+        """The group by the column `scale`; "" where the skin type is unknown."""
         try:
-            kind = int(float(row[scale]))
+            skin_type = int(float(row[scale]))
         except ValueError:
             return ""
-        if not 1 <= kind <= 6:
+        if not 1 <= skin_type <= 6:
             return ""
         if self.groups == "six":
-            return f"type {kind}"
-        return "types 1-3" if kind <= 3 else "types 4-6"
+            return f"type {skin_type}"
+        return "types 1-3" if skin_type <= 3 else "types 4-6"
 
-    def _given_parts(self, root: Path) -> dict[str, str]:
-        """md5hash to part; every fifth training row by order of its hash is validation."""
+    def _given_splits(self, root: Path) -> dict[str, str]:
+        """md5hash -> split; every fifth training row in the order of the hashes is validation."""
         train = sorted({row["md5hash"] for row in read_csv(root / "train_score.csv", ["md5hash"])})
         test = {row["md5hash"] for row in read_csv(root / "all_val.csv", ["md5hash"])}
         if both := test & set(train):
             raise UserError(
                 f"{root}: {len(both)} image(s) are in both train_score.csv and all_val.csv, first {min(both)}"
             )
-        parts = {name: "validation" if number % 5 == 4 else "train" for number, name in enumerate(train)}
-        return {**parts, **dict.fromkeys(test, "test")}
+        splits = {name: "validation" if number % 5 == 4 else "train" for number, name in enumerate(train)}
+        return {**splits, **dict.fromkeys(test, "test")}

@@ -1,4 +1,4 @@
-"""Any csv with a folder of images: the user's own data."""
+"""Any csv table with a folder of images: the user's own data."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairquant.roles.dataset import DataContext, Splits
-from fairquant_datasets.tables import Sample, build_splits, read_csv
+from fairquant_datasets.tables import Sample, Table, build_splits, read_csv
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable:
     """One row per image.
 
-    table: the csv; folder: what its image paths are relative to (null: the csv's own folder). image, label: columns;
-    attributes: columns whose values make the groups (several: their intersection). split: optional column with
-    train / validation / test; without it 60/20/20, stratified, rows with the same value of `patient` (a column) on one
-    side. unknown: values that count as unknown (the row is dropped and counted).
+    table: the csv file; folder: the folder that its image paths are relative to (null: the csv's own folder). image, label:
+    columns; attributes: columns whose values define the groups (several: their intersection). split: optional column with
+    train / validation / test; without it 60/20/20, stratified, rows with the same value of `patient` (a column) in the same
+    split. unknown: values that count as unknown (the row is dropped and counted).
     """
 
     table: str
@@ -35,6 +35,7 @@ class ImageTable:
             raise ValueError("attributes: name at least one column")
 
     def check(self) -> list[str]:
+        """What is missing on this machine."""
         problems = []
         if not Path(self.table).is_file():
             problems.append(f"dataset.table: no file {self.table!r}. Give the path of your csv")
@@ -45,24 +46,24 @@ class ImageTable:
         return problems
 
     def load(self, context: DataContext) -> Splits:
-        table = Path(self.table)
-        folder = Path(self.folder) if self.folder is not None else table.parent
+        """Read the table, decode the images and split them. Raises UserError."""
+        file = Path(self.table)
+        folder = Path(self.folder) if self.folder is not None else file.parent
         optional = [column for column in (self.split, self.patient) if column is not None]
-        rows = read_csv(table, [self.image, self.label, *self.attributes, *optional])
-        samples, unlabelled = [], 0
-        for row in rows:
-            if row[self.label] in self.unknown:
-                unlabelled += 1
-                continue
-            values = tuple("" if row[name] in self.unknown else row[name] for name in self.attributes)
-            samples.append(
-                Sample(
-                    file=folder / row[self.image], id=row[self.image], label=row[self.label], attributes=values,
-                    key=row[self.patient] if self.patient else "", split=row[self.split] if self.split else "",
-                )
-            )  # fmt: skip
+        rows = read_csv(file, [self.image, self.label, *self.attributes, *optional])
+        labelled = [row for row in rows if row[self.label] not in self.unknown]
+        samples = [
+            Sample(
+                file=folder / row[self.image],
+                id=row[self.image],
+                label=row[self.label],
+                attributes=tuple("" if row[name] in self.unknown else row[name] for name in self.attributes),
+                key=row[self.patient] if self.patient else "",
+                split=row[self.split] if self.split else "",
+            )
+            for row in labelled
+        ]
+        unlabelled = len(rows) - len(labelled)
         notes = [f"{unlabelled} row(s) without a label dropped"] if unlabelled else []
-        return build_splits(
-            samples, self.attributes, context, split_seed=context.seed if self.split_seed is None else self.split_seed,
-            max_bad=self.max_bad_images, notes=notes, counts={},
-        )  # fmt: skip
+        table = Table(samples=samples, attributes=self.attributes, notes=notes)
+        return build_splits(table, context, self.split_seed, self.max_bad_images)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fairquant.roles.dataset import Source
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Splits
-from fairquant_datasets.tables import Sample, build_splits, read_csv
+from fairquant.roles.dataset import DataContext, Source, Splits
+from fairquant_datasets.tables import Row, Sample, Table, build_splits, read_csv
 
 Attribute = Literal["sex", "age", "sex-age"]
 
@@ -23,9 +22,9 @@ METADATA = "ISIC_2019_Training_Metadata.csv"
 class Isic2019:
     """The official layout under `root`: the folder of images, GroundTruth.csv (one-hot) and Metadata.csv.
 
-    attribute: sex, age (under `age_edge` years / from it on), or sex-age, their intersection. Images with an unknown
-    value are dropped and counted. Split 60/20/20 by lesion_id (an image without one stands for itself), stratified,
-    with split_seed (null: the run's seed). Classes without images (UNK) are left out.
+    attribute: sex, age (under `age_edge` years / `age_edge` and over), or sex-age, their intersection. Images with an
+    unknown value are dropped and counted. Split 60/20/20 by lesion_id (an image without one counts as its own lesion),
+    stratified, with split_seed (null: the run's seed). Classes without images (UNK) are left out.
     """
 
     root: str = "data/isic2019"
@@ -35,6 +34,7 @@ class Isic2019:
     max_bad_images: int = 20
 
     def check(self) -> list[str]:
+        """What is missing on this machine."""
         root = Path(self.root)
         missing = [name for name in (FOLDER, LABELS, METADATA) if not (root / name).exists()]
         if not missing:
@@ -54,9 +54,10 @@ class Isic2019:
         )
 
     def load(self, context: DataContext) -> Splits:
+        """Read the tables, decode the images and split them. Raises UserError."""
         root = Path(self.root)
         truth = read_csv(root / LABELS, ["image"])
-        about = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
+        metadata = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
         classes = [column for column in (truth[0] if truth else {}) if column != "image"]
         attributes = {"sex": ("sex",), "age": ("age",), "sex-age": ("sex", "age")}[self.attribute]
         samples, without_label = [], 0
@@ -65,21 +66,30 @@ class Isic2019:
             if len(marked) != 1:
                 without_label += 1
                 continue
-            facts = about.get(row["image"], {})
-            values = tuple(self._value(name, facts) for name in attributes)
-            key = facts.get("lesion_id", "") or f"image {row['image']}"
-            samples.append(Sample(file=self._file(root, row["image"]), id=row["image"], label=marked[0], attributes=values, key=key))
+            facts = metadata.get(row["image"], {})
+            samples.append(
+                Sample(
+                    file=_file(root, row["image"]),
+                    id=row["image"],
+                    label=marked[0],
+                    attributes=tuple(self._value(name, facts) for name in attributes),
+                    key=facts.get("lesion_id", "") or f"image {row['image']}",
+                )
+            )
         if not samples:
             raise UserError(f"{root / LABELS}: no row has exactly one class marked")
-        notes = [f"{without_label} row(s) without exactly one class dropped"] if without_label else []
-        edge = self.age_edge
-        order = [f"under {edge}", f"{edge} and over"] if self.attribute == "age" else None
-        return build_splits(
-            samples, attributes, context, split_seed=context.seed if self.split_seed is None else self.split_seed,
-            max_bad=self.max_bad_images, notes=notes, counts={}, classes=classes, group_order=order,
-        )  # fmt: skip
+        age_groups = [f"under {self.age_edge}", f"{self.age_edge} and over"]
+        table = Table(
+            samples=samples,
+            attributes=attributes,
+            class_order=classes,
+            group_order=age_groups if self.attribute == "age" else None,
+            notes=[f"{without_label} row(s) without exactly one class dropped"] if without_label else [],
+        )
+        return build_splits(table, context, self.split_seed, self.max_bad_images)
 
-    def _value(self, attribute: str, facts: dict[str, str]) -> str:
+    def _value(self, attribute: str, facts: Row) -> str:
+        """The value of an attribute in an image's metadata; "" where it is unknown."""
         if attribute == "sex":
             sex = facts.get("sex", "").lower()
             return sex if sex in ("female", "male") else ""
@@ -89,9 +99,9 @@ class Isic2019:
             return ""
         return f"under {self.age_edge}" if age < self.age_edge else f"{self.age_edge} and over"
 
-    @staticmethod
-    def _file(root: Path, image: str) -> Path:
-        """The official archive names downsampled images ..._downsampled.jpg."""
-        plain = root / FOLDER / f"{image}.jpg"
-        other = root / FOLDER / f"{image}_downsampled.jpg"
-        return plain if plain.exists() or not other.exists() else other
+
+def _file(root: Path, image: str) -> Path:
+    """The image's file; the official archive names downsampled images ..._downsampled.jpg."""
+    plain = root / FOLDER / f"{image}.jpg"
+    downsampled = root / FOLDER / f"{image}_downsampled.jpg"
+    return plain if plain.exists() or not downsampled.exists() else downsampled

@@ -1,10 +1,9 @@
-"""Procedural skin lesions on six skin tones: no download, no patient, a real subgroup gap."""
+"""Procedural skin lesions on six skin tones: no download, no patient data, and a real gap between subgroups."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from fairquant.data.splits import LabelledImages, make_splits, split_rows
 from fairquant.roles.dataset import DataContext, Splits
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float32 | np.float64]
 
 #: Skin tones I-VI (RGB, 0-1) and how common each is in the data: dark skin is rare, as in practice.
 TONES = np.array(
@@ -26,8 +25,9 @@ CONTRAST = np.array([1.0, 0.95, 0.85, 0.70, 0.52, 0.42], np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """How a class looks. size: radius range (share of the image); lobes, rough: border; colour: shift from skin;
-    spots: dark dots; ring: strength of a pigmented rim; two_tone: a second colour on one side."""
+    """Appearance of a class. fraction: of the images; size: range of the radius (fraction of the image); oval, rough: shape
+    and irregularity of the border; colour: difference from the skin (RGB, 0-1); spots: amount of dark dots; ring: strength
+    of a pigmented rim; two_tone: strength of a second colour on one side."""
 
     name: str
     fraction: float
@@ -42,11 +42,38 @@ class _Kind:
 
 KINDS = (
     _Kind(name="nevus", fraction=0.38, size=(0.16, 0.30), oval=0.10, rough=0.03, colour=(-0.30, -0.32, -0.28)),
-    _Kind(name="melanoma", fraction=0.16, size=(0.20, 0.36), oval=0.30, rough=0.16, colour=(-0.38, -0.38, -0.30), spots=0.5, two_tone=0.8),
-    _Kind(name="keratosis", fraction=0.16, size=(0.18, 0.34), oval=0.15, rough=0.08, colour=(-0.18, -0.24, -0.30), spots=1.0),
-    _Kind(name="carcinoma", fraction=0.14, size=(0.16, 0.30), oval=0.20, rough=0.07, colour=(0.02, -0.20, -0.18), ring=0.8),
+    _Kind(
+        name="melanoma",
+        fraction=0.16,
+        size=(0.20, 0.36),
+        oval=0.30,
+        rough=0.16,
+        colour=(-0.38, -0.38, -0.30),
+        spots=0.5,
+        two_tone=0.8,
+    ),
+    _Kind(
+        name="keratosis",
+        fraction=0.16,
+        size=(0.18, 0.34),
+        oval=0.15,
+        rough=0.08,
+        colour=(-0.18, -0.24, -0.30),
+        spots=1.0,
+    ),
+    _Kind(
+        name="carcinoma", fraction=0.14, size=(0.16, 0.30), oval=0.20, rough=0.07, colour=(0.02, -0.20, -0.18), ring=0.8
+    ),
     _Kind(name="vascular", fraction=0.09, size=(0.12, 0.24), oval=0.12, rough=0.05, colour=(0.06, -0.34, -0.26)),
-    _Kind(name="dermatofibroma", fraction=0.07, size=(0.14, 0.26), oval=0.10, rough=0.04, colour=(-0.16, -0.22, -0.20), ring=-0.9),
+    _Kind(
+        name="dermatofibroma",
+        fraction=0.07,
+        size=(0.14, 0.26),
+        oval=0.10,
+        rough=0.04,
+        colour=(-0.16, -0.22, -0.20),
+        ring=-0.9,
+    ),
 )
 
 
@@ -54,9 +81,9 @@ KINDS = (
 class SyntheticLesions:
     """Six classes of lesions that differ in shape, border, colour and texture, on six skin tones, in unequal numbers.
 
-    Lesions stand out less on darker skin (see CONTRAST), so that a classifier serves those groups worse, and worse
-    still when bits are taken away. groups: "six" tones or "binary" (I-III / IV-VI). The data depend on split_seed
-    only (null: the run's seed).
+    Lesions have less contrast on darker skin (see CONTRAST), so that a classifier is less accurate on those groups, and
+    loses more on them when bits are reduced. groups: "six" tones or "binary" (I-III / IV-VI). noise: standard deviation
+    per pixel (0-1). The data depend only on split_seed (null: the run's seed).
     """
 
     images: int = 3000
@@ -71,9 +98,11 @@ class SyntheticLesions:
             raise ValueError(f"images: must be at least 60, got {self.images!r}")
 
     def check(self) -> list[str]:
+        """Nothing is ever missing."""
         return []
 
     def load(self, context: DataContext) -> Splits:
+        """Draw the images and split them, stratified by class and skin tone."""
         seed = context.seed if self.split_seed is None else self.split_seed
         draw = np.random.default_rng([seed, 0x5E5])
         fractions = np.array([kind.fraction for kind in KINDS])
@@ -91,15 +120,21 @@ class SyntheticLesions:
             groups, names = (tones >= 3).astype(np.int64), ("tones I-III", "tones IV-VI")
         digest = hashlib.sha256(f"{sorted(asdict(self).items())}{seed}{context.image_size}".encode()).hexdigest()
         images = LabelledImages(
-            array=array, labels=labels, groups=groups, ids=[f"lesion-{row:05d}" for row in range(self.images)],
-            class_names=[kind.name for kind in KINDS], group_names=names, attributes=("skin tone",), digest=digest,
-            notes=["synthetic images: the numbers say nothing about patients"],
-        )  # fmt: skip
+            array=array,
+            labels=labels,
+            groups=groups,
+            ids=[f"lesion-{row:05d}" for row in range(self.images)],
+            class_names=[kind.name for kind in KINDS],
+            group_names=names,
+            attributes=("skin tone",),
+            digest=digest,
+            notes=["synthetic images: the results do not apply to patients"],
+        )
         return make_splits(images, split_rows(labels, tones, seed))
 
 
 def draw_lesion(kind: _Kind, tone: int, size: int, noise: float, draw: np.random.Generator) -> NDArray[np.uint8]:
-    """One image [S, S, 3]."""
+    """One image, uint8 [size, size, 3]; noise: standard deviation per pixel (0-1)."""
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     centre = draw.uniform(-0.25, 0.25, 2)
@@ -139,5 +174,6 @@ def draw_lesion(kind: _Kind, tone: int, size: int, noise: float, draw: np.random
     return pixels
 
 
-def _smooth(value: Floats) -> Any:
+def _smooth(value: Floats) -> Floats:
+    """The logistic function: [S, S] -> [S, S]."""
     return 1 / (1 + np.exp(-np.clip(value, -30, 30)))

@@ -1,10 +1,10 @@
-"""What the data sets made of a csv and a folder share: reading, dropping with counts, groups of several attributes."""
+"""What the data sets made of a csv table and a folder share: reading, dropping rows with counts, intersecting attributes."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ import numpy as np
 from fairquant.data.images import decode_images
 from fairquant.data.splits import LabelledImages, encode_labels, make_splits, rows_by_name, split_rows
 from fairquant.errors import UserError, suggestion
-from fairquant.roles.dataset import DataContext, Splits
+from fairquant.roles.dataset import DataContext, IntArray, Splits
 
 Row = dict[str, str]
 
 
 def read_csv(file: Path, needed: Sequence[str]) -> list[Row]:
-    """Rows of a csv; UserError naming the columns that are missing."""
+    """Rows of a csv file; UserError where it cannot be read or lacks any of the needed columns."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -39,74 +39,95 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[Row]:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image with what is known of it. attributes: one value per attribute, "" where unknown."""
+    """One image and what is known about it. attributes: one value per attribute, "" where unknown; key: the lesion or
+    patient, all of whose images go to the same split; split: the given split, "" where there is none."""
 
     file: Path
     id: str
     label: str
     attributes: tuple[str, ...]
-    key: str = ""  # lesion or patient: never on two sides of the split
-    split: str = ""  # given split, if any
+    key: str = ""
+    split: str = ""
 
 
-def build_splits(
-    samples: Sequence[Sample],
-    attributes: Sequence[str],
-    context: DataContext,
-    *,
-    split_seed: int,
-    max_bad: int,
-    notes: Sequence[str],
-    counts: dict[str, int],
-    classes: Sequence[str] | None = None,
-    group_order: Sequence[str] | None = None,
-) -> Splits:
-    """Drop what is unknown or missing (counted), decode, split, put together. `classes` fixes the classes' order."""
-    notes, counts = list(notes), dict(counts)
-    known = [sample for sample in samples if all(sample.attributes)]
-    if dropped := len(samples) - len(known):
-        notes.append(f"{dropped} image(s) dropped: {' or '.join(attributes)} unknown")
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A data set as read from its files. attributes: names of the samples' attributes; class_order, group_order: all
+    possible names in their order (None: those that occur, sorted); notes, counts: what was dropped while reading."""
+
+    samples: Sequence[Sample]
+    attributes: Sequence[str]
+    class_order: Sequence[str] | None = None
+    group_order: Sequence[str] | None = None
+    notes: Sequence[str] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def build_splits(table: Table, context: DataContext, split_seed: int | None, max_bad: int) -> Splits:
+    """Decode the images and split them, as given or 60/20/20 with split_seed (None: the run's seed).
+
+    Images with an unknown attribute, without a file or that do not decode are dropped, counted and noted. UserError where
+    no image remains, more than max_bad images do not decode, or there are fewer than two classes.
+    """
+    notes, counts = list(table.notes), dict(table.counts)
+    present = _with_known_attributes_and_file(table, notes, counts)
+    decoded = decode_images([sample.file for sample in present], context, max_bad)
+    if decoded.failures:
+        names = ", ".join(Path(name).name for name in list(decoded.failures)[:5])
+        notes.append(f"{len(decoded.failures)} image(s) do not decode and are skipped: {names}")
+        counts["undecodable"] = len(decoded.failures)
+    samples = [present[row] for row in decoded.valid_rows]
+    labels, class_names = _encode([sample.label for sample in samples], table.class_order)
+    if unused := [name for name in table.class_order or () if name not in class_names]:
+        notes.append(f"class(es) without images left out: {', '.join(unused)}")
+    groups, group_names = _encode([" x ".join(sample.attributes) for sample in samples], table.group_order)
+    if len(class_names) < 2:
+        raise UserError(f"dataset: {len(class_names)} class with images; a classifier needs two")
+    if any(sample.split for sample in samples):
+        rows = rows_by_name([sample.split for sample in samples])
+    else:
+        keys = [sample.key for sample in samples] if any(sample.key for sample in samples) else None
+        rows = split_rows(labels, groups, context.seed if split_seed is None else split_seed, keys)
+    images = LabelledImages(
+        array=decoded.array,
+        array_rows=decoded.valid_rows,
+        labels=labels,
+        groups=groups,
+        ids=[sample.id for sample in samples],
+        class_names=class_names,
+        group_names=group_names,
+        attributes=table.attributes,
+        digest=decoded.digest,
+        notes=notes,
+        counts=counts,
+    )
+    return make_splits(images, rows)
+
+
+def _with_known_attributes_and_file(table: Table, notes: list[str], counts: dict[str, int]) -> list[Sample]:
+    """The samples that can be used; notes and counts are extended by what was dropped."""
+    known = [sample for sample in table.samples if all(sample.attributes)]
+    if dropped := len(table.samples) - len(known):
+        notes.append(f"{dropped} image(s) dropped: {' or '.join(table.attributes)} unknown")
         counts["dropped_unknown"] = dropped
     present = [sample for sample in known if sample.file.is_file()]
     if absent := len(known) - len(present):
         examples = ", ".join(sample.id for sample in known if not sample.file.is_file())[:90]
         notes.append(f"{absent} row(s) without an image file: {examples}{'...' if absent > 2 else ''}")
         counts["without_image"] = absent
+    if not present and not table.samples:
+        raise UserError("dataset: the table has no usable rows")
     if not present:
         raise UserError(
-            f"dataset: none of the {len(samples)} rows has an image file. Looked for {samples[0].file}"
-            if samples
-            else "dataset: the table has no usable rows"
+            f"dataset: none of the {len(table.samples)} rows has an image file. Looked for {table.samples[0].file}"
         )
-    decoded = decode_images([sample.file for sample in present], context, max_bad)
-    if decoded.failures:
-        names = ", ".join(Path(name).name for name in list(decoded.failures)[:5])
-        notes.append(f"{len(decoded.failures)} image(s) do not decode and are skipped: {names}")
-        counts["undecodable"] = len(decoded.failures)
-    good = [present[row] for row in decoded.valid_rows]
-    found = {sample.label for sample in good}
-    if classes is None:
-        labels, class_names = encode_labels([sample.label for sample in good])
-    else:
-        class_names = tuple(name for name in classes if name in found)
-        if empty := [name for name in classes if name not in found]:
-            notes.append(f"class(es) without images left out: {', '.join(empty)}")
-        labels = np.array([class_names.index(sample.label) for sample in good], np.int64)
-    values = [" x ".join(sample.attributes) for sample in good]
-    groups, group_names = encode_labels(values)
-    if group_order is not None and len(attributes) == 1:
-        group_names = tuple(name for name in group_order if name in set(values))
-        groups = np.array([group_names.index(value) for value in values], np.int64)
-    if len(class_names) < 2:
-        raise UserError(f"dataset: {len(class_names)} class with images; a classifier needs two")
-    rows = (
-        rows_by_name([sample.split for sample in good])
-        if any(sample.split for sample in good)
-        else split_rows(labels, groups, split_seed, [s.key for s in good] if any(s.key for s in good) else None)
-    )
-    images = LabelledImages(
-        array=decoded.array, array_rows=decoded.valid_rows, labels=labels, groups=groups, ids=[sample.id for sample in good],
-        class_names=class_names, group_names=group_names, attributes=attributes, digest=decoded.digest, notes=notes,
-        counts=counts,
-    )  # fmt: skip
-    return make_splits(images, rows)
+    return present
+
+
+def _encode(values: Sequence[str], order: Sequence[str] | None) -> tuple[IntArray, tuple[str, ...]]:
+    """Numbers [N] of the N values, and the names that occur, in the given order or sorted."""
+    if order is None:
+        return encode_labels(values)
+    occurring = set(values)
+    names = tuple(name for name in order if name in occurring)
+    return np.array([names.index(value) for value in values], np.int64), names

@@ -1,29 +1,31 @@
-"""What one wants to know of single images' gradients, without keeping them, nor forming them where that is the dearer way."""
+"""Reductions of the gradients of single images, computed without storing these gradients, and without forming them where
+that is more expensive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeGuard
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from fairquant.roles import Batch, Layer
 
-CHUNK_SIZE = 1 << 21  # numbers (inputs, derivatives, gradients) handled at a time
-FEW_POSITIONS = 16  # positions of an image up to which K changes are applied to them sooner than to the gradient
+CHUNK_SIZE = 1 << 21  # numbers (inputs, derivatives, gradients) processed at a time
+FEW_POSITIONS = 16  # up to this many positions per image, applying K changes to them is faster than to the gradient
 
-#: A layer's calls: module, inputs and derivatives at its output, both with one entry an image.
-Seen = list[tuple[nn.Module, Tensor, Tensor]]
+#: The calls of a layer: module, inputs and derivatives at its output, both with one entry per image on the first axis.
+Calls = list[tuple[nn.Module, Tensor, Tensor]]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
-    """One call of a layer's module: what it saw and, once the backward pass has come by, the loss's derivative at its
-    output. No derivative: the output was not used."""
+    """One call of a layer's module: its inputs and, after the backward pass, the loss's derivative at its output; None
+    where the output does not affect the loss."""
 
     module: nn.Module
     inputs: Tensor
@@ -31,28 +33,30 @@ class _Call:
 
 
 class Reduction(Protocol):
-    """What is wanted of a layer's gradients, per output channel; an image's gradient has the weight's shape [out, ...]."""
+    """What is computed from a layer's gradients, per output channel; an image's gradient has the weight's shape [out, ...]."""
 
-    def of_calls(self, calls: Seen, size: int) -> Tensor:
-        """Of all images' gradients, from what the layer's calls saw: [B, out, ...]."""
+    def of_calls(self, calls: Calls, size: int) -> Tensor:
+        """Of the gradients of all `size` images, from the layer's calls: [B, out, ...]."""
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
-        """Of one image's gradient: [out, ...]."""
+        """Of the gradient of one image, of the weight's shape: [out, ...]."""
 
 
 class SquaredNorms:
     """Squared norm of each row: [B, out]."""
 
-    def of_calls(self, calls: Seen, size: int) -> Tensor:
-        return _in_chunks(calls, size, self._of_some)
+    def of_calls(self, calls: Calls, size: int) -> Tensor:
+        """[B, out], from inputs and derivatives."""
+        return _in_chunks(calls, size, self._of_chunk)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
+        """[out, ...] -> [out]."""
         return gradient.flatten(1).square().sum(1)
 
-    def _of_some(self, calls: Seen) -> Tensor:
-        module, seen, derivative = calls[0]
+    def _of_chunk(self, calls: Calls) -> Tensor:
+        module, inputs, derivative = calls[0]
         if len(calls) == 1 and _slides_by_one(module):
-            return _squared_rows(*_shifts(module, seen, derivative))
+            return _squared_rows(*_shifts(module, inputs, derivative))
         return _squared_rows(*_side_by_side(calls), (0,))
 
 
@@ -62,33 +66,34 @@ class Products:
 
     changes: Tensor
 
-    def of_calls(self, calls: Seen, size: int) -> Tensor:
-        positions = sum(slopes[0].numel() for _, _, slopes in calls) // self.changes.shape[1]
-        return _in_chunks(calls, size, self._of_gradients) if positions > FEW_POSITIONS else self._of_answers(calls)
+    def of_calls(self, calls: Calls, size: int) -> Tensor:
+        """[B, out, K], from inputs and derivatives."""
+        positions = sum(derivative[0].numel() for _, _, derivative in calls) // self.changes.shape[1]
+        if positions > FEW_POSITIONS:
+            return _in_chunks(calls, size, self._from_gradients)
+        return self._from_outputs(calls)
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
+        """[out, ...] -> [out, K]."""
         return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
 
-    def _of_answers(self, calls: Seen) -> Tensor:
-        """What the changed weights would add to the outputs, times the slopes there: all images by one matrix product."""
-        inputs, slopes = _side_by_side(calls)
-        answers = torch.einsum("bgnt,kgmn->bgmkt", inputs, self._by_row(inputs, slopes))
-        found: Tensor = torch.linalg.vecdot(answers, slopes[:, :, :, None])
-        return found.flatten(1, 2)
+    def _from_outputs(self, calls: Calls) -> Tensor:
+        """The changes of the outputs that the changed weights cause, times the derivatives there: one matrix product for
+        all images."""
+        inputs, derivatives = _side_by_side(calls)
+        outputs = torch.einsum("bgnt,kgmn->bgmkt", inputs, self._by_row(inputs, derivatives))
+        products: Tensor = torch.linalg.vecdot(outputs, derivatives[:, :, :, None])
+        return products.flatten(1, 2)
 
-    def _of_gradients(self, calls: Seen) -> Tensor:
-        """The gradients first: where an image has many positions, the changes are gone through once and not once for each."""
-        inputs, slopes = _side_by_side(calls)
-        gradients = slopes @ inputs.transpose(2, 3)
-        return torch.einsum("bgmn,kgmn->bgmk", gradients, self._by_row(inputs, slopes)).flatten(1, 2)
+    def _from_gradients(self, calls: Calls) -> Tensor:
+        """The gradients first: where an image has many positions, this reads the changes once instead of once per position."""
+        inputs, derivatives = _side_by_side(calls)
+        gradients = derivatives @ inputs.transpose(2, 3)
+        return torch.einsum("bgmn,kgmn->bgmk", gradients, self._by_row(inputs, derivatives)).flatten(1, 2)
 
-    def _by_row(self, inputs: Tensor, slopes: Tensor) -> Tensor:
-        return self.changes.reshape(-1, inputs.shape[1], slopes.shape[2], inputs.shape[2])
-
-
-def row_norms(model: nn.Module, batch: Batch, layers: tuple[Layer, ...]) -> list[Tensor]:
-    """Squared norm of each image's gradient, per output channel: [B, out] for each layer."""
-    return reduce_gradients(model, batch, layers, [SquaredNorms() for _ in layers])
+    def _by_row(self, inputs: Tensor, derivatives: Tensor) -> Tensor:
+        """The changes as [K, g, m, n] for inputs [B, g, n, T] and derivatives [B, g, m, T]."""
+        return self.changes.reshape(-1, inputs.shape[1], derivatives.shape[2], inputs.shape[2])
 
 
 def reduce_gradients(
@@ -96,74 +101,92 @@ def reduce_gradients(
 ) -> list[Tensor]:
     """One reduction for each layer, of the gradient of each image's loss: [B, out, ...] for each layer.
 
-    A layer is dealt with as soon as the backward pass has brought its last derivative, which is then let go: nothing
-    but the layers' inputs is kept, as in any training step.
+    A layer is reduced as soon as the backward pass has reached its last call, and its derivatives are then released: only
+    the layers' inputs are stored, as in any training step.
     """
-    size = len(batch.labels)
-    calls: list[list[_Call]] = [[] for _ in layers]
-    results: list[Tensor | None] = [None] * len(layers)
-    roots: list[Tensor] = []
-
-    def finish(place: int) -> None:
-        if place not in odd:
-            seen = [
-                (call.module, *_image_first(call.inputs, call.derivative, size))
-                for call in calls[place]
-                if call.derivative is not None
-            ]
-            results[place] = reductions[place].of_calls(seen, size)
-        calls[place].clear()
-
-    def arrived(place: int, call: _Call, derivative: Tensor) -> None:
-        call.derivative = derivative
-        if all(other.derivative is not None for other in calls[place]):
-            finish(place)
-
-    def record(place: int, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        if not output.requires_grad:  # the network's first layers: the backward pass ends here
-            roots.append(output.detach().requires_grad_(True))
-            output = roots[-1].clone()
-        call = _Call(module, inputs[0].detach())
-        calls[place].append(call)
-        output.register_hook(partial(arrived, place, call))  # type: ignore[no-untyped-call]
-        return output
-
-    hooks = [
-        module.register_forward_hook(partial(record, place))
-        for place, layer in enumerate(layers)
-        for module in layer.modules
-    ]
+    recorder = _Recorder(reductions, len(batch.labels))
+    handles = recorder.attach(layers)
     try:
         loss = F.cross_entropy(model(batch.images), batch.labels, reduction="sum")
     finally:
-        for hook in hooks:
-            hook.remove()
-    odd = _not_by_image(model, batch, calls)
-    torch.autograd.grad(loss, roots, allow_unused=True)
-    for place, layer in enumerate(layers):
-        if any(call.derivative is not None for call in calls[place]):
-            finish(place)
-        elif results[place] is None:
-            results[place] = _image_by_image(model, batch, layer, reductions[place])
+        for handle in handles:
+            handle.remove()
+    recorder.inseparable = _inseparable(model, batch, recorder.calls)
+    torch.autograd.grad(loss, recorder.roots, allow_unused=True)
+    results = recorder.results
+    for number, layer in enumerate(layers):
+        if any(call.derivative is not None for call in recorder.calls[number]):
+            recorder.finish(number)
+        if results[number] is None:
+            results[number] = _image_by_image(model, batch, layer, reductions[number])
     return [result for result in results if result is not None]
+
+
+class _Recorder:
+    """Records the calls of each layer in the forward pass and reduces them in the backward pass.
+
+    calls, results: by layer; roots: detached outputs at which the backward pass may stop; inseparable: numbers of the layers
+    whose inputs cannot be separated by image and which are left out.
+    """
+
+    def __init__(self, reductions: Sequence[Reduction], size: int) -> None:
+        self.reductions, self.size = reductions, size
+        self.calls: list[list[_Call]] = [[] for _ in reductions]
+        self.results: list[Tensor | None] = [None] * len(reductions)
+        self.roots: list[Tensor] = []
+        self.inseparable: set[int] = set()
+
+    def attach(self, layers: tuple[Layer, ...]) -> list[RemovableHandle]:
+        """Hooks on all modules of the layers."""
+        return [
+            module.register_forward_hook(partial(self._record, number))
+            for number, layer in enumerate(layers)
+            for module in layer.modules
+        ]
+
+    def _record(self, number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not output.requires_grad:  # the network's first layers: the backward pass ends here
+            self.roots.append(output.detach().requires_grad_(True))
+            output = self.roots[-1].clone()
+        call = _Call(module, inputs[0].detach())
+        self.calls[number].append(call)
+        output.register_hook(partial(self._receive, number, call))  # type: ignore[no-untyped-call]
+        return output
+
+    def _receive(self, number: int, call: _Call, derivative: Tensor) -> None:
+        call.derivative = derivative
+        if all(other.derivative is not None for other in self.calls[number]):
+            self.finish(number)
+
+    def finish(self, number: int) -> None:
+        """Reduce the calls of a layer that affect the loss, and release them."""
+        if number not in self.inseparable:
+            calls = [
+                (call.module, *_image_first(call.inputs, call.derivative, self.size))
+                for call in self.calls[number]
+                if call.derivative is not None
+            ]
+            self.results[number] = self.reductions[number].of_calls(calls, self.size)
+        self.calls[number].clear()
 
 
 @torch.enable_grad()
 def _image_by_image(model: nn.Module, batch: Batch, layer: Layer, reduction: Reduction) -> Tensor:
-    """The slow way, for a weight whose module is never called itself; zeros where it is not used at all."""
-    weight, found = layer.weight, []
+    """[B, out, ...] by one backward pass per image, for a weight whose module is never called itself; zeros where the
+    weight is not used at all."""
+    weight, results = layer.weight, []
     weight.requires_grad_(True)
     for row in range(len(batch.labels)):
         loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
         gradient = torch.autograd.grad(loss, weight, allow_unused=True)[0] if loss.requires_grad else None
-        found.append(reduction.of_gradient(torch.zeros_like(weight) if gradient is None else gradient).detach())
+        results.append(reduction.of_gradient(torch.zeros_like(weight) if gradient is None else gradient).detach())
     weight.requires_grad_(False)
-    return torch.stack(found)
+    return torch.stack(results)
 
 
 def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Inputs and derivatives with one entry an image: a sequence that comes first is moved behind, windows that were
-    made images of their own (as in Swin and TinyViT) are put side by side again."""
+    """Inputs and derivatives with one entry per image on the first axis: a sequence axis that comes first is moved behind,
+    windows that were batched as images of their own (as in Swin and TinyViT) are put side by side again."""
     if len(inputs) == size:
         return inputs, derivative
     if inputs.dim() > 2 and inputs.shape[1] == size:
@@ -171,18 +194,18 @@ def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor,
     return inputs.reshape(size, -1, inputs.shape[-1]), derivative.reshape(size, -1, derivative.shape[-1])
 
 
-def _not_by_image(model: nn.Module, batch: Batch, calls: list[list[_Call]]) -> set[int]:
-    """Layers whose inputs cannot be told apart by image. Where the first axis is not the batch's, the first image
-    is sent through alone, and what the layer then sees must be its share of what it saw."""
+def _inseparable(model: nn.Module, batch: Batch, calls: list[list[_Call]]) -> set[int]:
+    """Numbers of the layers whose inputs cannot be separated by image. Where the first axis is not the batch's, the first
+    image is passed through alone, and the layer's inputs must then equal their part of the recorded inputs."""
     size = len(batch.labels)
-    asked = [place for place, found in enumerate(calls) if any(len(call.inputs) != size for call in found)]
-    if not asked:
+    suspects = [number for number, own in enumerate(calls) if any(len(call.inputs) != size for call in own)]
+    if not suspects:
         return set()
-    alone: dict[int, list[Tensor]] = {place: [] for place in asked}
-    modules = {call.module for place in asked for call in calls[place]}
-    places = {id(call.module): place for place in asked for call in calls[place]}
+    alone: dict[int, list[Tensor]] = {number: [] for number in suspects}
+    modules = {call.module for number in suspects for call in calls[number]}
+    numbers = {id(call.module): number for number in suspects for call in calls[number]}
     hooks = [
-        module.register_forward_pre_hook(lambda module, inputs: alone[places[id(module)]].append(inputs[0]))
+        module.register_forward_pre_hook(lambda module, inputs: alone[numbers[id(module)]].append(inputs[0]))
         for module in modules
     ]
     try:
@@ -191,10 +214,11 @@ def _not_by_image(model: nn.Module, batch: Batch, calls: list[list[_Call]]) -> s
     finally:
         for hook in hooks:
             hook.remove()
-    return {place for place in asked if not _same_first_image(calls[place], alone[place], size)}
+    return {number for number in suspects if not _same_first_image(calls[number], alone[number], size)}
 
 
 def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> bool:
+    """Whether the first image's part of each call's inputs equals the inputs when that image is passed alone."""
     if len(calls) != len(alone):
         return False
     for call, single in zip(calls, alone, strict=True):
@@ -204,94 +228,100 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
         if not isinstance(call.module, nn.Linear):
             return False
         if inputs.dim() > 2 and inputs.shape[1] == size:
-            own = inputs[:, :1]
+            first = inputs[:, :1]
         elif len(inputs) % size == 0:
-            own = inputs[: len(inputs) // size]
+            first = inputs[: len(inputs) // size]
         else:
             return False
-        if own.shape != single.shape or not torch.allclose(own, single, rtol=1e-3, atol=1e-4):
+        if first.shape != single.shape or not torch.allclose(first, single, rtol=1e-3, atol=1e-4):
             return False
     return True
 
 
-def _in_chunks(calls: Seen, size: int, reduce: Callable[[Seen], Tensor]) -> Tensor:
-    """reduce(calls of a few images) side by side, so that what is made of them stays in the processor's cache."""
-    module, inputs, slopes = calls[0]
+def _in_chunks(calls: Calls, size: int, reduce: Callable[[Calls], Tensor]) -> Tensor:
+    """`reduce` applied to the calls of a few images at a time, so that intermediate results fit the processor's cache:
+    [B, ...]."""
+    module, inputs, derivatives = calls[0]
     assert isinstance(module.weight, Tensor)
-    per_image = inputs[0].numel() + slopes[0].numel() + module.weight.numel()
-    step = max(1, CHUNK_SIZE // per_image) if slopes.device.type == "cpu" else size
+    per_image = inputs[0].numel() + derivatives[0].numel() + module.weight.numel()
+    step = max(1, CHUNK_SIZE // per_image) if derivatives.device.type == "cpu" else size
     chunks = (slice(start, start + step) for start in range(0, size, step))
-    return torch.cat([reduce([(m, seen[images], d[images]) for m, seen, d in calls]) for images in chunks])
+    return torch.cat([reduce([(m, i[images], d[images]) for m, i, d in calls]) for images in chunks])
 
 
-def _side_by_side(calls: Seen) -> tuple[Tensor, Tensor]:
-    """Inputs [B, g, n, T] and slopes [B, g, m, T] of all calls as those of one call with more positions: an image's
-    gradient is slopes @ inputs^T."""
-    parts = [_positions(*call) for call in calls]
-    inputs, slopes = (torch.cat(each, -1) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
-    return inputs, slopes
+def _side_by_side(calls: Calls) -> tuple[Tensor, Tensor]:
+    """Inputs [B, g, n, T] and derivatives [B, g, m, T] of all calls as those of one call with more positions: an image's
+    gradient is derivatives @ inputs^T."""
+    pairs = [_positions(*call) for call in calls]
+    inputs, derivatives = (torch.cat(each, -1) if len(pairs) > 1 else each[0] for each in zip(*pairs, strict=True))
+    return inputs, derivatives
 
 
-def _padded(module: nn.Conv2d, seen: Tensor) -> Tensor:
+def _padded(module: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Inputs [B, C, H, W] padded as the convolution pads them."""
     padding = module._reversed_padding_repeated_twice
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    return F.pad(seen, padding, mode=mode) if any(padding) else seen
+    return F.pad(inputs, padding, mode=mode) if any(padding) else inputs
 
 
 def _slides_by_one(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return isinstance(module, nn.Conv2d) and tuple(module.stride) == (1, 1) and tuple(module.dilation) == (1, 1)
 
 
-def _shifts(module: nn.Conv2d, seen: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """A convolution that slides by one position, without unfolding: each tap of the kernel sees the same flat, padded
-    input from another offset on. Rows of the derivative get zeros at their ends, to be as wide as the padded input."""
-    seen = _padded(module, seen)
-    batch, (height, width) = len(seen), module.kernel_size
-    line, length = seen.shape[3], derivative.shape[2] * seen.shape[3] - (width - 1)
-    slopes = F.pad(derivative, (0, width - 1)).reshape(batch, module.groups, -1, derivative.shape[2] * line)
+def _shifts(module: nn.Conv2d, inputs: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """A convolution with stride and dilation 1, without unfolding: each tap of the kernel reads the same flat, padded
+    input from another offset. Rows of the derivative are padded with zeros to the width of the padded input.
+
+    Returns inputs [B, g, n, P], derivatives [B, g, m, T] and the offset of each tap, for `_squared_rows`.
+    """
+    inputs = _padded(module, inputs)
+    batch, (height, width) = len(inputs), module.kernel_size
+    line, length = inputs.shape[3], derivative.shape[2] * inputs.shape[3] - (width - 1)
+    derivatives = F.pad(derivative, (0, width - 1)).reshape(batch, module.groups, -1, derivative.shape[2] * line)
     offsets = tuple(row * line + column for row in range(height) for column in range(width))
-    return seen.reshape(batch, module.groups, -1, seen.shape[2] * line), slopes[..., :length], offsets
+    return inputs.reshape(batch, module.groups, -1, inputs.shape[2] * line), derivatives[..., :length], offsets
 
 
-def _positions(module: nn.Module, seen: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:
+def _positions(module: nn.Module, inputs: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:
     """Unfolded inputs [B, groups, n, T] and output derivatives [B, groups, out/groups, T] of one call."""
-    batch = len(seen)
+    batch = len(inputs)
     if isinstance(module, nn.Conv2d):
         columns = F.unfold(
-            _padded(module, seen),
+            _padded(module, inputs),
             module.kernel_size,
             dilation=module.dilation,
-            stride=module.stride,  # type: ignore[arg-type]
+            stride=module.stride,
         )
         shape = (batch, module.groups, -1, columns.shape[-1])
         return columns.view(shape), derivative.reshape(shape)
-    inputs = seen.reshape(batch, 1, -1, seen.shape[-1]).transpose(2, 3)
-    return inputs, derivative.reshape(batch, 1, -1, derivative.shape[-1]).transpose(2, 3)
+    tokens = inputs.reshape(batch, 1, -1, inputs.shape[-1]).transpose(2, 3)
+    return tokens, derivative.reshape(batch, 1, -1, derivative.shape[-1]).transpose(2, 3)
 
 
-def _squared_rows(inputs: Tensor, slopes: Tensor, offsets: tuple[int, ...]) -> Tensor:
-    """inputs [B, g, n, P], slopes [B, g, m, T] -> [B, g*m]: squared row norms, over all offsets o, of
-    slopes @ inputs[..., o:o+T]^T. Either by these products or by the positions' products with each other, which all
-    offsets share: whichever takes fewer multiplications."""
+def _squared_rows(inputs: Tensor, derivatives: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    """inputs [B, g, n, P], derivatives [B, g, m, T] -> [B, g*m]: squared row norms, over all offsets o, of
+    derivatives @ inputs[..., o:o+T]^T. Computed either from these products or from the products of the positions with each
+    other, which all offsets share, whichever takes fewer multiplications."""
     batch, groups, columns, places = inputs.shape
-    rows, positions = slopes.shape[2:]
+    rows, positions = derivatives.shape[2:]
     taps = len(offsets)
     if positions == 1:
-        squared = slopes.square().squeeze(-1) * inputs.square().sum((2, 3))[..., None]
+        squared = derivatives.square().squeeze(-1) * inputs.square().sum((2, 3))[..., None]
     elif places**2 * columns + positions**2 * (taps + rows) < positions * columns * rows * taps:
         products = inputs.transpose(2, 3) @ inputs  # [B, g, P, P]
         shifted = [products[..., o : o + positions, o : o + positions] for o in offsets]
-        squared = torch.linalg.vecdot(slopes @ _sum(shifted), slopes, dim=-1)
+        squared = torch.linalg.vecdot(derivatives @ _sum(shifted), derivatives, dim=-1)
     else:
-        blocks = (slopes @ inputs[..., o : o + positions].transpose(2, 3) for o in offsets)
+        blocks = (derivatives @ inputs[..., o : o + positions].transpose(2, 3) for o in offsets)
         squared = _sum([torch.linalg.vector_norm(block, dim=-1).square() for block in blocks])
     return squared.reshape(batch, groups * rows)
 
 
-def _sum(parts: list[Tensor]) -> Tensor:
-    if len(parts) == 1:
-        return parts[0]
-    total = parts[0] + parts[1]
-    for term in parts[2:]:
+def _sum(terms: list[Tensor]) -> Tensor:
+    """The sum of tensors of one shape [...], with one allocation."""
+    if len(terms) == 1:
+        return terms[0]
+    total = terms[0] + terms[1]
+    for term in terms[2:]:
         total += term
     return total

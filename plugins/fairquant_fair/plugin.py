@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fairquant.registry import hookimpl
-from fairquant.registry import Registrar
+from fairquant.registry import Registrar, hookimpl
 
 
 @hookimpl

@@ -1,1 +1,1 @@
-"""MLflow as a listener: every run in its UI."""
+"""MLflow tracking: every run, comparison and study appears in its UI."""

@@ -1,20 +1,23 @@
-"""The hooks. MLflow itself is imported when the first run starts, and only where the recipe names a store."""
+"""The hooks. MLflow is imported when the first run starts, and only where the recipe names a store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fairquant.registry import hookimpl
 
+if TYPE_CHECKING:
+    from fairquant.recipe.events import ComparisonInfo, Report, RunInfo, StudyInfo
 
-def _tracks(run: Any) -> bool:
-    return run.recipe.tracking.mlflow is not None
+
+def _tracks(source: RunInfo | ComparisonInfo | StudyInfo) -> bool:
+    return source.recipe.tracking.mlflow is not None
 
 
 @hookimpl
-def fairquant_run_started(run: Any) -> None:
+def fairquant_run_started(run: RunInfo) -> None:
     if _tracks(run):
         from fairquant_mlflow import listener
 
@@ -22,7 +25,7 @@ def fairquant_run_started(run: Any) -> None:
 
 
 @hookimpl
-def fairquant_epoch_finished(run: Any, stage: str, epoch: int, values: Mapping[str, float]) -> None:
+def fairquant_epoch_finished(run: RunInfo, stage: str, epoch: int, values: Mapping[str, float]) -> None:
     if _tracks(run):
         from fairquant_mlflow import listener
 
@@ -30,7 +33,7 @@ def fairquant_epoch_finished(run: Any, stage: str, epoch: int, values: Mapping[s
 
 
 @hookimpl
-def fairquant_run_finished(run: Any, report: Mapping[str, Any]) -> None:
+def fairquant_run_finished(run: RunInfo, report: Report) -> None:
     if _tracks(run):
         from fairquant_mlflow import listener
 
@@ -38,7 +41,7 @@ def fairquant_run_finished(run: Any, report: Mapping[str, Any]) -> None:
 
 
 @hookimpl
-def fairquant_run_failed(run: Any, error: BaseException) -> None:
+def fairquant_run_failed(run: RunInfo, error: BaseException) -> None:
     if _tracks(run):
         from fairquant_mlflow import listener
 
@@ -46,7 +49,7 @@ def fairquant_run_failed(run: Any, error: BaseException) -> None:
 
 
 @hookimpl
-def fairquant_comparison_started(comparison: Any) -> None:
+def fairquant_comparison_started(comparison: ComparisonInfo) -> None:
     if _tracks(comparison):
         from fairquant_mlflow import parents
 
@@ -54,7 +57,7 @@ def fairquant_comparison_started(comparison: Any) -> None:
 
 
 @hookimpl
-def fairquant_comparison_finished(comparison: Any, folders: Sequence[Path]) -> None:
+def fairquant_comparison_finished(comparison: ComparisonInfo, folders: Sequence[Path]) -> None:
     if _tracks(comparison):
         from fairquant_mlflow import parents
 
@@ -62,7 +65,7 @@ def fairquant_comparison_finished(comparison: Any, folders: Sequence[Path]) -> N
 
 
 @hookimpl
-def fairquant_study_started(study: Any) -> None:
+def fairquant_study_started(study: StudyInfo) -> None:
     if _tracks(study):
         from fairquant_mlflow import parents
 
@@ -71,7 +74,7 @@ def fairquant_study_started(study: Any) -> None:
 
 @hookimpl
 def fairquant_trial_finished(
-    study: Any, number: int, state: str, folder: Path | None, values: Mapping[str, float]
+    study: StudyInfo, number: int, state: str, folder: Path | None, values: Mapping[str, float]
 ) -> None:
     if _tracks(study):
         from fairquant_mlflow import parents
@@ -80,7 +83,7 @@ def fairquant_trial_finished(
 
 
 @hookimpl
-def fairquant_study_finished(study: Any, folders: Sequence[Path]) -> None:
+def fairquant_study_finished(study: StudyInfo, folders: Sequence[Path]) -> None:
     if _tracks(study):
         from fairquant_mlflow import parents
 

@@ -25,8 +25,7 @@ from torch.nn import functional as F
 from fairquant.bits import attach, find_layers
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.minimax import solve_minimax
-from fairquant.bits.problem import weight_errors
-from fairquant.bits.problem import BitChoices, Budget
+from fairquant.bits.problem import BitChoices, Budget, weight_errors
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Batch, BitPlan
 from fairquant.training.optimizer import make_optimizer

@@ -5,54 +5,61 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.recipes import write_recipe
 from safetensors import safe_open
-from test_pipeline import write
 from torch import nn
 
 import fairquant
 from fairquant.bits import find_layers
-from fairquant.bits.activations import InputQuantizer, best_step, describe_inputs, attach_input_quantizers, quantize_inputs, remove_input_quantizers
+from fairquant.bits.activations import (
+    InputQuantizer,
+    attach_input_quantizers,
+    best_step,
+    describe_inputs,
+    quantize_inputs,
+    remove_input_quantizers,
+)
 from fairquant.errors import UserError
 from fairquant.roles import Batch
 
 
 def on_grid(bits: int, signed: bool, step: float) -> InputQuantizer:
-    made = InputQuantizer(bits, signed)
+    quantizer = InputQuantizer(bits, signed)
     with torch.no_grad():
-        made.log_step.fill_(np.log(step))
-    return made
+        quantizer.log_step.fill_(np.log(step))
+    return quantizer
 
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_values_lie_on_the_grid_and_within_its_bounds(bits, signed):
-    made = on_grid(bits, signed, 0.1)
+    quantizer = on_grid(bits, signed, 0.1)
     values = torch.randn(3, 1000) * 4
-    out = made(values)
-    codes = out / made.step
+    out = quantizer(values)
+    codes = out / quantizer.step
     assert torch.allclose(codes, codes.round(), atol=1e-3)
     assert len(torch.unique(codes.round())) <= 2**bits
-    low, high = made.bounds
+    low, high = quantizer.bounds
     assert low - 1e-6 <= float(out.min().detach()) <= float(out.max().detach()) <= high + 1e-6
     inside = (values >= low) & (values <= high)
     assert (out - values)[inside].abs().max() <= 0.05 + 1e-5
 
 
 def test_gradients_are_those_of_learnt_steps():
-    made = on_grid(3, False, 0.5).eval()
+    quantizer = on_grid(3, False, 0.5).eval()
     values = torch.tensor([[-1.0, 0.6, 1.4, 9.0]], requires_grad=True)
-    made(values).sum().backward()
+    quantizer(values).sum().backward()
     assert values.grad.tolist() == [[0.0, 1.0, 1.0, 0.0]]  # straight through, and none where it is clipped
     step = 0.5
-    wanted = 0 + (1 - 0.6 / step) + (3 - 1.4 / step) + 7  # dy/dstep: rounding error inside, the last level outside
-    assert float(made.log_step.grad) == pytest.approx(wanted * step, rel=1e-5)
+    expected = 0 + (1 - 0.6 / step) + (3 - 1.4 / step) + 7  # dy/dstep: rounding error inside, the last level outside
+    assert float(quantizer.log_step.grad) == pytest.approx(expected * step, rel=1e-5)
 
 
 def test_the_step_starts_where_the_error_is_least():
     values = torch.cat([torch.rand(5000), torch.tensor([8.0])])
-    found = best_step(values, (0, 15))
+    step = best_step(values, (0, 15))
     error = lambda s: float(((values / s).clamp(0, 15).round() * s - values).square().mean())
-    assert error(found) <= min(error(s) for s in np.linspace(0.02, 8 / 15, 200)) * 1.05
+    assert error(step) <= min(error(s) for s in np.linspace(0.02, 8 / 15, 200)) * 1.05
     assert best_step(torch.zeros(10), (0, 15)) > 0
 
 
@@ -87,7 +94,7 @@ def run(tmp_path_factory):
     before = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("activations"))
     try:
-        recipe = write(method="fq-baq", activations={"bits": 4}, budget={"average_bits": None, "bops": "12M"})
+        recipe = write_recipe(method="fq-baq", activations={"bits": 4}, budget={"average_bits": None, "bops": "12M"})
         return fairquant.run(recipe, runs=Path.cwd() / "runs")
     finally:
         os.chdir(before)
@@ -111,20 +118,23 @@ def splits_and_logits(run, model):
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
     from fairquant.runs.folder import Quiet
+    from fairquant.training.model import Model
     from fairquant.training.predict import predict
 
     splits = load_data(read_recipe(run.folder / "recipe.yaml", registry=discover().registry), Quiet())
     how = model.fairquant_metadata["preprocessing"]
-    normalize = Normalization(tuple(how["mean"]), tuple(how["std"]))
-    names = (splits.group_names, splits.class_names)
-    return splits, predict(model, splits.test, names, normalize, torch.device("cpu")).logits
+    bound = Model(
+        network=model, normalization=Normalization(tuple(how["mean"]), tuple(how["std"])), device=torch.device("cpu"),
+        group_names=splits.group_names, class_names=splits.class_names,
+    )  # fmt: skip
+    return splits, predict(bound, splits.test).logits
 
 
 def test_steps_are_learnt_in_training_and_only_started_without(tmp_path):
     changes = {"activations": {"bits": 3}, "budget": {"average_bits": 4}}
     steps = {}
     for method in ("uniform-4-ptq", "uniform-4"):
-        done = fairquant.run(write(method=method, **changes), runs=tmp_path)
+        done = fairquant.run(write_recipe(method=method, **changes), runs=tmp_path)
         model = done.load()
         steps[method] = [float(m.step.detach()) for m in model.modules() if isinstance(m, InputQuantizer)]
     moved = np.abs(np.array(steps["uniform-4"]) / np.array(steps["uniform-4-ptq"]) - 1)

@@ -1,11 +1,10 @@
-"""The knapsack and the minimax: never over the budget, and optimal within the certificate."""
+"""The knapsack: never over the budget, and optimal within the certificate."""
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
+from helpers.allocation import exhaustive, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,48 +14,16 @@ from fairquant.errors import Infeasible
 from fairquant.roles import BudgetConstraint
 
 
-def random_problem(units: int, choices: tuple[int, ...], seed: int, groups: int = 1, equal_sizes: bool = False):
-    """Errors fall by about 4 per bit, with noise, so that some are not convex."""
-    draw = np.random.default_rng(seed)
-    sizes = np.full(units, 9) if equal_sizes else draw.integers(1, 60, units)
-    scale = draw.lognormal(0, 2, (groups, units, 1))
-    shape = 4.0 ** -np.array(choices) * draw.uniform(0.3, 3, (1, units, len(choices)))
-    errors = scale * -np.sort(-shape, axis=2)
-    return errors, sizes[:, None] * np.array(choices, float)
-
-
-def exhaustive(errors, costs, allowed, capacity):
-    """The best value over all plans: the worst group's total. errors [G, U, K]."""
-    units, best = costs.shape[0], np.inf
-    for plan in itertools.product(range(costs.shape[1]), repeat=units):
-        rows = np.arange(units)
-        if allowed[rows, plan].all() and costs[rows, plan].sum() <= capacity:
-            best = min(best, errors[:, rows, plan].sum(1).max())
-    return best
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_knapsack_equals_exhaustive_search(seed):
     errors, costs = random_problem(6, (0, 2, 3, 8), seed)
     allowed = np.random.default_rng(seed).random(costs.shape) < 0.8
     allowed[:, 0] = True
     capacity = costs.max(1).sum() * 0.45
-    found = solve_knapsack(errors[0], BudgetConstraint(costs, allowed, capacity))
+    solution = solve_knapsack(errors[0], BudgetConstraint(costs, allowed, capacity))
     best = exhaustive(errors, costs, allowed, capacity)
-    assert found.lower_bound <= best * (1 + 1e-9)
-    assert found.value == pytest.approx(best, rel=1e-3)
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("groups", [2, 3])
-def test_minimax_equals_exhaustive_search(seed, groups):
-    errors, costs = random_problem(6, (0, 2, 4, 8), seed, groups)
-    allowed = np.ones(costs.shape, bool)
-    capacity = costs.max(1).sum() * 0.4
-    found = solve_minimax(errors, BudgetConstraint(costs, allowed, capacity))
-    best = exhaustive(errors, costs, allowed, capacity)
-    assert found.lower_bound <= best * (1 + 1e-9)
-    assert found.value == pytest.approx(best, rel=1e-3)
+    assert solution.lower_bound <= best * (1 + 1e-9)
+    assert solution.value == pytest.approx(best, rel=1e-3)
 
 
 @pytest.mark.parametrize("units", [100, 1000])
@@ -64,26 +31,13 @@ def test_knapsack_agrees_with_integer_programming_within_its_certificate(units):
     errors, costs = random_problem(units, (0, 1, 2, 3, 4, 6, 8), seed=units)
     allowed = np.ones(costs.shape, bool)
     capacity = costs.max(1).sum() * 0.4
-    found = solve_knapsack(errors[0], BudgetConstraint(costs, allowed, capacity))
-    choice, bound = solve_milp(errors[0].ravel(), BudgetConstraint(costs, allowed, capacity), near=found.value)
+    solution = solve_knapsack(errors[0], BudgetConstraint(costs, allowed, capacity))
+    choice, bound = solve_milp(errors[0].ravel(), BudgetConstraint(costs, allowed, capacity), near=solution.value)
     reference = errors[0][np.arange(units), choice].sum()
-    assert found.lower_bound <= reference * (1 + 1e-9)
-    assert bound <= found.value * (1 + 1e-6)
-    assert found.value <= reference * (1 + max(found.gap, 1e-4))
-    assert found.gap < 0.01
-
-
-@pytest.mark.parametrize("groups", [2, 6])
-def test_minimax_agrees_with_integer_programming_within_its_certificate(groups):
-    errors, costs = random_problem(200, (0, 2, 4, 8), seed=groups, groups=groups)
-    allowed = np.ones(costs.shape, bool)
-    capacity = costs.max(1).sum() * 0.4
-    found = solve_minimax(errors, BudgetConstraint(costs, allowed, capacity))
-    choice, bound = solve_milp(np.zeros(costs.size), BudgetConstraint(costs, allowed, capacity), errors, near=found.value)
-    reference = errors[:, np.arange(200), choice].sum(1).max()
-    assert found.lower_bound <= reference * (1 + 1e-9)
-    assert bound <= found.value * (1 + 1e-6)
-    assert found.value <= reference * (1 + max(found.gap, 1e-4))
+    assert solution.lower_bound <= reference * (1 + 1e-9)
+    assert bound <= solution.value * (1 + 1e-6)
+    assert solution.value <= reference * (1 + max(solution.gap, 1e-4))
+    assert solution.gap < 0.01
 
 
 @settings(max_examples=120, deadline=None)
@@ -108,11 +62,11 @@ def test_plan_never_exceeds_the_budget_and_uses_allowed_bits(units, seed, fracti
         lambda: solve_knapsack(errors[0], BudgetConstraint(costs, allowed, capacity)),
         lambda: solve_minimax(errors, BudgetConstraint(costs, allowed, capacity)),
     ):
-        found = solve()
+        solution = solve()
         rows = np.arange(units)
-        assert costs[rows, found.choice].sum() <= capacity * (1 + 1e-9)
-        assert allowed[rows, found.choice].all()
-        assert found.lower_bound <= found.value * (1 + 1e-9) + 1e-12
+        assert costs[rows, solution.choice].sum() <= capacity * (1 + 1e-9)
+        assert allowed[rows, solution.choice].all()
+        assert solution.lower_bound <= solution.value * (1 + 1e-9) + 1e-12
 
 
 def test_a_larger_budget_is_never_worse():
@@ -122,14 +76,3 @@ def test_a_larger_budget_is_never_worse():
         relax_and_fill(errors[0], BudgetConstraint(costs, allowed, costs.max(1).sum() * fraction)).lower_bound for fraction in (0.2, 0.4, 0.8)
     ]
     assert bounds[0] > bounds[1] > bounds[2]
-
-
-def test_minimax_serves_the_worst_group_better_than_the_average_does():
-    errors, costs = random_problem(300, (0, 2, 4, 8), seed=4, groups=2)
-    errors[1] *= 3
-    allowed = np.ones(costs.shape, bool)
-    capacity = costs.max(1).sum() * 0.4
-    rows = np.arange(300)
-    average = relax_and_fill(errors.mean(0), BudgetConstraint(costs, allowed, capacity)).choice
-    found = solve_minimax(errors, BudgetConstraint(costs, allowed, capacity))
-    assert found.value < errors[:, rows, average].sum(1).max()

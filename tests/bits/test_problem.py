@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import problem_of
 from fairquant_fair.allocators import Knapsack, Minimax
 from fairquant_paper.reducers import Balanced, Cvar, Max, Mean
 from fairquant_paper.uniform import Uniform
+from helpers.models import problem_of
 from torch import nn
 
 from fairquant.bits import find_layers
@@ -56,11 +56,11 @@ def test_measured_errors_take_the_place_of_importance_times_error(layers, proble
     squares = {name: error.flatten(2).square().sum(2).double() for name, error in errors_of(layers).items()}  # [K, U]
     product = {name: scores[name][:, :, None] * square.T for name, square in squares.items()}
 
-    found = with_measured(problem, layers, product, lambda table: reducer.reduce(table, GROUPS))
-    torch.testing.assert_close(found.group_errors(), problem.group_errors())
+    measured = with_measured(problem, layers, product, lambda table: reducer.reduce(table, GROUPS))
+    torch.testing.assert_close(measured.group_errors(), problem.group_errors())
     reduced = reducer.reduce(problem.group_errors().flatten(1), GROUPS).view(10, 4)
-    torch.testing.assert_close(found.weighted_errors(), reduced)
-    assert torch.equal(Minimax().allocate(found).bits, Minimax().allocate(problem).bits)
+    torch.testing.assert_close(measured.weighted_errors(), reduced)
+    assert torch.equal(Minimax().allocate(measured).bits, Minimax().allocate(problem).bits)
 
 
 @pytest.mark.parametrize("allocator", [Knapsack(), Minimax()])
@@ -70,7 +70,7 @@ def test_allocators_go_by_what_was_measured(layers, problem, allocator):
     lost = {layer.name: torch.tensor([9.0, 4.0, 1.0, 0.0]).repeat(2, layer.units, 1) for layer in layers}
     lost["0"][:] = 0
     lost["2"][0] = 0
-    found = with_measured(problem, layers, lost, lambda table: table.max(0).values)
-    bits = allocator.allocate(found).bits
+    measured = with_measured(problem, layers, lost, lambda table: table.max(0).values)
+    bits = allocator.allocate(measured).bits
     assert bits[4:].tolist() == [8] * 6  # 24 weights at 8 bits are 192 of the 64 * 3 bits there are
     assert bits[:4].tolist() == [0] * 4

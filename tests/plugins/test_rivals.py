@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairquant.bits import find_layers
-from fairquant.bits.probe import LossProbe, CachedProbe
+from fairquant.bits.probe import CachedProbe, LossProbe
 from fairquant.errors import Infeasible, UserError
 from fairquant.roles import AllocationProblem, Batch
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from conftest import REPOSITORY
+from helpers import REPOSITORY
 
 EXAMPLES = REPOSITORY / "docs" / "examples"
 
@@ -38,10 +38,10 @@ def run(site: Path, *command: str, **more: str) -> subprocess.CompletedProcess[s
 
 
 def test_they_keep_their_contract(site):
-    found = run(site, "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "fairquant-field" / "tests"))
-    assert found.returncode == 0, found.stdout
-    assert "dataset ChestXray: 9 checks: 9 passed" in found.stdout
-    assert "regularizer ClassMargin: 10 checks: 1 expected, 9 passed" in found.stdout
+    process = run(site, "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "fairquant-field" / "tests"))
+    assert process.returncode == 0, process.stdout
+    assert "dataset ChestXray: 9 checks: 9 passed" in process.stdout
+    assert "regularizer ClassMargin: 10 checks: 1 expected, 9 passed" in process.stdout
 
 
 def test_their_recipe_and_method_are_listed_and_run(site):
@@ -51,23 +51,23 @@ def test_their_recipe_and_method_are_listed_and_run(site):
     missing = run(site, "fairquant", "run", "recipes/chest_xray.yaml")
     assert missing.returncode == 2
     assert "Get ChestX-ray14 from the NIH Clinical Center" in missing.stderr
-    found = run(
+    process = run(
         site, "fairquant", "run", "recipes/chest_xray.yaml", "--demo", "tracking.mlflow=null", "model.name=resnet10t",
         "allocator.name=size-aware", "allocator.megabytes=1.5", "quantizer.name=power-of-two", "quantize.choices=[0, 2, 3, 4, 5]",
         "regularizers=[class-margin]",
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert "jain-index" in found.stdout
+    assert process.returncode == 0, process.stderr
+    assert "jain-index" in process.stdout
     report = json.loads(next(Path("runs").rglob("report.json")).read_text())
     assert report["bits"]["weight_bytes"] <= 1.5e6
     assert report["versions"]["fairquant-field"] == "0.1.0"
 
 
 class _Listening(BaseHTTPRequestHandler):
-    heard: ClassVar[list[str]] = []
+    texts: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
-        self.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
         self.send_response(200)
         self.end_headers()
 
@@ -90,8 +90,8 @@ def test_the_webhook_hears_how_runs_end_and_a_dead_one_costs_a_warning(site):
         assert bad.returncode == 2
     finally:
         server.shutdown()
-    assert "4.00 bits, worst group 0." in _Listening.heard[0]
-    assert "stopped: Infeasible: 2 bits everywhere exceed the budget" in _Listening.heard[1]
+    assert "4.00 bits, worst group 0." in _Listening.texts[0]
+    assert "stopped: Infeasible: 2 bits everywhere exceed the budget" in _Listening.texts[1]
     dead = run(
         site, "fairquant", "run", "quickstart", *small, "method=uniform-3-ptq", FAIRQUANT_WEBHOOK="http://127.0.0.1:9/"
     )

@@ -32,11 +32,11 @@ def run(place: Path, *overrides: str, processes: int) -> tuple[dict[str, Any], A
         "--runs",
         str(place / str(processes)),
     ]
-    found = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=140
     )
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.count("report  ") == 1  # one process speaks
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.count("report  ") == 1  # one process speaks
     folder = next((place / str(processes)).glob("quickstart/*/report.json")).parent
     return json.loads((folder / "report.json").read_text()), np.load(folder / "predictions.npz")
 

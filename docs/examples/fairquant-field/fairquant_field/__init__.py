@@ -1,1 +1,1 @@
-"""Examples that are not toys: one component for each role."""
+"""Realistic examples: one component for each role."""

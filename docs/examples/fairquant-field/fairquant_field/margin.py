@@ -1,4 +1,4 @@
-"""Rare classes get larger margins."""
+"""Larger margins for rare classes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from torch.nn import functional as F
 
 from fairquant.roles import Step
 
+MOST_CLASSES = 1024
+
 
 class _Counts(nn.Module):
-    """How often each class was seen; sized when the first batch tells how many there are."""
+    """seen [MOST_CLASSES]: how often each class has occurred."""
 
     seen: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("seen", torch.zeros(1024, dtype=torch.double))
+        self.register_buffer("seen", torch.zeros(MOST_CLASSES, dtype=torch.double))
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class ClassMargin:
     """weight * (cross-entropy with margins - cross-entropy), class c's logit lowered by margin * (n_min / n_c)^(1/4).
 
     The label-distribution-aware margin of Cao et al. (arXiv 1906.07413), as an addition to the plain loss; n_c is
-    counted as training goes.
+    counted during training. For up to 1024 classes.
     """
 
-    exempt: ClassVar = {"one_group_costs_nothing": "it is about rare classes, not about groups"}
+    exempt: ClassVar[dict[str, str]] = {"one_group_costs_nothing": "it concerns rare classes, not groups"}
     weight: float = 0.5
     margin: float = 0.5
 
@@ -39,9 +41,11 @@ class ClassMargin:
             raise ValueError(f"weight: weight and margin must not be negative, got {self.weight!r}, {self.margin!r}")
 
     def memory(self) -> nn.Module:
+        """The class counts."""
         return _Counts()
 
     def penalty(self, step: Step) -> Tensor:
+        """The weighted difference of the losses, a scalar []. Updates the counts in step.memory."""
         assert isinstance(step.memory, _Counts)
         classes = step.logits.shape[1]
         step.memory.seen[:classes] += torch.bincount(step.labels, minlength=classes).to(step.memory.seen)

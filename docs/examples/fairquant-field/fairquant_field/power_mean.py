@@ -1,4 +1,4 @@
-"""Between the mean and the maximum."""
+"""A reducer between the mean and the maximum."""
 
 from __future__ import annotations
 

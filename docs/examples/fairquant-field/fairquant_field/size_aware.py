@@ -1,15 +1,15 @@
-"""A budget in megabytes of file, not in bits per weight."""
+"""A budget in megabytes of file size instead of bits per weight."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.roles import Allocation, AllocationProblem
 
-#: What the file holds of a unit besides its codes: a float32 scale, and four bits that say how many bits it has.
+#: Bits that the file stores per unit besides its codes: a float32 scale, and four bits for its width.
 OVERHEAD = 32 + 4
 
 
@@ -17,7 +17,7 @@ OVERHEAD = 32 + 4
 class SizeAware:
     """Least importance-weighted error within `megabytes` of quantized weights as they are stored, scales included.
 
-    budget.average_bits stays a limit of its own: of the two the tighter one counts.
+    budget.average_bits applies as well: the tighter of the two limits counts.
     """
 
     megabytes: float = 4.0
@@ -27,10 +27,9 @@ class SizeAware:
             raise ValueError(f"megabytes: must be positive, got {self.megabytes!r}")
 
     def allocate(self, problem: AllocationProblem) -> Allocation:
-        room = self.megabytes * 8e6 - OVERHEAD * len(problem.sizes)
-        found = solve_knapsack(
-            problem.weighted_errors().numpy(), problem.costs().double().numpy(), problem.allowed.numpy(),
-            min(problem.capacity, max(room, 0.0)),
-        )  # fmt: skip
-        bits = torch.tensor(problem.choices)[torch.from_numpy(found.choice)]
-        return Allocation(bits, value=found.value, lower_bound=found.lower_bound)
+        """Bits [U]. Infeasible where no plan is within both limits."""
+        available = max(self.megabytes * 8e6 - OVERHEAD * len(problem.sizes), 0.0)  # bits
+        constraint = replace(problem.constraint(), capacity=min(problem.capacity, available))
+        solution = solve_knapsack(problem.weighted_errors().numpy(), constraint)
+        bits = torch.tensor(problem.choices)[torch.from_numpy(solution.choice)]
+        return Allocation(bits, value=solution.value, lower_bound=solution.lower_bound)

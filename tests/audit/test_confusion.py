@@ -1,0 +1,46 @@
+"""Confusion tensors, resampled, weighted and with permuted groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.predictions import random_predictions
+
+from fairquant.audit.confusion import WeightedConfusion, confusion_tensor, image_weights, resample
+from fairquant.roles import Confusion
+
+
+def test_the_bootstrap_of_the_tensor_is_the_bootstrap_of_the_images():
+    p = random_predictions(count=300)
+    drawn = resample(confusion_tensor(p), 4000, np.random.default_rng(1))
+    assert (drawn.sum((1, 2, 3)) == 300).all()
+    accuracy = np.trace(drawn, axis1=2, axis2=3).sum(1) / 300
+    right = (p.predicted == p.labels).astype(float)
+    draw = np.random.default_rng(2)
+    images = np.array([right[draw.integers(0, 300, 300)].mean() for _ in range(4000)])
+    assert accuracy.mean() == pytest.approx(images.mean(), abs=0.003)
+    assert accuracy.std() == pytest.approx(images.std(), rel=0.06)
+
+
+def test_sums_under_weights_are_those_of_the_drawn_images():
+    p = random_predictions(90, classes=5, groups=3)
+    weights = image_weights(90, 7, np.random.default_rng(3))
+    weighted = WeightedConfusion(p, weights)
+    for row, table in zip(weights, weighted.table, strict=True):
+        drawn = Confusion(confusion_tensor(p.take(np.repeat(np.arange(90), row.astype(int)))))
+        assert np.array_equal(table, drawn.table)
+    plain = Confusion(weighted.table)
+    for name in ("hits", "truth", "predicted", "images"):
+        assert np.array_equal(getattr(weighted, name), getattr(plain, name)), name
+
+
+def test_permuted_groups_keep_the_sizes_of_groups_and_the_confusion_of_all():
+    p = random_predictions(90, classes=5, groups=3)
+    shuffled = WeightedConfusion.of_permuted_groups(p, 6, np.random.default_rng(4))
+    table = confusion_tensor(p)
+    assert np.array_equal(shuffled.table.sum(1), np.broadcast_to(table.sum(0), (6, 5, 5)))
+    assert np.array_equal(shuffled.images, np.broadcast_to(table.sum((1, 2)), (6, 3)))
+    assert not np.array_equal(shuffled.truth[0], shuffled.truth[1])
+    plain = Confusion(shuffled.table)
+    for name in ("hits", "truth", "predicted"):
+        assert np.array_equal(getattr(shuffled, name), getattr(plain, name)), name

@@ -1,0 +1,58 @@
+"""fairquant audit: three columns, other data, --strict."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fairquant.cli import app
+from fairquant.roles import Predictions
+
+onnx = pytest.importorskip("onnx")
+
+
+def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(quickstart_runs, exported, tmp_path, monkeypatch):
+    path, _ = exported
+    out = tmp_path / "audit.json"
+    result = CliRunner().invoke(app, ["audit", str(path), "--strict", "--out", str(out)])
+    assert result.exit_code in (0, 3), result.output
+    for text in ("full precision", "trained artifact", "model.onnx in ONNX Runtime", "against trained artifact:"):
+        assert text in result.output
+    columns = json.loads(out.read_text())["columns"]
+    report = json.loads((quickstart_runs[0] / "report.json").read_text())
+    assert columns["trained artifact"]["accuracy"]["value"] == report["metrics"]["accuracy"]["value"]
+    same = CliRunner().invoke(app, ["audit", str(quickstart_runs[0] / "model.safetensors")])
+    assert same.exit_code == 0
+    assert f"{report['metrics']['accuracy']['value']:.3f}" in same.output
+    from fairquant.artifact import deploy
+
+    def always_wrong(runtime, split, splits, preprocessing, advance):
+        logits = np.eye(len(splits.class_names), dtype=np.float32)[(split.labels + 1) % len(splits.class_names)]
+        return Predictions(logits=logits, labels=split.labels, groups=split.groups, group_names=splits.group_names, class_names=splits.class_names, ids=split.ids)
+
+    monkeypatch.setattr(deploy, "predictions_of", always_wrong)
+    loose, bad = (CliRunner().invoke(app, ["audit", str(path), *options]) for options in ([], ["--strict"]))
+    assert (loose.exit_code, bad.exit_code) == (0, 3), bad.output
+    assert "the export costs accuracy beyond chance: " in bad.output
+
+
+def test_other_data_are_audited_by_name_or_recipe_and_the_artifact_predicts_again(quickstart_runs, exported, tmp_path):
+    out, section = tmp_path / "audit.json", tmp_path / "elsewhere.yaml"
+    named = ["audit", str(exported[0]), "--dataset", "synthetic-lesions", "dataset.images=90", "seed=5", "--all"]
+    result = CliRunner().invoke(app, [*named, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "full precision" not in result.output  # it saw none of these images
+    columns = json.loads(out.read_text())["columns"]
+    assert list(columns) == ["trained artifact", "model.onnx in ONNX Runtime"]
+    section.write_text("dataset: {name: synthetic-lesions, images: 90}\nmethod: fp32\n")
+    again = CliRunner().invoke(app, ["audit", str(exported[0]), "--dataset", str(section), "seed=5", "--all"])
+    assert again.output[again.output.index("accuracy") :] == result.output[result.output.index("accuracy") :]
+    for arguments, text in {
+        ("--dataset", "isic"): "no dataset is called 'isic'. Did you mean 'isic2019'?",
+        ("--dataset", str(tmp_path / "none.yaml")): "none.yaml: cannot be read",
+        ("--all",): "--all: only with --dataset",
+    }.items():
+        assert text in str(CliRunner().invoke(app, ["audit", str(exported[0]), *arguments]).exception)

@@ -1,0 +1,18 @@
+"""fairquant ui: which store it opens."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_ui_opens_the_store_that_the_recipe_names(tmp_path):
+    from fairquant.cli.ui import store_of
+    from fairquant.errors import UserError
+
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("dataset: {name: synthetic-lesions}\ntracking: {mlflow: 'sqlite:///elsewhere.db'}\n")
+    assert store_of(str(recipe)) == "sqlite:///elsewhere.db"
+    assert store_of(None) == "sqlite:///mlflow.db"
+    recipe.write_text("dataset: {name: synthetic-lesions}\ntracking: {mlflow: null}\n")
+    with pytest.raises(UserError, match="its runs are not tracked"):
+        store_of(str(recipe))

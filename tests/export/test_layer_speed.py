@@ -1,0 +1,75 @@
+"""Each layer timed alone, in the integer kernels that it runs in."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fairquant.bits import find_layers
+
+
+@pytest.mark.parametrize("kind", ["convolution", "depthwise", "linear", "tokens"])
+def test_a_layer_timed_is_the_layer_in_integer_kernels(kind, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    import onnxruntime
+
+    from fairquant.export.layer_speed import _graph
+
+    torch.manual_seed(1)
+    module, shape = {
+        "convolution": (nn.Conv2d(16, 32, 3, stride=2, padding=1), (1, 16, 9, 9)),
+        "depthwise": (nn.Conv2d(16, 16, 3, groups=16, bias=False, padding="same"), (1, 16, 9, 9)),
+        "linear": (nn.Linear(32, 24), (1, 32)),
+        "tokens": (nn.Linear(32, 24), (1, 5, 32)),
+    }[kind]
+    images = torch.rand(shape) * 2 - 1
+    with torch.no_grad():
+        right = module(images).numpy()
+    for form, tolerance in (("float", 1e-5), ("int8", 0.08), ("int4", 0.35)):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / f"{form}.onnx")
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            _graph(module, shape, form).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        inputs = images.numpy() if kind != "tokens" else images.numpy()[0]
+        (answer,) = session.run(None, {"x": inputs})
+        assert np.abs(answer.reshape(right.shape) - right).max() < tolerance, form
+        kernels = {node.op_type for node in onnx.load(tmp_path / f"{form}.onnx").graph.node}
+        assert form == "float" or kernels & {"QLinearConv", "QGemm"}, kernels
+
+
+def test_a_layer_called_twice_takes_twice_and_one_that_is_not_called_takes_no_time():
+    pytest.importorskip("onnx")
+    from fairquant.export.layer_speed import measure_layers
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.once, self.twice, self.never = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+        def forward(self, images):
+            return self.once(self.twice(self.twice(images)))
+
+    model = Odd()
+    milliseconds = {
+        each.name: each.at(8)
+        for each in measure_layers(model, find_layers(model, "tensor"), torch.zeros(1, 3, 96, 96), 0.2, 1)
+    }
+    assert 1.3 < milliseconds["twice"] / milliseconds["once"] < 3.5
+    assert milliseconds["never"] == 0
+
+
+def test_noise_makes_no_width_faster():
+    from fairquant.export.layer_speed import paired_medians
+
+    draw = np.random.default_rng(0)
+    one, other = (list(1 + 0.1 * draw.normal(size=99)) for _ in range(2))
+    noise = paired_medians({"int4": one, "int8": other, "float": [3.0] * 99})
+    assert noise["int4"] == noise["int8"]
+    fewer = [value - 0.2 for value in other]
+    assert paired_medians({"int4": fewer, "int8": other, "float": other})["int4"] == statistics.median(fewer)

@@ -1,0 +1,38 @@
+"""Predictions drawn from known rates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fairquant.recipe.schema import Component
+from fairquant.roles import Predictions
+
+
+def random_predictions(count=400, classes=4, groups=3, seed=0, accuracy=0.6) -> Predictions:
+    """Group g is right about `accuracy` - g / 10 of the time, and by chance."""
+    draw = np.random.default_rng(seed)
+    labels, group = draw.integers(0, classes, count), draw.integers(0, groups, count)
+    logits = draw.normal(size=(count, classes)).astype(np.float32)
+    logits[np.arange(count), labels] += np.where(draw.random(count) < accuracy - 0.1 * group, 5, 0)
+    return _named(logits, labels, group, groups, classes)
+
+
+def scored_predictions(images: int = 400, classes: int = 4, groups: int = 3, seed: int = 0) -> Predictions:
+    """Logits that overlap between classes and have ties, for areas under curves."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, classes, images)
+    logits = draw.normal(size=(images, classes)) + 1.2 * np.eye(classes)[labels]
+    group = draw.integers(0, groups, images)
+    return _named(np.round(logits, 1).astype(np.float32), labels, group, groups, classes)
+
+
+def _named(logits: np.ndarray, labels: np.ndarray, group: np.ndarray, groups: int, classes: int) -> Predictions:
+    return Predictions(
+        logits=logits, labels=labels, groups=group, group_names=tuple(f"g{g}" for g in range(groups)),
+        class_names=tuple(f"c{c}" for c in range(classes)),
+    )  # fmt: skip
+
+
+def only(metrics: list[Component], label: str) -> list[Component]:
+    """The metrics of that label."""
+    return [component for component in metrics if component.label == label]

@@ -1,0 +1,153 @@
+"""Where trials are kept: many workers on PostgreSQL, one killed; a journal; an address that does not answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fairquant
+from fairquant.errors import UserError
+from fairquant.study.search import search
+
+HEAD = "dataset: {name: synthetic-lesions, images: 120}\nmodel: {name: resnet10t, image_size: 32}\nmethod: fq-qat-ptq\n"
+
+
+SMALL = "baseline: {epochs: 1, batch_size: 32}\ncalibration: {images: 32, batch_size: 32}\ntracking: {mlflow: null}\n"
+
+
+SEARCH = (
+    "search:\n"
+    "  parameters:\n"
+    "    budget.average_bits: {low: 1.0, high: 4.0}\n"
+    "    allocator.name: [knapsack, minimax, quantile]\n"
+    "    allocator.levels: {choices: [[0, 4], [1, 2]], when: {allocator.name: quantile}}\n"
+    "    allocator.fractions: {choices: [[0.5, 0.5]], when: {allocator.name: quantile}}\n"
+    "  objectives: {worst-group-accuracy: maximize, bits: minimize}\n"
+    "  constraints: {accuracy: {at_least: baseline - 0.5}, megabytes: {at_most: 10}}\n"
+    "  sampler: random\n"
+)
+
+
+def write(text: str, name: str = "searched.yaml") -> str:
+    Path(name).write_text(text)
+    return name
+
+
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:] or [
+    Path(shutil.which("initdb") or "/nowhere/initdb").parent
+]
+
+
+@pytest.fixture
+def postgresql(tmp_path):
+    """A PostgreSQL server of our own, on the loopback, for this test."""
+    tools = POSTGRES[0]
+    if not (tools / "initdb").exists():
+        pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = tmp_path / "pg"
+    user: dict[str, object] = {}
+    if os.geteuid() == 0:  # it refuses to be root
+        subprocess.run(["chmod", "777", str(tmp_path)], check=True)
+        for parent in tmp_path.parents:
+            if parent != Path("/") and parent.stat().st_mode & 0o011 != 0o011:
+                parent.chmod(parent.stat().st_mode | 0o011)
+        user = {"user": "postgres"}
+    quiet = {"check": True, "capture_output": True, "cwd": "/", **user}
+    subprocess.run([tools / "initdb", "-D", data, "-U", "fairquant", "-A", "trust", "--no-sync"], **quiet)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+    subprocess.run([tools / "pg_ctl", "-D", data, "-w", "-o", options, "-l", tmp_path / "pg.log", "start"], **quiet)
+    try:
+        yield f"postgresql+psycopg://fairquant@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([tools / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **{**quiet, "check": False})
+
+
+WORKER = """
+import sys
+from fairquant.study import search
+search.HEARTBEAT_SECONDS = (1, 3)
+if __name__ == "__main__":
+    print(search.search(sys.argv[1], trials=8, storage=sys.argv[2], runs=sys.argv[3]))
+"""
+
+
+def test_four_workers_on_postgresql_and_one_of_them_is_killed(postgresql, tmp_path):
+    recipe = write(HEAD + SMALL + SEARCH)
+    fairquant.run(recipe, "search=null", runs=tmp_path / "runs")  # the baseline, once
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, str(tmp_path / "worker.py"), recipe, postgresql, str(tmp_path / "runs")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    from fairquant.study.storage import open_storage
+
+    storage = open_storage(postgresql, tmp_path)
+    import optuna
+
+    deadline, victim = time.time() + 100, None
+    while (
+        victim is None and time.time() < deadline and all(worker.poll() is None for worker in workers)
+    ):  # kill a worker that is in the middle of a trial
+        for summary in optuna.get_all_study_summaries(storage):
+            for trial in optuna.load_study(study_name=summary.study_name, storage=storage).get_trials(deepcopy=False):
+                owner = trial.user_attrs.get("worker")
+                began = trial.state.name == "RUNNING" and "overrides" in trial.user_attrs  # its values are drawn
+                if began and owner in [worker.pid for worker in workers]:
+                    victim = (trial.number, owner)
+        time.sleep(0.02)
+    assert victim is not None
+    os.kill(victim[1], signal.SIGKILL)
+    outputs = [worker.communicate(timeout=300) for worker in workers]
+    codes = [worker.returncode for worker in workers]
+    assert sorted(codes) == [-9, 0, 0, 0], outputs
+    folder = next((tmp_path / "runs" / "searched").glob("study-*"))
+    study = optuna.load_study(study_name=folder.name, storage=storage)
+    trials = [t for t in study.get_trials(deepcopy=False) if "superfluous" not in t.user_attrs]
+    assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")]
+    complete = [t for t in trials if t.state.name == "COMPLETE" or t.user_attrs.get("problem")]
+    assert len(complete) == 8, [(t.number, t.state.name, t.user_attrs.get("problem")) for t in trials]
+    killed = next(t for t in trials if t.number == victim[0])
+    assert killed.state.name == "FAIL"
+    again = [t for t in complete if t.params == killed.params]
+    assert len(again) == 1  # picked up by another worker, once
+    assert again[0].user_attrs["worker"] != victim[1]
+    results = json.loads((folder / "study.json").read_text())["results"]
+    assert results["front"]
+
+
+def test_a_dead_worker_of_a_journal_is_taken_back_when_the_command_is_given_again(tmp_path):
+    recipe = write(HEAD + SMALL + SEARCH)
+    command = [sys.executable, "-m", "fairquant", "study", recipe, "--trials", "3", "--runs", str(tmp_path / "runs")]
+    worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 100
+    while not list((tmp_path / "runs").glob("searched/*/log.txt")) and worker.poll() is None and time.time() < deadline:
+        time.sleep(0.02)
+    worker.kill()
+    worker.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(next((tmp_path / "runs").glob("searched/study-*/study.json")).read_text())["results"]
+    finished = [trial for trial in results["trials"] if trial["validation"]]
+    assert len(finished) == 3
+    assert len({trial["folder"] for trial in finished}) == 3
+
+
+def test_a_storage_that_cannot_be_reached_is_reported():
+    recipe = write(HEAD + SMALL + SEARCH)
+    with pytest.raises(UserError, match=r"--storage postgresql\+psycopg://me:\.\.\.@127.0.0.1:1/x: cannot be reached"):
+        search(recipe, trials=1, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x")

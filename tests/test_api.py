@@ -1,0 +1,71 @@
+"""fairquant.run and fairquant.quantize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.models import Triples
+from helpers.recipes import write_recipe
+
+import fairquant
+from fairquant.errors import RunBusy, UserError
+from fairquant.files import folder_lock
+
+
+def test_a_finished_run_is_shown_not_run_again(finished):
+    again = fairquant.run(finished.folder / "recipe.yaml", runs=finished.folder.parent.parent.parent / "x")
+    assert not again.was_finished  # another runs folder: a fresh run
+    assert fairquant.run(finished.folder / "recipe.yaml", runs=finished.folder.parent.parent.parent / "x").was_finished
+
+
+def test_a_busy_run_is_refused(finished):
+    with folder_lock(Path("runs/tiny") / finished.folder.name, wait=False):
+        (Path("tiny.yaml")).write_text((finished.folder / "recipe.yaml").read_text())
+        with pytest.raises(RunBusy, match="another process is working on this run"):
+            fairquant.run("tiny.yaml")
+
+
+def test_a_full_disk_is_reported_and_loses_nothing(monkeypatch):
+    import fairquant.files as files
+
+    write_recipe()
+    real = files.os.fsync
+
+    def full(descriptor):
+        if any(Path("runs").glob("baselines/*/model.safetensors")):
+            raise OSError(28, "No space left on device", "runs/tiny")
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device. The run can be resumed"):
+        fairquant.run("tiny.yaml")
+    assert not list(Path("runs").rglob("*.tmp"))
+    monkeypatch.setattr(files.os, "fsync", real)
+    assert fairquant.run("tiny.yaml").report["bits"]["average"] <= 2.5
+
+
+def test_a_strange_module_goes_through_quantize_save_and_load(strange):
+    before = {name: value.clone() for name, value in strange.state_dict().items()}
+    test = Triples(40, 3, classes=3)
+    result = fairquant.quantize(
+        strange, Triples(80, 1, classes=3), Triples(40, 2, classes=3), test, average_bits=3,
+        overrides=["train.epochs=2", "tracking.mlflow=null"], group_names=["young", "old"],
+    )  # fmt: skip
+    assert all(torch.equal(value, before[name]) for name, value in strange.state_dict().items())
+    assert result.report["bits"]["average"] <= 3
+    assert set(result.report["metrics"]["accuracy"]["by_group"]) == {"young", "old"}
+    fresh = type(strange)()
+    loaded = result.load(fresh)
+    with torch.no_grad():
+        logits = loaded(torch.stack([test[i][0] for i in range(40)]))
+    assert np.array_equal(logits.numpy(), np.load(result.folder / "predictions.npz")["logits"])
+
+
+def test_quantize_explains_wrong_data(small):
+    with pytest.raises(UserError, match=r"train: every item must be .image, label, group."):
+        fairquant.quantize(small, [(torch.zeros(3, 8, 8), 0)], Triples(4, 0))
+    with pytest.raises(UserError, match="the data have 2 classes and 2 groups"):
+        fairquant.quantize(small, Triples(20, 0), Triples(20, 1), class_names=["only"])
