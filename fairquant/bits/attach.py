@@ -63,7 +63,7 @@ class Attachment:
         return torch.full((layer.units,), float(each), dtype=torch.float64)
 
     def _budget_of_learning(self) -> float:
-        """Average bits, weighted by their costs, that pinned layers leave for those whose bits are learnt."""
+        """Average bits, weighted by their costs, that pinned layers leave for those whose bits are learned."""
         pairs = [
             (quantizer, self._bit_costs(layer)) for layer, quantizer in zip(self.layers, self.quantizers, strict=True)
         ]
@@ -81,19 +81,19 @@ class Attachment:
 
     @torch.no_grad()
     def project_to_budget(self) -> BitPlan:
-        """Project the bits onto the budget and freeze them: the plan nearest to what was learnt, never above it.
+        """Project the bits onto the budget and freeze them: the plan nearest to what was learned, never above it.
 
-        Nearest means least sum of cost * (bits - learnt bits)^2, a knapsack again. Learnt bits that leave some of the
+        Nearest means least sum of cost * (bits - learned bits)^2, a knapsack again. Learned bits that leave some of the
         budget are first raised by the same amount, so that it is spent. Idempotent.
         """
-        learnt = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
+        learned = torch.cat([quantizer.bits().double().cpu() for quantizer in self.quantizers])
         bit_costs = torch.cat([self._bit_costs(layer) for layer in self.layers])
         columns = self.choices.columns
         if self.learns_bits:
             pinned = self.choices.pinned
             free = torch.cat([torch.full((layer.units,), layer.name not in pinned) for layer in self.layers])
-            learnt = _raise_to_budget(learnt, free, bit_costs, max(self.choices.free), self.budget.average_bits)
-        errors = (bit_costs[:, None] * (learnt[:, None] - torch.tensor(columns).double()).square()).numpy()
+            learned = _raise_to_budget(learned, free, bit_costs, max(self.choices.free), self.budget.average_bits)
+        errors = (bit_costs[:, None] * (learned[:, None] - torch.tensor(columns).double()).square()).numpy()
         choice = solve_knapsack(errors, self._constraint(bit_costs)).choice
         plan = plan_of(self.layers, torch.tensor(columns)[torch.from_numpy(choice)])
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
@@ -128,18 +128,18 @@ class Attachment:
                 layer.weight.copy_(quantized)
 
 
-def _raise_to_budget(learnt: Tensor, free: Tensor, sizes: Tensor, most: int, average_bits: float) -> Tensor:
+def _raise_to_budget(learned: Tensor, free: Tensor, sizes: Tensor, most: int, average_bits: float) -> Tensor:
     """Raise the free units' bits by one amount, the least at which their rounded bits spend the budget."""
 
     def raised(amount: float) -> Tensor:
-        return torch.where(free, (learnt + amount).clamp(max=most), learnt)
+        return torch.where(free, (learned + amount).clamp(max=most), learned)
 
     def spent(amount: float) -> float:
         return float((raised(amount).round() * sizes).sum() / sizes.sum())
 
     low, high = 0.0, 8.0
     if spent(low) >= average_bits:
-        return learnt
+        return learned
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if spent(middle) >= average_bits else (middle, high)

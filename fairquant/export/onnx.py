@@ -81,7 +81,7 @@ def export_onnx(
     options = options or ExportOptions()
     artifact = read_artifact(source)
     network = load(source, model)
-    learnt = {_layer_of(artifact, name): bounds for name, bounds in remove_input_quantizers(network).items()}
+    learned = {_layer_of(artifact, name): bounds for name, bounds in remove_input_quantizers(network).items()}
     clipped: Mapping[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
@@ -93,7 +93,7 @@ def export_onnx(
                 raise UserError(
                     "int8 activations need calibration images: give the dataset, --images FOLDER, or --activations fp32"
                 )
-            graph, ranges = place_activations(plain, weights, calibration, options.method, options.coverage, learnt)
+            graph, ranges = place_activations(plain, weights, calibration, options.method, options.coverage, learned)
             clipped = ranges.clipped
         stored = put_weights(graph, weights)
         describe(graph, artifact, options)

@@ -17,9 +17,9 @@ from fairquant.export.ranges import Calibration, Coverage, Method, Range, Ranges
 
 def place_activations(
     plain: Path, weights: Mapping[str, GraphWeight], calibration: Calibration, method: Method, coverage: Coverage,
-    learnt: Mapping[str, Range],
+    learned: Mapping[str, Range],
 ) -> tuple[Any, Ranges]:  # fmt: skip
-    """The graph with Q and DQ around its activations, and their ranges. learnt: layer -> the range of its input that
+    """The graph with Q and DQ around its activations, and their ranges. learned: layer -> the range of its input that
     training learned, which replaces a calibrated one. (onnx has no types here.)"""
     import onnx
     from onnxruntime.quantization import QuantType
@@ -39,7 +39,7 @@ def place_activations(
     tensors = _activations(graph, operations)
     ranges = find_ranges(_watched(graph, tensors), tensors, calibration, method, coverage)
     bounds = dict(ranges.bounds)
-    for tensor, (low, high) in _learnt_inputs(graph, weights, learnt).items():
+    for tensor, (low, high) in _learned_inputs(graph, weights, learned).items():
         bounds[tensor] = (low, high)
     tensor_data = {
         tensor: TensorData(lowest=np.float32(low), highest=np.float32(high)) for tensor, (low, high) in bounds.items()
@@ -135,16 +135,16 @@ def _watched(graph: Any, tensors: list[str]) -> Any:
     return lambda images: session.run(tensors, {"images": images})
 
 
-def _learnt_inputs(graph: Any, weights: Mapping[str, GraphWeight], learnt: Mapping[str, Range]) -> dict[str, Range]:
-    """Tensor -> the range that its readers learnt; of several readers, one that holds them all."""
-    learned: dict[str, Range] = {}
+def _learned_inputs(graph: Any, weights: Mapping[str, GraphWeight], learned: Mapping[str, Range]) -> dict[str, Range]:
+    """Tensor -> the range that its readers learned; of several readers, one that holds them all."""
+    ranges: dict[str, Range] = {}
     for node in graph.graph.node:
         for name in node.input[1:2]:
-            if name in weights and weights[name].layer in learnt:
-                low, high = learnt[weights[name].layer]
-                before = learned.get(node.input[0], (low, high))
-                learned[node.input[0]] = min(before[0], low), max(before[1], high)
-    return learned
+            if name in weights and weights[name].layer in learned:
+                low, high = learned[weights[name].layer]
+                before = ranges.get(node.input[0], (low, high))
+                ranges[node.input[0]] = min(before[0], low), max(before[1], high)
+    return ranges
 
 
 def _kept(graph: Any, weights: Mapping[str, GraphWeight]) -> list[str]:

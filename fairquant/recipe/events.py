@@ -79,7 +79,7 @@ class BudgetReport(TypedDict, total=False):
 
 
 class BitsReport(TypedDict, total=False):
-    """What was spent. histogram: bits -> weights; moved: fraction of units whose learnt bits left the starting plan."""
+    """What was spent. histogram: bits -> weights; moved: fraction of units whose learned bits left the starting plan."""
 
     average: Required[float]
     histogram: Required[dict[str, int]]

@@ -104,7 +104,7 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
 def train_quantized(
     recipe: Recipe, run: Run, splits: Splits, model: Model, teacher: nn.Module, plan: Plan | None
 ) -> None:
-    """Weights, and bits where they are learnt, under the method's regularizers (fp32: the same training, no quantizers)."""
+    """Weights, and bits where they are learned, under the method's regularizers (fp32: the same training, no quantizers)."""
     trainer = Trainer(
         model=model, train=splits.train, validation=splits.validation, seed=recipe.seed + 1,
         checkpoint=run.folder / "checkpoints" / "train.pt", attachment=None if plan is None else plan.attachment,

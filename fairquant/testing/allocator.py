@@ -8,9 +8,9 @@ import torch
 from hypothesis import strategies as st
 
 from fairquant.errors import Infeasible
-from fairquant.roles import AllocationProblem, Allocator
+from fairquant.roles import AllocationProblem, Allocator, ChecksBudget
 from fairquant.testing.cases import problem
-from fairquant.testing.contract import for_all
+from fairquant.testing.contract import NotApplicable, for_all
 
 ALL_WIDTHS, EVEN_WIDTHS = tuple(range(9)), (0, 2, 4, 8)
 
@@ -110,7 +110,19 @@ def leaves_its_input_alone(allocator: Allocator) -> None:
         assert torch.equal(getattr(case, name), getattr(original, name)), f"it modified the problem's {name}"
 
 
+def objections_name_recipe_keys(allocator: Allocator) -> None:
+    """`objections`, where there is one, gives pairs (recipe key, what is wrong), and none to 8 bits with every width."""
+    if not isinstance(allocator, ChecksBudget):
+        raise NotApplicable("it has no `objections`")
+    for average in (0.5, 8.0):
+        objections = allocator.objections(average, ALL_WIDTHS)
+        pairs = isinstance(objections, list) and all(isinstance(each, tuple) and len(each) == 2 for each in objections)
+        assert pairs and all(isinstance(text, str) for each in objections for text in each), f"it gave {objections!r}"
+    assert not objections, f"it objects to 8 bits with every width: {objections}"
+
+
 CHECKS = (
     covers_every_unit_with_allowed_bits, never_exceeds_the_budget, pinned_units_keep_their_bits,
     an_impossible_budget_is_said, meets_some_budget, the_same_problem_gives_the_same_plan, leaves_its_input_alone,
+    objections_name_recipe_keys,
 )  # fmt: skip

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 
-from fairquant.roles import DataContext, Dataset, Split, Splits
+from fairquant.roles import DataContext, Dataset, Downloadable, Source, Split, Splits
 from fairquant.testing.contract import NotApplicable
 
 SIZE = 32  # pixels
@@ -75,7 +75,18 @@ def the_same_seed_gives_the_same_splits(dataset: Dataset) -> None:
         assert torch.equal(a.images[0], b.images[0]), f"{name}: different pixels"
 
 
+def sources_stay_under_the_root(dataset: Dataset) -> None:
+    """`sources()`, where there is one, gives files with addresses and targets inside `root`."""
+    if not isinstance(dataset, Downloadable):
+        raise NotApplicable("it has nothing to download")
+    for source in dataset.sources():
+        assert isinstance(source, Source), f"sources() gave {source!r}"
+        target = PurePosixPath(source.target)
+        inside = not target.is_absolute() and ".." not in target.parts
+        assert "://" in source.url and inside, f"{source.url!r} goes to {source.target!r}"
+
+
 CHECKS = (
     says_what_is_missing, labels_and_groups_fit_their_names, images_are_three_channels_of_the_size_asked_for,
-    no_image_is_in_two_parts, the_same_seed_gives_the_same_splits,
+    no_image_is_in_two_parts, the_same_seed_gives_the_same_splits, sources_stay_under_the_root,
 )  # fmt: skip

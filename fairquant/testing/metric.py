@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from fairquant.audit.confusion import confusion_tensor
-from fairquant.roles import AnyMetric, Confusion, Predictions, Rates, WeightedMetric
+from fairquant.roles import AnyMetric, Confusion, DirectedMetric, Predictions, QualifiedMetric, Rates, WeightedMetric
 from fairquant.testing.cases import predictions
 from fairquant.testing.contract import NotApplicable, for_all
 
@@ -150,8 +151,20 @@ def leaves_its_input_alone(metric: AnyMetric) -> None:
         assert np.array_equal(getattr(case, name), getattr(original, name)), f"it modified the {name}"
 
 
+def direction_and_qualifier_can_be_shown(metric: AnyMetric) -> None:
+    """`lower_is_better` and `qualifier`, where there are any, are True or False and a kebab-case text."""
+    if not isinstance(metric, DirectedMetric | QualifiedMetric):
+        raise NotApplicable("it has neither")
+    if isinstance(metric, DirectedMetric):
+        assert isinstance(metric.lower_is_better, bool), f"lower_is_better is {metric.lower_is_better!r}"
+    if isinstance(metric, QualifiedMetric):
+        qualifier = metric.qualifier
+        plain = isinstance(qualifier, str) and re.fullmatch(r"([a-z0-9]+(-[a-z0-9]+)*)?", qualifier)
+        assert plain, f"qualifier is {qualifier!r}"
+
+
 CHECKS = (
     says_what_it_needs, order_and_names_of_groups_do_not_matter, order_of_images_does_not_matter, equal_groups_have_no_gap,
     takes_replicates_at_once, has_one_value_a_group, survives_an_empty_group, weights_of_one_give_the_value,
-    leaves_its_input_alone,
+    leaves_its_input_alone, direction_and_qualifier_can_be_shown,
 )  # fmt: skip

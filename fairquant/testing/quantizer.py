@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fairquant.roles import Quantizer, WeightQuantizer
+from fairquant.roles import LimitedWidths, Quantizer, WeightQuantizer
 from fairquant.roles.quantizer import widths_of
 from fairquant.testing.cases import weights
 from fairquant.testing.contract import NotApplicable, for_all
@@ -128,7 +128,17 @@ def its_state_is_in_the_state_dict(quantizer: Quantizer) -> None:
     for_all(law, examples=10, seed=SEEDS)
 
 
+def widths_are_bit_widths(quantizer: Quantizer) -> None:
+    """`widths`, where there are any, are ascending whole numbers from 0 to 8."""
+    if not isinstance(quantizer, LimitedWidths):
+        raise NotApplicable("it has every width")
+    widths = quantizer.widths
+    whole = bool(widths) and all(isinstance(width, int) and 0 <= width <= 8 for width in widths)
+    assert whole and list(widths) == sorted(set(widths)), f"widths are {widths!r}"
+
+
 CHECKS = (
     decoding_gives_the_forward_bit_for_bit, codes_fit_their_bits, freeze_sets_the_bits, no_bits_prune_the_unit,
     the_gradient_reaches_the_weight, more_bits_are_closer, its_state_is_in_the_state_dict,
+    widths_are_bit_widths,
 )  # fmt: skip

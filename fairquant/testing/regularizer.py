@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fairquant.roles import KeepsMemory, Regularizer, Step
+from fairquant.roles import KeepsMemory, NeedsInputs, Regularizer, Step
 from fairquant.testing.cases import reorder_step, step
 from fairquant.testing.contract import NotApplicable, for_all
 
@@ -98,7 +98,15 @@ def memory_is_a_module(regularizer: Regularizer) -> None:
     assert values[0] == values[1], "a memory restored from its state dict gives another penalty"
 
 
+def needs_what_the_engine_has(regularizer: Regularizer) -> None:
+    """`needs`, where there is one, names "features" or "teacher"."""
+    if not isinstance(regularizer, NeedsInputs):
+        raise NotApplicable("it needs nothing besides the step")
+    unknown = sorted(set(regularizer.needs) - {"features", "teacher"})
+    assert isinstance(regularizer.needs, frozenset) and not unknown, f"needs is {regularizer.needs!r}"
+
+
 CHECKS = (
     is_finite_and_differentiable, can_be_trained_on, one_group_costs_nothing, order_of_images_does_not_matter,
-    order_of_groups_does_not_matter, memory_is_a_module,
+    order_of_groups_does_not_matter, memory_is_a_module, needs_what_the_engine_has,
 )  # fmt: skip

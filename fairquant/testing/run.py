@@ -6,15 +6,29 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TypeVar
 
-from fairquant.roles import HasExample
+from fairquant.errors import suggestion
+from fairquant.roles import DeclaresExemptions, HasExample
 from fairquant.testing import allocator, dataset, importance, metric, quantizer, reducer, regularizer
-from fairquant.testing.contract import SHARED, Check, CheckResult, NotApplicable, checks_of, run_check
+from fairquant.testing.contract import SHARED, Check, CheckResult, NotApplicable, checks_of, role_of, run_check
 
 T = TypeVar("T")
 
+
+
+def exempts_known_rules(component: object) -> None:
+    """`exempt`, where there is one, names checks of the component's role, each with its reason."""
+    if not isinstance(component, DeclaresExemptions):
+        raise NotApplicable("it keeps every rule")
+    role, _ = role_of(component)
+    known = [check.name for check in CHECKS[role]]
+    for name, reason in component.exempt.items():
+        assert name in known, f"no check of role {role!r} is called {name!r}.{suggestion(name, known)}"
+        assert isinstance(reason, str) and reason, f"{name} has no reason"
+
+
 #: Role to its checks: those that all roles share, then its own.
 CHECKS: dict[str, tuple[Check, ...]] = {
-    name: checks_of((*SHARED, *module.CHECKS))
+    name: checks_of((*SHARED, exempts_known_rules, *module.CHECKS))
     for name, module in {
         "dataset": dataset, "importance": importance, "reducer": reducer, "allocator": allocator,
         "quantizer": quantizer, "regularizer": regularizer, "metric": metric,

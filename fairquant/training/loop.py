@@ -1,4 +1,4 @@
-"""The training loop: cross-entropy plus penalties, over weights and, where they are learnt, bits.
+"""The training loop: cross-entropy plus penalties, over weights and, where they are learned, bits.
 
 Every step draws its random numbers from (seed, epoch, step) alone; a checkpoint holds model, optimizer, penalties'
 memory and position, so that a training killed at any moment resumes to the same result.
@@ -61,7 +61,7 @@ class Trainer:
 def train(trainer: Trainer, settings: TrainSettings) -> list[Values]:
     """Train for the settings' epochs, resuming from the checkpoint if there is one. Returns each epoch's values.
 
-    With early stopping the model ends at its best epoch; learnt bits are projected onto the budget on the way.
+    With early stopping the model ends at its best epoch; learned bits are projected onto the budget on the way.
     Raises TrainingDiverged where the loss is no longer finite.
     """
     return _Training(trainer, settings).run()

@@ -9,7 +9,7 @@ from helpers.command import fairquant
 
 def test_show_validate_recipes_copy():
     assert "name: minimax" in fairquant("show", "quickstart").stdout
-    assert "in order" in fairquant("validate", "recipes/quickstart.yaml").stdout
+    assert "is valid" in fairquant("validate", "recipes/quickstart.yaml").stdout
     listed = fairquant("recipes").stdout
     assert "recipes/isic_resnet18.yaml" in listed
     assert "fq-baq" in listed

@@ -82,6 +82,24 @@ def test_group_dro_moves_weight_to_the_group_that_loses_most():
     assert penalties[0] < penalties[1] < penalties[2] < 1
 
 
+def test_group_dro_keeps_any_number_of_groups_and_restores_them_from_a_checkpoint(tmp_path):
+    groups = tuple(range(70))
+    regularizer, memory = GroupDro(eta=0.5), torch.nn.ModuleList([GroupDro().memory()])
+    for seed in range(3):
+        made = step(groups=groups, group_count=70, seed=seed, memory=memory[0])
+        assert torch.isfinite(regularizer.penalty(made))
+    q = memory[0].log_q.softmax(0)
+    assert q.shape == (70,)
+    assert float(q.max()) > 2 * float(q.min())
+    torch.save(memory.state_dict(), tmp_path / "memory.pt")
+    restored = torch.nn.ModuleList([GroupDro().memory()])
+    restored.load_state_dict(torch.load(tmp_path / "memory.pt", weights_only=True))
+    assert torch.equal(restored[0].log_q, memory[0].log_q)
+    made = step(groups=groups, group_count=70, seed=9)
+    after = [float(regularizer.penalty(dataclasses.replace(made, memory=each[0]))) for each in (memory, restored)]
+    assert after[0] == after[1]
+
+
 def test_cvar_takes_the_worst_share():
     losses = torch.tensor([1.0, 2.0, 3.0, 6.0])
     made = Step(losses=losses, logits=torch.zeros(4, 2), labels=torch.zeros(4, dtype=torch.long), groups=torch.tensor([0, 1, 2, 3]), group_count=4)

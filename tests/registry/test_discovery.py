@@ -1,12 +1,11 @@
-"""A plugin that is broken, in any way, is named and skipped; what does not use it goes on."""
+"""A plugin that is broken, in any way, is named and skipped; what does not use it is not affected."""
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import EntryPoint
-from pathlib import Path
 
 import pytest
+from helpers.plugins import HEAD, REGISTER, entry_point, our_entry_points
 
 import fairquant
 from fairquant.errors import UserError
@@ -14,19 +13,13 @@ from fairquant.recipe import read_recipe
 from fairquant.recipe.presets import library
 from fairquant.registry import discover
 
-HEAD = "from fairquant.registry import hookimpl\n"
-
-
-REGISTER = HEAD + "@hookimpl\ndef fairquant_register(registry):\n    "
-
-
 GOOD = REGISTER + "registry.add('reducer', 'good-one', 'fairquant_paper.reducers:Max')\n"
 
 
 BAD = {
     "import": ("import a_module_that_is_nowhere", "ModuleNotFoundError: No module named 'a_module_that_is_nowhere'"),
     "syntax": ("def broken(:", "SyntaxError"),
-    "raises": (REGISTER + "raise RuntimeError('out of order')", "RuntimeError: out of order"),
+    "raises": (REGISTER + "raise RuntimeError('broken')", "RuntimeError: broken"),
     "role": (REGISTER + "registry.add('reduser', 'x', 'a:B')", "ValueError: unknown role 'reduser'. Did you mean 'reducer'?"),
     "type": (REGISTER + "registry.add('reducer', 'x', max)", "TypeError: registry.add: target must be text, got <built-in function max>"),
     "target": (REGISTER + "registry.add('reducer', 'x', 'a.B')", "target 'a.B' must read 'package.module:Class'"),
@@ -39,27 +32,14 @@ BAD = {
     "argument": (HEAD + "@hookimpl\ndef fairquant_run_finished(run, rapport): pass", "rapport"),
     "newer": ("FAIRQUANT_CONTRACT = 9\n" + GOOD, "built for contract 9, this FairQuant speaks 1: upgrade fairquant"),
     "older": ("FAIRQUANT_CONTRACT = 0\n" + GOOD, "built for contract 0, this FairQuant speaks 1: upgrade the plugin."),
-    "recipes": (REGISTER + "registry.add_recipes('nowhere_at_all')", "recipes: 'nowhere_at_all' is not a package that can be found"),
+    "recipes": (REGISTER + "registry.add_recipes('nowhere_at_all')", "recipes: 'nowhere_at_all' is not an importable package"),
 }  # fmt: skip
-
-
-def point(monkeypatch, folder: Path, name: str, code: str) -> EntryPoint:
-    (folder / f"plugin_{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(str(folder))
-    sys.modules.pop(f"plugin_{name}", None)
-    return EntryPoint(name, f"plugin_{name}", "fairquant")
-
-
-def ours() -> list[EntryPoint]:
-    from importlib.metadata import entry_points
-
-    return [each for each in entry_points(group="fairquant") if each.dist and each.dist.name == "fairquant"]
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_it_is_named_and_skipped_whole(tmp_path, monkeypatch, kind):
     code, text = BAD[kind]
-    plugins = discover([*ours(), point(monkeypatch, tmp_path, kind, code), point(monkeypatch, tmp_path, "sound", GOOD)])
+    plugins = discover([*our_entry_points(), entry_point(monkeypatch, tmp_path, kind, code), entry_point(monkeypatch, tmp_path, "sound", GOOD)])
     assert len(plugins.problems) == 1
     assert plugins.problems[0].startswith(f"plugin '{kind}' of ? is skipped: ")
     assert text in plugins.problems[0]
@@ -70,7 +50,7 @@ def test_it_is_named_and_skipped_whole(tmp_path, monkeypatch, kind):
 
 
 def test_a_run_that_does_not_use_it_is_not_affected(tmp_path, monkeypatch):
-    plugins = discover([*ours(), point(monkeypatch, tmp_path, "raises", BAD["raises"][0])])
+    plugins = discover([*our_entry_points(), entry_point(monkeypatch, tmp_path, "raises", BAD["raises"][0])])
     result = fairquant.run(
         "quickstart", "method=uniform-2-ptq", "baseline.epochs=1", "tracking.mlflow=null", demo=True, plugins=plugins
     )
@@ -79,7 +59,7 @@ def test_a_run_that_does_not_use_it_is_not_affected(tmp_path, monkeypatch):
 
 
 def test_strict_raises_and_disable_recovers(tmp_path, monkeypatch):
-    points = [*ours(), point(monkeypatch, tmp_path, "raises", BAD["raises"][0])]
+    points = [*our_entry_points(), entry_point(monkeypatch, tmp_path, "raises", BAD["raises"][0])]
     monkeypatch.setenv("FAIRQUANT_STRICT_PLUGINS", "1")
     with pytest.raises(UserError, match="plugin 'raises' of \\? is skipped"):
         discover(points)
@@ -98,7 +78,7 @@ def test_plugins_bring_recipes_and_methods(tmp_path, monkeypatch):
     (methods / "their-method.yaml").write_text("allocator: {name: knapsack}\nreducer: {name: mean}\n")
     (methods / "fq-qat.yaml").write_text("allocator: {name: uniform}\n")  # ours stays
     code = REGISTER + "registry.add_recipes('bringing')\n"
-    registry = discover([*ours(), point(monkeypatch, tmp_path, "brings", code)]).registry
+    registry = discover([*our_entry_points(), entry_point(monkeypatch, tmp_path, "brings", code)]).registry
     recipe = read_recipe("recipes/theirs.yaml", registry=registry)
     assert (recipe.method, recipe.reducer.name) == ("their-method", "mean")
     assert read_recipe("theirs", ["method=their-method-ptq"], registry=registry).train.post_training
@@ -106,7 +86,6 @@ def test_plugins_bring_recipes_and_methods(tmp_path, monkeypatch):
 
 
 def test_a_broken_plugin_is_named_and_skipped():
-    from importlib.metadata import EntryPoint
 
     from fairquant.registry import discover
 

@@ -25,4 +25,4 @@ def test_a_finished_run_of_another_version_says_so(finished):
     (folder / "report.json").write_text(json.dumps(report))
     assert fairquant.run("tiny.yaml", display=display).was_finished
     now = fairquant.__version__
-    assert messages == [f"{folder}: finished with fairquant 0.0.9 (now {now}). Remove the folder to run it anew"]
+    assert messages == [f"{folder}: finished with fairquant 0.0.9 (now {now}). Remove the folder to run it again"]

@@ -16,33 +16,17 @@ import pytest
 import torch
 from helpers.models import Small, Triples
 from helpers.recipes import write_recipe
+from helpers.runs import logits_again
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fairquant
 from fairquant.errors import TrainingDiverged, UserError
-from fairquant.runs.folder import Quiet
 
 
 def test_the_loaded_model_gives_the_stored_logits_bit_for_bit(finished):
-    from fairquant.api import load_data
-    from fairquant.data.transforms import Normalization
-    from fairquant.recipe import read_recipe
-    from fairquant.registry import discover
-    from fairquant.training.predict import predict
-
-    recipe = read_recipe(finished.folder / "recipe.yaml", registry=discover().registry)
-    splits = load_data(recipe, Quiet())
-    model = finished.load()
-    how = model.fairquant_metadata["preprocessing"]
-    again = predict(
-        model,
-        splits.test,
-        (splits.group_names, splits.class_names),
-        Normalization(tuple(how["mean"]), tuple(how["std"])),
-        torch.device("cpu"),
-    )
-    assert np.array_equal(again.logits, np.load(finished.folder / "predictions.npz")["logits"])
+    stored = np.load(finished.folder / "predictions.npz")["logits"]
+    assert np.array_equal(logits_again(finished), stored)
 
 
 def comparable(report):

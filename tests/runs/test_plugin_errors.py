@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from helpers.plugins import REGISTER, entry_point, our_entry_points
 from helpers.recipes import write_recipe
 
 import fairquant
 from fairquant.errors import PluginFailed
 from fairquant.registry import discover
-
-HEAD = "from fairquant.registry import hookimpl\n"
-
-
-REGISTER = HEAD + "@hookimpl\ndef fairquant_register(registry):\n    "
-
-
-def point(monkeypatch, folder: Path, name: str, code: str) -> EntryPoint:
-    (folder / f"plugin_{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(str(folder))
-    sys.modules.pop(f"plugin_{name}", None)
-    return EntryPoint(name, f"plugin_{name}", "fairquant")
-
-
-def ours() -> list[EntryPoint]:
-    from importlib.metadata import entry_points
-
-    return [each for each in entry_points(group="fairquant") if each.dist and each.dist.name == "fairquant"]
-
 
 RAISES = '''
 """A reducer that raises in the middle of a run."""
@@ -50,7 +30,7 @@ class Raises:
 def test_a_component_that_raises_is_named_and_the_run_can_be_resumed(tmp_path, monkeypatch):
     (tmp_path / "raising_reducer.py").write_text(RAISES)
     code = REGISTER + "registry.add('reducer', 'raises', 'raising_reducer:Raises')\n"
-    plugins = discover([*ours(), point(monkeypatch, tmp_path, "late", code)])
+    plugins = discover([*our_entry_points(), entry_point(monkeypatch, tmp_path, "late", code)])
     overrides = ["method=fq-qat", "reducer.name=raises", "baseline.epochs=1", "train.epochs=1", "tracking.mlflow=null"]
     with pytest.raises(
         PluginFailed, match=r"reducer 'raises' of \?  raised RuntimeError: no score today\. The traceback is in"

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from fairquant_fair.accuracy import group_accuracy, nan_spread
-from fairquant_paper.uniform import UniformWeightQuantizer
+from fairquant_paper.uniform import Uniform, UniformWeightQuantizer
 from fairquant_rivals.codebook import CodebookWeightQuantizer
 
 from fairquant.errors import Infeasible
-from fairquant.roles import Allocation, ArrayImages, GroupImportance, QuantizedWeight, Rates, Split, Splits
+from fairquant.roles import Allocation, ArrayImages, GroupImportance, QuantizedWeight, Rates, Source, Split, Splits
 from fairquant.testing import CHECKS, MetricSuite, conformance
 
 # --- metrics ---
@@ -542,7 +542,62 @@ class NewEachTime(Dots):
         return replace(super().load(context), fingerprint=str(uuid.uuid4()))
 
 
+@dataclass(frozen=True)
+class Climbs(Dots):
+    """Downloads to a place outside its root."""
+
+    root: str = "data"
+
+    def sources(self):
+        return (Source("https://example.org/table.csv", "../table.csv"),)
+
+
+# --- optional members ---
+
+
+@dataclass(frozen=True)
+class Objects(Greedy):
+    """Objects to every budget."""
+
+    def objections(self, average_bits, choices):
+        return [("budget.average_bits", "never enough")]
+
+
+@dataclass(frozen=True)
+class Descends(Uniform):
+    """Names its widths in the wrong order."""
+
+    widths: ClassVar = (4, 2)
+
+
+@dataclass(frozen=True)
+class NeedsTheFuture(LossSpread):
+    """Needs what the engine does not have."""
+
+    needs: ClassVar = frozenset({"next_batch"})
+
+
+@dataclass(frozen=True)
+class Shouts(Gap):
+    """A qualifier that no file name takes."""
+
+    qualifier: ClassVar = "VERY good"
+
+
+@dataclass(frozen=True)
+class ExemptFromNothing(Gap):
+    """Declares a rule that does not exist."""
+
+    exempt: ClassVar = {"equal_groups": "it is my wish"}
+
+
 BROKEN = {
+    ("metric", "exempts_known_rules"): ExemptFromNothing(),
+    ("metric", "direction_and_qualifier_can_be_shown"): Shouts(),
+    ("allocator", "objections_name_recipe_keys"): Objects(),
+    ("quantizer", "widths_are_bit_widths"): Descends(),
+    ("regularizer", "needs_what_the_engine_has"): NeedsTheFuture(),
+    ("dataset", "sources_stay_under_the_root"): Climbs(),
     ("metric", "is_a_frozen_dataclass"): NotFrozen(),
     ("metric", "has_a_docstring"): NoDocstring(),
     ("metric", "signature_fits_the_role"): WantsMore(),
@@ -592,7 +647,9 @@ BROKEN = {
     ("dataset", "no_image_is_in_two_parts"): Leaks(),
     ("dataset", "the_same_seed_gives_the_same_splits"): NewEachTime(),
 }
-SHARED = ("is_a_frozen_dataclass", "has_a_docstring", "signature_fits_the_role", "recipe_round_trip")
+SHARED = (
+    "is_a_frozen_dataclass", "has_a_docstring", "signature_fits_the_role", "recipe_round_trip", "exempts_known_rules",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(("role", "check"), BROKEN, ids=" ".join)
