@@ -21,7 +21,9 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Whole numbers separated by commas.")] = "0",
     budgets: Annotated[
         str,
-        typer.Option(help="Average bits separated by commas, for methods without bits of their own. Default: the recipe's."),
+        typer.Option(
+            help="Average bits separated by commas, for methods without bits of their own. Default: the recipe's."
+        ),
     ] = "",
     against: Annotated[str | None, typer.Option(help="The method that differences are taken from.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Number of runs in parallel.")] = 1,

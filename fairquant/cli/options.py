@@ -18,7 +18,9 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Override any key, such as budget.average_bits=3 seed=7 method=uniform-4."
     ),
 ]
-Demo = Annotated[bool, typer.Option("--demo", help="Synthetic images and a few epochs: runs anywhere; the numbers mean nothing.")]
+Demo = Annotated[
+    bool, typer.Option("--demo", help="Synthetic images and a few epochs: runs anywhere; the numbers mean nothing.")
+]
 Runs = Annotated[
     Path | None, typer.Option("--runs", envvar="FAIRQUANT_RUNS", help="Where run folders go.", show_default="runs")
 ]

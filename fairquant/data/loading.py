@@ -38,7 +38,7 @@ class _Augmented(TorchDataset[Tensor]):
         self.split, self.augment = split, augmentation(augment)
         self.plain = augment == "none"
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
         row, seed = key
         image = self.split.images[row]
         if self.plain or image.dtype != torch.uint8:
@@ -72,7 +72,7 @@ class TrainingBatches:
         self._loader = DataLoader(
             _Augmented(split, augment), batch_sampler=self._keys, num_workers=workers, collate_fn=torch.stack,
             pin_memory=torch.cuda.is_available() and workers > 0,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return max(1, len(self.split) // self.size) if len(self.split) >= self.size else 1

@@ -67,7 +67,7 @@ def split_rows(
 
 
 def rows_by_name(values: Sequence[str]) -> tuple[IntArray, IntArray, IntArray]:
-    """Rows of train, validation and test by a split column with the values train, validation (or val, valid) and test.
+    """Rows of train, validation and test [n], by the N values of a split column: train, validation (or val, valid) or test.
 
     Raises UserError for other values, and where a split has no rows.
     """
@@ -83,7 +83,7 @@ def rows_by_name(values: Sequence[str]) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def make_splits(images: LabelledImages, rows: tuple[IntArray, IntArray, IntArray]) -> Splits:
-    """The splits of a data set. rows: the images in train, validation and test, such as `split_rows` returns them."""
+    """The splits of a data set. rows: the images [n] in train, validation and test, such as `split_rows` returns them."""
     array_rows = np.arange(len(images.labels)) if images.array_rows is None else images.array_rows
     train, validation, test = (
         Split(

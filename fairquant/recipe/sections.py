@@ -54,9 +54,7 @@ class BudgetSettings:
             raise ValueError("bops: a plan has one kind of cost. Leave out bops or latency")
         for name in ("bops", "latency"):
             if getattr(self, name) is not None and (self.average_bits is not None or self.size is not None):
-                raise ValueError(
-                    f"{name}: a plan has one kind of cost. Set average_bits: null and leave out size"
-                )
+                raise ValueError(f"{name}: a plan has one kind of cost. Set average_bits: null and leave out size")
         if self.average_bits is None and all(value is None for _, value, _ in kinds):
             raise ValueError("give average_bits, size, bops or latency")
         if (self.latency is None) != (self.latency_table is None):

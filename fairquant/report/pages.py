@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fairquant.recipe.schema import Recipe
 from fairquant.recipe.search import Search
 from fairquant.report import plots, study_plots
 from fairquant.report.comparison import Comparison
+from fairquant.report.plots import Interval
 from fairquant.report.study import Summary, effect_sentences, front_sentences
 from fairquant.report.tables import PERMUTATION, entries, header, notes, permutation_entries
 from fairquant.report.words import budget_text, points, size, verdict
@@ -46,7 +47,7 @@ def run_page(recipe: Recipe, report: Report, results: Results, messages: Sequenc
         kind="audit", narrow=True, demo=recipe.demo, title=f"{recipe.name} · {recipe.method} · seed {recipe.seed}",
         verdict=verdict(report, results.full_bytes), compared_with=_compared_with(recipe),
         accuracy_plot=Markup(plots.accuracy_by_group(before, after, results.audit.images)),
-        accuracy=_accuracy_rows(report, results, recipe.seed),
+        accuracy=_accuracy_rows(report, results.audit.images, before, after),
         flips_plot=Markup(plots.flips_by_group(change["flips"]["by_group"], change["harmful_flips"]["by_group"])),
         metrics=_metric_rows(results), bits=_bits_text(report, results),
         bits_plot=Markup("" if quantized is None else plots.bits_per_layer(quantized.plan)),
@@ -69,17 +70,17 @@ def _compared_with(recipe: Recipe) -> str:
     )
 
 
-def _accuracy_rows(report: Report, results: Results, seed: int) -> list[list[str]]:
-    before, after = (group_intervals(each, seed) for each in (results.test.before, results.test.after))
+def _accuracy_rows(
+    report: Report, images: Mapping[str, int], before: Mapping[str, Interval], after: Mapping[str, Interval]
+) -> list[list[str]]:
     rows = []
     for name, change in report["change"]["accuracy"]["by_group"].items():
         value, low, high = (points(each, True) for each in (change["value"], change["low"], change["high"]))
-        images = str(results.audit.images[name])
-        rows.append([name, images, _span(before[name]), _span(after[name]), f"{value} [{low}, {high}]"])
+        rows.append([name, str(images[name]), _span(before[name]), _span(after[name]), f"{value} [{low}, {high}]"])
     return rows
 
 
-def _span(values: tuple[float, float, float]) -> str:
+def _span(values: Interval) -> str:
     value, low, high = values
     return f"{points(value)} [{points(low)}, {points(high)}]"
 

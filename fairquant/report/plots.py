@@ -31,7 +31,7 @@ def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Figure, cut_to_content: bool = False) -> str:
     """The figure as an SVG element."""
     import matplotlib
 
@@ -39,7 +39,10 @@ def svg(figure: Figure) -> str:
     with matplotlib.rc_context(
         {"svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
     ):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            stream, format="svg", metadata={"Date": None, "Creator": None},
+            bbox_inches="tight" if cut_to_content else None,
+        )  # fmt: skip
     text = stream.getvalue()
     return text[text.index("<svg") :]
 

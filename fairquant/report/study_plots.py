@@ -78,8 +78,7 @@ def _by_optuna(draw: Callable[[], Any]) -> str:
             warnings.simplefilter("ignore")  # "experimental", in every version so far
             figure = np.ravel(draw())[0].figure
         figure.set_size_inches(9.6, 4.4)
-        figure.set_layout_engine("constrained")
-        return svg(figure)
+        return svg(figure, cut_to_content=True)
     finally:
         pyplot.close("all")
         pyplot.switch_backend(backend)

@@ -106,6 +106,7 @@ class SmallNetwork(nn.Module):
         self.double()
 
     def forward(self, images: Tensor) -> Tensor:
+        """images [B, 3, H, W] -> logits [B, 3]."""
         features = torch.tanh(self.norm(self.stem(images)))
         logits: Tensor = self.head(torch.tanh(self.tokens(features.flatten(2).transpose(1, 2))).mean(1))
         return logits

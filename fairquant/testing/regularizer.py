@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 999)
 
 
 def penalty(regularizer: Regularizer, case: Step) -> Tensor:
-    """The penalty of a step, a scalar, with a new memory where the regularizer keeps one."""
+    """The penalty of a step of B images [B, ...], a scalar [], with a new memory where the regularizer keeps one."""
     memory = regularizer.memory() if isinstance(regularizer, KeepsMemory) else None
     return regularizer.penalty(replace(case, memory=memory))
 

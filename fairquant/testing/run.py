@@ -14,7 +14,6 @@ from fairquant.testing.contract import SHARED, Check, CheckResult, NotApplicable
 T = TypeVar("T")
 
 
-
 def exempts_known_rules(component: object) -> None:
     """`exempt`, where there is one, names checks of the component's role, each with its reason."""
     if not isinstance(component, DeclaresExemptions):

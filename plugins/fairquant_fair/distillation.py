@@ -33,7 +33,7 @@ class Distillation:
             raise ValueError(f"temperature: must be positive, got {self.temperature!r}")
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted mean divergence, a scalar []."""
+        """The weighted mean of the divergences [B] of the logits from the teacher's, a scalar []."""
         assert step.teacher is not None
         student = F.log_softmax(step.logits / self.temperature, 1)
         teacher = F.log_softmax(step.teacher / self.temperature, 1)

@@ -54,6 +54,7 @@ class SquaredNorms:
         return gradient.flatten(1).square().sum(1)
 
     def _of_chunk(self, calls: Calls) -> Tensor:
+        """[b, out] for the b images of the chunk."""
         module, inputs, derivative = calls[0]
         if len(calls) == 1 and _slides_by_one(module):
             return _squared_rows(*_shifts(module, inputs, derivative))
@@ -78,15 +79,16 @@ class Products:
         return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
 
     def _from_outputs(self, calls: Calls) -> Tensor:
-        """The changes of the outputs that the changed weights cause, times the derivatives there: one matrix product for
-        all images."""
+        """[B, out, K]: the changes of the outputs that the changed weights cause, times the derivatives there; one matrix
+        product for all images."""
         inputs, derivatives = _side_by_side(calls)
         outputs = torch.einsum("bgnt,kgmn->bgmkt", inputs, self._by_row(inputs, derivatives))
         products: Tensor = torch.linalg.vecdot(outputs, derivatives[:, :, :, None])
         return products.flatten(1, 2)
 
     def _from_gradients(self, calls: Calls) -> Tensor:
-        """The gradients first: where an image has many positions, this reads the changes once instead of once per position."""
+        """[b, out, K] by way of the gradients: with many positions per image, this reads the changes once instead of once
+        per position."""
         inputs, derivatives = _side_by_side(calls)
         gradients = derivatives @ inputs.transpose(2, 3)
         return torch.einsum("bgmn,kgmn->bgmk", gradients, self._by_row(inputs, derivatives)).flatten(1, 2)
@@ -145,6 +147,7 @@ class _Recorder:
         ]
 
     def _record(self, number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Store the inputs of a call; a forward hook."""
         if not output.requires_grad:  # the network's first layers: the backward pass ends here
             self.roots.append(output.detach().requires_grad_(True))
             output = self.roots[-1].clone()
@@ -154,6 +157,7 @@ class _Recorder:
         return output
 
     def _receive(self, number: int, call: _Call, derivative: Tensor) -> None:
+        """Store the derivative at the output of a call; reduce the layer with its last one."""
         call.derivative = derivative
         if all(other.derivative is not None for other in self.calls[number]):
             self.finish(number)
@@ -185,8 +189,8 @@ def _image_by_image(model: nn.Module, batch: Batch, layer: Layer, reduction: Red
 
 
 def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Inputs and derivatives with one entry per image on the first axis: a sequence axis that comes first is moved behind,
-    windows that were batched as images of their own (as in Swin and TinyViT) are put side by side again."""
+    """Inputs and derivatives [B, ...] with one entry per image: a sequence axis that comes first is moved behind, windows
+    that were batched as images of their own (as in Swin and TinyViT) are put side by side again."""
     if len(inputs) == size:
         return inputs, derivative
     if inputs.dim() > 2 and inputs.shape[1] == size:

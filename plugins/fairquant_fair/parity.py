@@ -30,7 +30,7 @@ class SoftDemographicParity:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted mean spread, a scalar []."""
+        """The weighted mean over classes of the spreads [C], a scalar []."""
         member = F.one_hot(step.groups, step.group_count).to(step.logits.dtype)
         count = member.sum(0)
         means = member.T @ step.logits.softmax(1) / count.clamp_min(1)[:, None]  # [G, C]
@@ -48,7 +48,7 @@ class SoftEqualizedOdds:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted mean spread, a scalar []."""
+        """The weighted mean over outcomes and classes of the spreads [2, C], a scalar []."""
         probability = step.logits.softmax(1)
         member = F.one_hot(step.groups, step.group_count).to(probability.dtype)
         truth = F.one_hot(step.labels, probability.shape[1]).to(probability.dtype)
@@ -78,7 +78,8 @@ class FeatureMmd:
             raise ValueError(f"scales: must be positive numbers, got {self.scales!r}")
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted mean discrepancy, a scalar []; 0 where fewer than two groups have two images."""
+        """The weighted mean discrepancy of the features [B, D] between groups, a scalar []; 0 where fewer than two groups have
+        two images."""
         assert step.features is not None
         features = step.features.flatten(1)
         squared = (features[:, None] - features[None]).square().sum(2)  # [B, B]

@@ -21,7 +21,7 @@ class GroupVariance:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted variance, a scalar []."""
+        """The weighted variance of the group losses [G], a scalar []."""
         losses = step.group_losses()
         return self.weight * (losses - losses.mean()).square().mean()
 
@@ -49,7 +49,7 @@ class BitBudget:
         return _Multiplier(self.start)
 
     def penalty(self, step: Step) -> Tensor:
-        """The penalty, a scalar []; 0 where bits are not learned. Updates the multiplier in step.memory."""
+        """The penalty on the bits [U], a scalar []; 0 where bits are not learned. Updates the multiplier in step.memory."""
         if step.bits is None:
             return step.losses.new_zeros(())
         excess = step.bits.average - step.bits.budget

@@ -34,7 +34,7 @@ class GroupDro:
         return _GroupWeights()
 
     def penalty(self, step: Step) -> Tensor:
-        """The penalty, a scalar []. Updates q in step.memory."""
+        """The weighted group losses [G] above their mean, a scalar []. Updates q in step.memory."""
         losses, present = step.losses_by_group()
         memory = step.memory if isinstance(step.memory, _GroupWeights) else _GroupWeights()
         q = memory.update(losses.detach(), present, self.eta)
@@ -78,7 +78,7 @@ class CvarGroups:
         check_level(self.alpha)
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted difference of the means, a scalar []."""
+        """The weighted difference of the means of the group losses [G], a scalar []."""
         losses = step.group_losses()
         worst = losses.sort(descending=True).values[: math.ceil(self.alpha * len(losses))]
         return self.weight * (worst.mean() - losses.mean())
@@ -104,7 +104,7 @@ class CvarSamples:
         return {"one_group_costs_nothing": reason} if self.alpha < 1 else {}
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted difference of the means, a scalar []."""
+        """The weighted difference of the means of the losses [B], a scalar []."""
         worst = step.losses.topk(math.ceil(self.alpha * len(step.losses))).values
         return self.weight * (worst.mean() - step.losses.mean())
 

@@ -52,6 +52,7 @@ class BaqWeightQuantizer(WeightQuantizer):
     def __init__(
         self, weight: Tensor, bits: Tensor, bit_range: tuple[int, int], gradient: BitGradient, scale: Scale
     ) -> None:
+        """weight [out, ...]; bits [U]: the allocator's plan; bit_range: smallest and largest bit choice."""
         super().__init__(bits)
         rows = rows_of(weight.detach())
         low, high = min(bit_range[0], int(bits.min())), max(bit_range[1], int(bits.max()))

@@ -25,7 +25,7 @@ class LossGap:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted gap of the group losses, a scalar []."""
+        """The weighted gap of the group losses [G], a scalar []."""
         losses = step.group_losses()
         return self.weight * (losses.max() - losses.min())
 

@@ -38,6 +38,7 @@ class UniformWeightQuantizer(WeightQuantizer):
     clip: Tensor
 
     def __init__(self, weight: Tensor, bits: Tensor, scale: Scale) -> None:
+        """weight [out, ...], bits [U]; scale: see `Uniform`."""
         super().__init__(bits)
         self.kind = scale
         rows = rows_of(weight.detach())

@@ -47,6 +47,7 @@ class CodebookWeightQuantizer(WeightQuantizer):
     sums: Tensor
 
     def __init__(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...], decay: float, refine: int) -> None:
+        """weight [out, ...], bits [U]; choices: widths that the bits may change to; decay, refine: see `CodebookEma`."""
         super().__init__(bits.to(weight.device))
         self.decay, self.refine = decay, refine
         rows = rows_of(weight.detach())

@@ -27,7 +27,7 @@ class NeuronImportance:
         check_weight(self.weight)
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted variance over neurons, summed over classes, a scalar []."""
+        """The weighted sum over classes of the variance over neurons, from logits [B, C] and features [B, D]: a scalar []."""
         assert step.features is not None
         probabilities = step.logits.softmax(1)
         totals = probabilities.sum(0).clamp_min(1e-12)[:, None]

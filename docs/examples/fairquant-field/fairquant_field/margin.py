@@ -45,7 +45,7 @@ class ClassMargin:
         return _Counts()
 
     def penalty(self, step: Step) -> Tensor:
-        """The weighted difference of the losses, a scalar []. Updates the counts in step.memory."""
+        """The weighted difference of the losses, from logits [B, C]: a scalar []. Updates the counts in step.memory."""
         assert isinstance(step.memory, _Counts)
         classes = step.logits.shape[1]
         step.memory.seen[:classes] += torch.bincount(step.labels, minlength=classes).to(step.memory.seen)
