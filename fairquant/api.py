@@ -89,7 +89,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ValidationOnly:
     """A run that stops once validation is predicted: its report then has bits and bytes only.
 
     watch(stage, values) is called after each epoch and may stop the run by raising.
@@ -104,12 +104,12 @@ def execute(
     runs: Path,
     display: Display,
     given: Given | None = None,
-    trial: Trial | None = None,
+    validation_only: ValidationOnly | None = None,
 ) -> RunResult:
     """Open the recipe's folder, run the pipeline and write its results. Finished runs are returned as they are."""
     init_process_group()
     folder = run_folder(recipe, runs)
-    done = finished_report(folder) or (finished_report(folder, VALIDATION_ONLY) if trial is not None else None)
+    done = finished_report(folder) or (finished_report(folder, VALIDATION_ONLY) if validation_only else None)
     barrier()
     if done is not None:
         if is_leader() and (others := other_versions(done, plugins)):
@@ -120,8 +120,8 @@ def execute(
     with _locked(folder) if is_leader() else nullcontext():
         barrier()
         opened = Run(recipe=recipe, folder=folder, runs=runs, plugins=plugins, display=display)
-        if trial is not None:
-            opened = replace(opened, validation_only=True, watch=trial.watch)
+        if validation_only is not None:
+            opened = replace(opened, validation_only=True, watch=validation_only.watch)
         if is_leader():
             write_atomically(folder / "recipe.yaml", recipe_yaml(recipe).encode())
         opened.notify("fairquant_run_started")
@@ -135,7 +135,7 @@ def execute(
         barrier()
         if not is_leader():
             report = finished_report(folder) or report
-        if trial is None:
+        if validation_only is None:
             opened.notify("fairquant_run_finished", report=report)
         return RunResult(report, folder)
 

@@ -177,7 +177,8 @@ def within_size(
 
 
 def latency_cost_model(table: Mapping[str, Mapping[int, float]], limit: float, layers: tuple[Layer, ...]) -> Latency:
-    """table: layer -> bits -> milliseconds. A width costs what the fastest width at least as wide does, since codes can be stored in more bits. UserError where a layer is not in the table."""
+    """table: layer -> bits -> milliseconds. A width costs what the fastest width at least as wide does, since codes can be
+    stored in more bits. UserError where a layer is not in the table."""
     missing = [layer.name for layer in layers if layer.name not in table]
     if missing:
         raise UserError(

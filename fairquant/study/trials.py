@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from fairquant.api import Trial, execute
+from fairquant.api import ValidationOnly, execute
 from fairquant.audit.evaluate import evaluate
 from fairquant.errors import Infeasible, Pruned, RunBusy, UserError
 from fairquant.recipe import Recipe, read_recipe
@@ -110,11 +110,11 @@ class Worker:
     def _evaluate(self, trial: optuna.Trial, overrides: Sequence[str]) -> dict[str, float]:
         """Run it as far as validation: every quantity, label -> value, baseline/label, .../low, .../high."""
         recipe, runs = trial_recipe(self.plan, overrides, self.plugins), Path(self.plan.runs)
-        pruning = Trial(_Watch(trial, self.search)) if self.search.pruner != "none" else Trial(lambda *_: None)
+        watch = _Watch(trial, self.search) if self.search.pruner != "none" else lambda stage, values: None
         trial.set_user_attr("folder", str(run_folder(recipe, runs)))
         while True:
             try:
-                result = execute(recipe, self.plugins, runs, self.display, trial=pruning)
+                result = execute(recipe, self.plugins, runs, self.display, validation_only=ValidationOnly(watch))
                 return validation_facts(recipe, result.folder, result.report)
             except RunBusy:  # another worker drew the same values: its result is ours
                 time.sleep(1.0)

@@ -40,8 +40,8 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
 class ConfidentAdamW(torch.optim.AdamW):
     """AdamW; a parameter group with `confidence` z > 0 moves only as far as its mean gradient exceeds its noise.
 
-    Adam divides by the size of the gradient, so that a parameter whose gradient is pure noise still moves at the full rate. Of noise with
-    standard deviation sqrt(v), Adam's mean m of t steps has the standard error
+    Adam divides by the size of the gradient, so that a parameter whose gradient is pure noise still moves at the full rate.
+    Of noise with standard deviation sqrt(v), Adam's mean m of t steps has the standard error
     e = sqrt(v (1 - b1) / (1 + b1) * (1 + b1^t) / (1 - b1^t)); here the step is Adam's times max(0, 1 - z e / |m|).
     """
 

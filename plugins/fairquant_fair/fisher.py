@@ -45,7 +45,6 @@ class Fisher:
         tables = self._mean_by_group(model, batches, layers, len(group_names), reductions, Layer.per_unit)
         return GroupImportance({layer.name: table for layer, table in zip(layers, tables, strict=True)}, group_names)
 
-    # seven parameters: the five that every measurement takes, what to reduce gradients to and what to make of it
     def _mean_by_group(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], groups: int,
         reductions: Sequence[Reduction], of_image: Callable[[Layer, Tensor], Tensor],

@@ -1,4 +1,4 @@
-"""Every component keeps the contract of its role."""
+"""Every component satisfies the contract of its role."""
 
 import csv
 
@@ -63,7 +63,7 @@ class TestClassMargin(RegularizerSuite):
 class TestChestXray(DatasetSuite):
     @pytest.fixture
     def component(self, tmp_path):
-        """Sixty made-up films of thirty patients."""
+        """Sixty made-up images of thirty patients."""
         draw = np.random.default_rng(0)
         (tmp_path / "images").mkdir()
         with open(tmp_path / "Data_Entry_2017.csv", "w", newline="") as stream:
