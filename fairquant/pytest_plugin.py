@@ -1,4 +1,4 @@
-"""Registered with pytest: says at the end how many checks ran on each component."""
+"""Registered with pytest: reports at the end how many checks ran on each component."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """One line a component: so that a suite that checks nothing is seen."""
+    """One line a component: so that a suite without checks is noticed."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -1,4 +1,4 @@
-"""What an artifact says of itself, checked before any memory is allocated for it.
+"""The header of an artifact, checked before any memory is allocated for it.
 
 A checksum detects damage, not intent: whoever makes a file can seal it. So nothing in the header is trusted: shapes must be
 integers, bounded and backed by as many bits as they claim; options must not lead to other files or networks.

@@ -134,7 +134,7 @@ def _decode(header: Header) -> Artifact:
 
 
 def _codebook(bits: Tensor, codewords: Tensor, place: str) -> tuple[Tensor, Tensor]:
-    """The next layer's codebook [9, 256] and the words left for those after it."""
+    """The next layer's codebook [9, 256] and the codewords left for those after it."""
     codebook = torch.zeros(9, 256)
     if len(codewords) < sum(2**width for width in widths_of(bits)):
         raise UserError(f"{place}: its codebook is cut off")

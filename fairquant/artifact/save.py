@@ -22,7 +22,7 @@ def save_artifact(
     path: Path, model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight],
     metadata: Mapping[str, object],
 ) -> ArtifactReport:  # fmt: skip
-    """Write `model` (its quantizers attached or taken off) to `path`; returns {path, bytes, sha256}."""
+    """Write `model` (with or without its quantizers) to `path`; returns {path, bytes, sha256}."""
     content = artifact_content(model, layers, weights, metadata)
     write_atomically(path, content)
     return {"path": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -97,7 +97,7 @@ def remove_input_quantizers(network: nn.Module) -> dict[str, tuple[float, float]
 def quantize_inputs(
     network: nn.Module, layers: tuple[Layer, ...], stream: Iterable[Batch], bits: int, first: int
 ) -> dict[str, int]:
-    """Put quantizers on the inputs of the layers, their steps started on the stream's images; layer name -> bits.
+    """Attach quantizers to the inputs of the layers, their steps started on the stream's images; layer name -> bits.
 
     first: bits of the first layer's input, the image itself. Raises UserError for a layer that the images do not use."""
     seen = _sample_inputs(network, layers, stream)

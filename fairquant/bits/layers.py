@@ -1,4 +1,4 @@
-"""Which weights get quantized, and how to run a model without changing it."""
+"""Which weights are quantized, and how to run a model without changing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes of b bits each, packed b bits each: units of like width together, in one stretch of bytes."""
+"""Codes of b bits each, packed b bits each: units of like width together, in one chunk of bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def packed_bytes(bits: Tensor, columns: int) -> int:
 
 
 def _offset(width: int, codebook: bool) -> int:
-    """What is added to a code so that it starts at 0: symmetric codes start at -(2^(b-1)-1), words at -2^(b-1)."""
+    """What is added to a code so that it starts at 0: symmetric codes start at -(2^(b-1)-1), codebook codes at -2^(b-1)."""
     return (1 << (width - 1)) - (not codebook)
 
 

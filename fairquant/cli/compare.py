@@ -110,7 +110,7 @@ def show(comparison: Comparison) -> None:
 
 
 def _blocks(widths: list[int], room: int) -> list[list[int]]:
-    """Columns by block, each block starting with the first column and no wider than the room where that can be."""
+    """Columns by block, each block starting with the first column and no wider than the terminal where possible."""
     blocks, current, used = [], [0], widths[0]
     for column in range(1, len(widths)):
         if len(current) > 1 and used + 2 + widths[column] > room:

@@ -30,7 +30,7 @@ class Bars:
         self.console.print(text, markup=False)
 
     def named(self, name: str) -> OneLine:
-        """The display of one job among several: a single line, whatever it is at."""
+        """The display of one job among several: a single line."""
         return OneLine(self, name)
 
     def __enter__(self) -> Bars:
@@ -44,7 +44,7 @@ class Bars:
 
 
 class OneLine:
-    """One progress line for a whole run: what it is at, and how far. Its other words go unsaid (they are in its log)."""
+    """One progress line for a whole run: the current stage and its progress. Other messages are in the run's log."""
 
     def __init__(self, bars: Bars, name: str) -> None:
         self.bars, self.name = bars, name

@@ -1,4 +1,4 @@
-"""What ships, audited: a file's data out of its own recipe, its predictions, and the predictions to compare them with."""
+"""Audit of the file that ships: its data, from its own recipe, its predictions, and the predictions to compare them with."""
 
 from __future__ import annotations
 

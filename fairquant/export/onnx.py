@@ -128,7 +128,7 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
 
 
 def sealed(graph: Any) -> bytes:
-    """The file's content with a checksum over all of it in its metadata."""
+    """The file's content with a checksum over all of it in the metadata."""
     metadata = [(each.key, each.value) for each in graph.metadata_props if each.key != CHECKSUM]
     del graph.metadata_props[:]
     for key, value in [*metadata, (CHECKSUM, BLANK)]:

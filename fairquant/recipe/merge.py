@@ -1,4 +1,4 @@
-"""Who wins: defaults, the method preset, the file, `key=value` on the command line; --demo in between. OmegaConf merges."""
+"""Precedence: defaults, the method preset, the file, `key=value` on the command line; --demo in between. OmegaConf merges."""
 
 from __future__ import annotations
 

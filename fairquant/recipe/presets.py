@@ -1,4 +1,4 @@
-"""Where recipes and method presets lie: ours, and those that plugins bring."""
+"""Where recipes and method presets are: ours, and those that plugins bring."""
 
 from __future__ import annotations
 

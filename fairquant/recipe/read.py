@@ -1,6 +1,6 @@
 """Read a recipe: file, method preset and overrides merged, everything checked, every problem reported at once.
 
-Who wins, from weak to strong: defaults, the method preset, the recipe file, the command line. A method chosen on the
+Precedence, lowest first: defaults, the method preset, the recipe file, the command line. A method chosen on the
 command line in place of the file's own replaces the role sections that the file wrote for its method, and its budget
 where the preset brings one (uniform-4 is 4 bits).
 """
@@ -166,7 +166,7 @@ class _Reporter:
 def _assemble(
     merged: Content, registry: Registry, about: tuple[str, bool, tuple[str, ...]], problems: Problems
 ) -> Recipe | None:
-    """The recipe that the merged sections say, or None where there are problems. about: its name, demo and notes."""
+    """The recipe that the merged sections give, or None where there are problems. about: its name, demo and notes."""
     name, demo, notes = about
     seed = merged["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:

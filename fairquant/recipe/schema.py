@@ -92,7 +92,7 @@ def plain_fields(value: object) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a recipe quantizes: the quantizer, the allocator that spends the budget, and what the allocator goes by.
+    """How a recipe quantizes: the quantizer, the allocator that spends the budget, and the importance it uses.
 
     importance None: every weight counts equally. reducer None: the mean over groups.
     """

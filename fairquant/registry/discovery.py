@@ -38,7 +38,7 @@ class Plugins:
         return warnings
 
     def silent(self) -> Plugins:
-        """The same components, nobody listening."""
+        """The same components without listeners."""
         manager = pluggy.PluginManager("fairquant")
         manager.add_hookspecs(hookspecs)
         return Plugins(self.registry, manager, self.problems)

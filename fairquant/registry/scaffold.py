@@ -23,7 +23,7 @@ USE = {
 def new_plugin(distribution: str, role: str, name: str | None, folder: Path) -> tuple[Path, str]:
     """Write the distribution to `folder`/`distribution`; returns it and the override that uses the new component.
 
-    Raises UserError for names that cannot be, and where the folder exists.
+    Raises UserError for invalid names, and where the folder exists.
     """
     if role not in ROLES:
         raise UserError(f"--role {role}: no such role.{suggestion(role, ROLES)} Roles: {', '.join(ROLES)}")

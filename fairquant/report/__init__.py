@@ -1,1 +1,1 @@
-"""What is said of runs, comparisons and studies: report.json, pages, model cards and tables, all written here."""
+"""Reports of runs, comparisons and studies: report.json, pages, model cards and tables, all written here."""

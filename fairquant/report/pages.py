@@ -39,7 +39,7 @@ def _templates() -> Environment:
 
 
 def run_page(recipe: Recipe, report: Report, results: Results, messages: Sequence[str]) -> str:
-    """report.html. messages: what the run had to say, such as dropped rows."""
+    """report.html. messages: notes of the run, such as dropped rows."""
     change = report["change"]
     before, after = (group_intervals(each, recipe.seed) for each in (results.test.before, results.test.after))
     quantized = results.quantized

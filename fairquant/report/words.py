@@ -1,4 +1,4 @@
-"""The audit in words: what a reader should know before any number or plot."""
+"""The audit in sentences: what a reader should know before any number or plot."""
 
 from __future__ import annotations
 

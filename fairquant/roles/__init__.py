@@ -1,4 +1,4 @@
-"""The seven roles, each a small Protocol, and the nouns they speak of."""
+"""The seven roles, each a small Protocol, and the data they exchange."""
 
 from fairquant.roles.allocator import Allocation, AllocationProblem, Allocator, BitPlan, BudgetConstraint, ChecksBudget
 from fairquant.roles.component import DeclaresExemptions, HasExample

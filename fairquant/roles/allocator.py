@@ -16,7 +16,7 @@ from fairquant.errors import UserError, suggestion
 
 
 def whole_bits(average: float, weights: int) -> int:
-    """The most bits that `weights` weights may have in all, so that their average does not exceed `average` even by rounding."""
+    """The largest total of bits of `weights` weights such that their average does not exceed `average` even by rounding."""
     bits = math.floor(average * weights) + 1
     while bits / weights > average:
         bits -= 1
@@ -65,8 +65,8 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BudgetConstraint:
-    """What every plan has to keep: costs, allowed [U, K], of each unit at each choice; capacity: the most that all units may
-    cost together."""
+    """What every plan has to keep: costs, allowed [U, K], of each unit at each choice; capacity: the most that all
+    units may cost together."""
 
     costs: NDArray[np.float64]
     allowed: NDArray[np.bool_]

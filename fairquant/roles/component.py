@@ -1,4 +1,4 @@
-"""What a component of any role may say of itself, for the conformance kit."""
+"""What a component of any role may declare for the conformance kit."""
 
 from __future__ import annotations
 

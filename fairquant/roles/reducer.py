@@ -11,7 +11,7 @@ from torch import Tensor
 class Reducer(Protocol):
     """Reduces importance [G, U] over the groups to [U].
 
-    Law: groups with equal rows give that row back (subtractive, which weighs groups against each other, is exempt).
+    Law: groups with equal rows give that row back (subtractive, which weights groups against each other, is exempt).
 
         @dataclass(frozen=True)
         class Median:

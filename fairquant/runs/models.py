@@ -70,7 +70,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:
-    """Load by name in the model's own precision; a classifier head of another size keeps its fresh weights, said so."""
+    """Load by name in the model's own precision; a classifier head of another size keeps its fresh weights, with a note."""
     own = model.state_dict()
     head = _head_name(model)
     notes, problems, good = [], [], {}
@@ -105,7 +105,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
 
 
 def _for_this_size(model: nn.Module, name: str, value: Tensor) -> Tensor | None:
-    """Position embeddings of another image size, resampled as timm does for its own weights; None where that is not it."""
+    """Position embeddings of another image size, resampled as timm does for its own weights; else None."""
     grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
     prefix = 0 if getattr(model, "no_embed_class", False) else getattr(model, "num_prefix_tokens", 0)
     own = getattr(model, name, None)

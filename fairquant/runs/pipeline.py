@@ -45,7 +45,7 @@ class Plan:
 
 
 def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Results | ValidationResults | None:
-    """The whole way through; nothing is written but checkpoints and the artifact.
+    """Run every stage; nothing is written but checkpoints and the artifact.
 
     ValidationResults where the run is `validation_only`; None on the ranks of torchrun that do not write.
     """
@@ -73,12 +73,12 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
         test = BeforeAfter(predict(baseline, splits.test), predict(model, splits.test))
         if not is_leader():
             return None  # the leader writes; the others read its report
-        audited = audit(test.after, test.before, recipe.metrics, seed=recipe.seed)
+        test_audit = audit(test.after, test.before, recipe.metrics, seed=recipe.seed)
 
     with run.stage("artifact"):
-        artifact = write_artifact(recipe, run, "model.safetensors", model, quantized, audited)
+        artifact = write_artifact(recipe, run, "model.safetensors", model, quantized, test_audit)
     return Results(
-        splits=splits, network=model.network, validation=validation, test=test, audit=audited, artifact=artifact,
+        splits=splits, network=model.network, validation=validation, test=test, audit=test_audit, artifact=artifact,
         quantized=quantized,
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def train_quantized(
 
 
 def finish(plan: Plan) -> Quantized:
-    """Project the bits onto the budget, encode the weights, and take the quantizers off: from here on the network is the
+    """Project the bits onto the budget, encode the weights, and detach the quantizers: from here on the network is the
     plain module that ships."""
     bits = plan.attachment.project_to_budget()
     weights = plan.attachment.encode()
@@ -147,16 +147,16 @@ def _validation_results(
 
 
 def write_artifact(
-    recipe: Recipe, run: Run, name: str, model: Model, quantized: Quantized | None, audited: Audit
+    recipe: Recipe, run: Run, name: str, model: Model, quantized: Quantized | None, test_audit: Audit
 ) -> ArtifactReport:
     """The file that ships, in the run's folder."""
     average = 32.0 if quantized is None else quantized.plan.average
     layers: tuple[Layer, ...] = () if quantized is None else quantized.layers
     weights: Mapping[str, QuantizedWeight] = {} if quantized is None else quantized.weights
-    return save_artifact(run.folder / name, model.network, layers, weights, describe(recipe, model, average, audited))
+    return save_artifact(run.folder / name, model.network, layers, weights, describe(recipe, model, average, test_audit))
 
 
-def describe(recipe: Recipe, model: Model, average_bits: float, audited: Audit) -> dict[str, object]:
+def describe(recipe: Recipe, model: Model, average_bits: float, test_audit: Audit) -> dict[str, object]:
     """The artifact's metadata."""
     normalization = model.normalization
     return {
@@ -172,7 +172,7 @@ def describe(recipe: Recipe, model: Model, average_bits: float, audited: Audit) 
         "recipe": recipe.to_dict() | {"demo": recipe.demo},
         "audit": {
             label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]
-            for label, metric in audited.metrics.items()
+            for label, metric in test_audit.metrics.items()
             if metric.value == metric.value
         },
     }  # fmt: skip

@@ -157,7 +157,7 @@ class Planning:
         return None
 
     def _probe(self) -> CachedProbe:
-        """For allocators that measure: the losses of a plan on a few calibration images. Costs nothing until asked."""
+        """For allocators that measure: the losses of a plan on a few calibration images. Built on first use."""
         images, settings, model = self._images(), self.recipe.calibration, self.model
         subset = images.subset(np.arange(min(settings.probe_images, len(images))))
         stream = partial(batches, subset, settings.batch_size, model.normalization, model.device)

@@ -1,4 +1,4 @@
-"""Whose code raised: a plugin's failure is reported with the plugin's name, ours stays a traceback."""
+"""Whose code raised: a plugin's failure is reported with the plugin's name; a failure of ours stays a traceback."""
 
 from __future__ import annotations
 

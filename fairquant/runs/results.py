@@ -1,4 +1,4 @@
-"""What a run found out, before any of it is written."""
+"""The results of a run, before any of it is written."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ValidationResults:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Everything that a finished run found out. quantized None: full precision."""
+    """Everything that a finished run has measured. quantized None: full precision."""
 
     splits: Splits
     network: nn.Module

@@ -1,4 +1,4 @@
-"""fairquant compare: every method on one budget, the same seeds, epochs and baselines, and what may be said of it."""
+"""fairquant compare: every method on one budget, the same seeds, epochs and baselines, and their paired differences."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _reference_of(row: Row, references: Sequence[Row]) -> Row | None:
 
 
 def comparison_folder(recipe: Recipe, cells: Sequence[Cell], overrides: Sequence[str], runs: Path) -> Path:
-    """runs/<recipe>/compare-<hash>: the same question has the same folder."""
+    """runs/<recipe>/compare-<hash>: the same settings have the same folder."""
     content = json.dumps([recipe.digest(), [asdict(cell) for cell in cells], list(overrides)], sort_keys=True)
     demo = "-demo" if recipe.demo else ""
     return runs / f"{recipe.name}{demo}" / f"compare-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

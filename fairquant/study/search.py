@@ -1,7 +1,7 @@
 """fairquant study: Optuna searches a recipe's `search` section; trials are ordinary runs that stop before the test images.
 
-The planned trials are put into the storage's queue once, by whoever comes first. Workers, here or on other machines, take
-them from there one by one until none is left; so each is run once, and what a dead worker had taken goes back.
+The planned trials are put into the storage's queue once, by the first worker. Workers, here or on other machines, take
+them from there one by one until none is left; so each is run once; the trial of a dead worker is queued again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _set_up(plan: Plan, base: Recipe, section: Search, alone: bool) -> optuna.St
 
 
 def study_digest(base: Recipe) -> str:
-    """The same question has the same folder; asking for more trials of it is the same question."""
+    """The same settings have the same folder; the number of trials does not count."""
     question = {key: value for key, value in base.search.items() if key not in ("trials",)}
     content = json.dumps([base.digest(), question], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -113,7 +113,7 @@ def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, object]]:
 
 
 def requeue_stale(study: optuna.Study) -> None:
-    """Trials that nobody works on any more go to the queue again, with the same values."""
+    """Queue the trials of dead workers again, with the same values."""
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.enqueue_trial(trial.params, user_attrs={RETRIED: trial.number})
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -145,7 +145,7 @@ def work(worker: Worker, on_trial: OnTrial) -> None:
 
 
 def _side_by_side(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) -> None:
-    """`jobs` processes on the same queue; this one looks on."""
+    """`jobs` worker processes on the same queue; this one waits for them."""
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     threads = max((os.cpu_count() or 1) // jobs, 1)

@@ -1,4 +1,4 @@
-"""What a comparison may claim: means over seeds, and paired differences on the same images."""
+"""The statistics of a comparison: means over seeds, and paired differences on the same images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def paired_differences(
     """pairs: (reference, method) of each seed, on the same images. label -> method minus reference, mean over seeds.
 
     Every replicate draws the images of each seed anew, the same for both methods: the interval is about other test
-    images of the same kind. It does not speak of other training seeds: see the standard deviation for these.
+    images of the same kind, not about other training seeds (for these see the standard deviation).
     """
     totals = {component.label: np.zeros(replicates + 1) for component in metrics}
     for number, (reference, method) in enumerate(pairs):

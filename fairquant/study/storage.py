@@ -20,7 +20,7 @@ from fairquant.recipe.search import Search
 def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int = 30) -> optuna.storages.BaseStorage:
     """url: a database (postgresql://...), or None for a journal in the study's folder, which a shared disk may hold.
 
-    In a database every running trial gives a sign of life; one that stops is handed to another worker. Raises
+    In a database every running trial sends a heartbeat; when it stops, the trial goes to another worker. Raises
     UserError where it cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what a trial says is in its own record

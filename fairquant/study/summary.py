@@ -82,7 +82,7 @@ def test_front(summary: Summary, plan: Plan, plugins: Plugins, display: Display)
 
 
 def effects(trials: Sequence[Trial], section: Search) -> tuple[Effect, ...]:
-    """What each parameter changes, by quantity, the largest change first."""
+    """How much each parameter changes each quantity, the largest change first."""
     done = [trial for trial in trials if trial.state in ("complete", "infeasible")]
     wanted = dict.fromkeys([*(o.quantity for o in section.objectives), *QUANTITIES])
     all_effects = []

@@ -1,4 +1,4 @@
-"""One trial of a study: values out of Optuna, an ordinary run as far as validation, quantities back."""
+"""One trial of a study: values out of Optuna, an ordinary run up to validation, quantities back."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Worker:
         return tuple(facts[objective.quantity] for objective in self.search.objectives)
 
     def _evaluate(self, trial: optuna.Trial, overrides: Sequence[str]) -> dict[str, float]:
-        """Run it as far as validation: every quantity, label -> value, baseline/label, .../low, .../high."""
+        """Run it up to validation: every quantity, label -> value, baseline/label, .../low, .../high."""
         recipe, runs = trial_recipe(self.plan, overrides, self.plugins), Path(self.plan.runs)
         watch = _Watch(trial, self.search) if self.search.pruner != "none" else lambda stage, values: None
         trial.set_user_attr("folder", str(run_folder(recipe, runs)))

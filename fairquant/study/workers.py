@@ -1,4 +1,4 @@
-"""What a worker process does first: keep to its cores, and end when the process that started it does."""
+"""What a worker process does first: limit its threads, and follow its parent process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def init_worker(threads: int) -> None:
 
 
 def follow_parent() -> None:
-    """The parent is asked for by the number that it gave when it started this process: it may be gone by now."""
+    """End this process when its parent ends. The parent may be gone already: its number comes from multiprocessing."""
     parent = multiprocessing.parent_process()
     number = os.getppid() if parent is None or parent.pid is None else parent.pid
     threading.Thread(target=_follow, args=(number,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:
-    """A killed parent cannot say goodbye: without this its workers would go on by themselves."""
+    """A killed parent cannot stop its workers: they watch it."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -68,7 +68,7 @@ def train(trainer: Trainer, settings: TrainSettings) -> list[Values]:
 
 
 class _Training:
-    """One training's moving parts."""
+    """The state of one training."""
 
     def __init__(self, trainer: Trainer, settings: TrainSettings) -> None:
         self.of, self.settings = trainer, settings
