@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fairquant.artifact import load
 from fairquant.data.images import default_cache
+from fairquant.data.in_memory import IN_MEMORY, InMemoryDataset, Labelled, in_memory_split, in_memory_splits
 from fairquant.data.ranks import barrier, init_process_group, is_leader, leader_first
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError
@@ -29,7 +29,7 @@ from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import ModelSettings
 from fairquant.registry import Plugins, discover
 from fairquant.report.write import VALIDATION_ONLY, recipe_yaml, write_results, write_validation_only
-from fairquant.roles import DataContext, Split, Splits
+from fairquant.roles import DataContext, Splits
 from fairquant.runs.folder import (
     Display,
     Quiet,
@@ -46,8 +46,6 @@ from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.results import Results
 from fairquant.training.devices import choose_device
 from fairquant.training.model import Model
-
-IN_MEMORY = "in-memory"
 
 
 @dataclass(frozen=True)
@@ -182,27 +180,6 @@ def load_data(recipe: Recipe, display: Display) -> Splits:
     return recipe.dataset.value.load(context)
 
 
-class Labelled(Protocol):
-    """A data set of (float image tensor [3, H, W] ready for the model, label, group)."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> tuple[Tensor, int, int]: ...
-
-
-@dataclass(frozen=True)
-class InMemoryDataset:
-    """The dataset section of a run started from Python: digests in place of a name in the registry."""
-
-    fingerprint: str
-    model: str
-
-    def check(self) -> list[str]:
-        return []
-
-    def load(self, context: DataContext) -> Splits:
-        raise UserError("the data of this run were in Python's memory: start it from Python again")
-
-
 def quantize(
     model: nn.Module, train: Labelled, validation: Labelled, test: Labelled | None = None, *, average_bits: float = 4.0,
     method: str = "fq-baq", group_names: Sequence[str] | None = None, class_names: Sequence[str] | None = None,
@@ -218,8 +195,8 @@ def quantize(
     """
     plugins = discover()
     given = {"train": train, "validation": validation, "test": validation if test is None else test}
-    data = {key: _given_split(key, items) for key, items in given.items()}
-    splits = _given_splits(data, class_names, group_names)
+    data = {key: in_memory_split(key, items) for key, items in given.items()}
+    splits = in_memory_splits(data, class_names, group_names)
     if test is None:
         splits = replace(splits, notes=("no test set was given: the audit is on validation and is optimistic",))
     network, shown = _copy(model), f"{type(model).__module__}.{type(model).__qualname__}"
@@ -238,57 +215,6 @@ def quantize(
     )  # fmt: skip
     place = Path(runs) if runs is not None else default_runs()
     return execute(recipe, plugins, place, display or Quiet(), Given(splits, own))
-
-
-def _given_splits(
-    data: Mapping[str, Split], class_names: Sequence[str] | None, group_names: Sequence[str] | None
-) -> Splits:
-    """The three splits with their names; UserError where there are fewer names than classes or groups."""
-    labels = max(int(split.labels.max(initial=0)) for split in data.values()) + 1
-    groups = max(int(split.groups.max(initial=0)) for split in data.values()) + 1
-    classes = tuple(class_names) if class_names else tuple(f"class {number}" for number in range(labels))
-    names = tuple(group_names) if group_names else tuple(f"group {number}" for number in range(groups))
-    if len(classes) < labels or len(names) < groups:
-        raise UserError(f"class_names, group_names: the data have {labels} classes and {groups} groups")
-    return Splits(
-        train=data["train"], validation=data["validation"], test=data["test"], class_names=classes, group_names=names,
-        attributes=("group",), fingerprint=_digest_data(data),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _GivenImages:
-    items: Labelled
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.items[index][0]
-
-
-def _given_split(name: str, items: Labelled) -> Split:
-    """Labels and groups of a data set of (image, label, group)."""
-    try:
-        triples = [items[index] for index in range(len(items))]
-        labels = np.array([int(label) for _, label, _ in triples], np.int64)
-        groups = np.array([int(group) for _, _, group in triples], np.int64)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{name}: every item must be (image, label, group) with whole numbers for label and group: {error}"
-        ) from error
-    if not len(labels) or not isinstance(triples[0][0], Tensor):
-        raise UserError(f"{name}: needs at least one item, and tensors for images")
-    return Split(_GivenImages(items), labels, groups, tuple(f"{name}-{row}" for row in range(len(labels))))
-
-
-def _digest_data(data: Mapping[str, Split]) -> str:
-    total = hashlib.sha256()
-    for split in data.values():
-        for index in range(len(split)):
-            total.update(np.ascontiguousarray(split.images[index].numpy()).tobytes())
-        total.update(split.labels.tobytes() + split.groups.tobytes())
-    return total.hexdigest()
 
 
 def _digest_model(model: nn.Module) -> str:

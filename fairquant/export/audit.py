@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fairquant.audit.evaluate import Change, change_against, evaluate
 from fairquant.data.batching import draw_calibration, stack_images
+from fairquant.data.in_memory import IN_MEMORY
 from fairquant.errors import UserError
 from fairquant.export.ranges import Calibration
 from fairquant.export.runtime import Metadata, Preprocessing, Runtime, in_batches, open_runtime
@@ -24,7 +25,7 @@ from fairquant.runs.predictions import read_predictions
 #: Images at a time: to predict, and to calibrate, where every activation is held at once.
 PREDICTION_BATCH, CALIBRATION_BATCH = 32, 8
 #: Names of the dataset section of a run that was started from Python; the second is an earlier version's.
-IN_MEMORY = ("in-memory", "your-data")
+FROM_PYTHON = (IN_MEMORY, "your-data")
 Bar = Callable[[str, int], Callable[[int], None]]
 
 
@@ -40,7 +41,7 @@ def recipe_of(
     demo = bool(given.pop("demo", False)) and dataset is None
     if dataset is not None:
         given["dataset"] = _dataset_section(dataset)
-    if not given or given.get("dataset", {}).get("name") in IN_MEMORY:
+    if not given or given.get("dataset", {}).get("name") in FROM_PYTHON:
         raise UserError(
             f"{path}: made from data in Python's memory, which the file does not hold. Name other data with --dataset, "
             "or, for calibration only, a folder with --images"

@@ -153,7 +153,9 @@ def write_artifact(
     average = 32.0 if quantized is None else quantized.plan.average
     layers: tuple[Layer, ...] = () if quantized is None else quantized.layers
     weights: Mapping[str, QuantizedWeight] = {} if quantized is None else quantized.weights
-    return save_artifact(run.folder / name, model.network, layers, weights, describe(recipe, model, average, test_audit))
+    return save_artifact(
+        run.folder / name, model.network, layers, weights, describe(recipe, model, average, test_audit)
+    )
 
 
 def describe(recipe: Recipe, model: Model, average_bits: float, test_audit: Audit) -> dict[str, object]:

@@ -30,8 +30,8 @@ BAD = {
     "hook": (HEAD + "@hookimpl\ndef fairquant_run_finish(run): pass", "there is no hook 'fairquant_run_finish'. Did you mean 'fairquant_run_finished'?"),
     "unmarked": ("def fairquant_run_finished(run): pass", "fairquant_run_finished needs the decorator @hookimpl"),
     "argument": (HEAD + "@hookimpl\ndef fairquant_run_finished(run, rapport): pass", "rapport"),
-    "newer": ("FAIRQUANT_CONTRACT = 9\n" + GOOD, "built for contract 9, this FairQuant speaks 1: upgrade fairquant"),
-    "older": ("FAIRQUANT_CONTRACT = 0\n" + GOOD, "built for contract 0, this FairQuant speaks 1: upgrade the plugin."),
+    "newer": ("FAIRQUANT_CONTRACT = 9\n" + GOOD, "built for contract 9, this FairQuant has contract 1: upgrade fairquant"),
+    "older": ("FAIRQUANT_CONTRACT = 0\n" + GOOD, "built for contract 0, this FairQuant has contract 1: upgrade the plugin."),
     "recipes": (REGISTER + "registry.add_recipes('nowhere_at_all')", "recipes: 'nowhere_at_all' is not an importable package"),
 }  # fmt: skip
 
@@ -80,7 +80,7 @@ def test_plugins_bring_recipes_and_methods(tmp_path, monkeypatch):
     code = REGISTER + "registry.add_recipes('bringing')\n"
     registry = discover([*our_entry_points(), entry_point(monkeypatch, tmp_path, "brings", code)]).registry
     recipe = read_recipe("recipes/theirs.yaml", registry=registry)
-    assert (recipe.method, recipe.reducer.name) == ("their-method", "mean")
+    assert (recipe.method, recipe.quantization.reducer.name) == ("their-method", "mean")
     assert read_recipe("theirs", ["method=their-method-ptq"], registry=registry).train.post_training
     assert library(registry).load_method("fq-qat")["allocator"]["name"] == "minimax"
 
