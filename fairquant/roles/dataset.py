@@ -140,7 +140,11 @@ class Dataset(Protocol):
                 labels, groups = draw.integers(0, 2, self.images), draw.integers(0, 2, self.images)
                 array = draw.integers(0, 99, (self.images, context.image_size, context.image_size, 3), np.uint8)
                 array[labels == 1, 4:12, 4:12] += 120
-                return in_thirds(array, labels, groups)   # see fairquant.data.splits
+                images = LabelledImages(       # from fairquant.data.splits, as are the two functions below
+                    array=array, labels=labels, groups=groups, ids=[f"image {row}" for row in range(self.images)],
+                    class_names=["plain", "square"], group_names=["a", "b"], attributes=["letter"], digest="two-dots-1",
+                )
+                return make_splits(images, split_rows(labels, groups, context.seed))
     """
 
     def check(self) -> list[str]: ...

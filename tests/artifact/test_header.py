@@ -122,7 +122,7 @@ def test_headers_that_lie_under_a_good_checksum_do_no_harm(untrained_artifact, t
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda facts: facts["layers"][3].update(shape=[64, 1 << 20, 512]), "more than a model of this kind"),
         (lambda facts: facts["layers"][3].update(shape=[64, 1 << 14, 32]), "the model that it names has"),

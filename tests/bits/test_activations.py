@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.artifacts import has_vnni
 from helpers.recipes import write_recipe
 from helpers.runs import logits_again
 from safetensors import safe_open
@@ -140,5 +141,5 @@ def test_the_exported_file_takes_its_ranges_from_training(run, tmp_path):
     assert float(scale) == pytest.approx(float(first.step.detach()), rel=1e-4)
     assert not [node for node in graph.node if node.op_type in ("Round", "Exp")]
     one, two = (open_runtime(path).logits(images) for path in (tmp_path / "m.onnx", run.folder / "model.safetensors"))
-    # 0.3 bits per weight: the logits are near 0, and int8 arithmetic differs between processors
-    assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.7
+    # at 0.3 bits per weight the logits are near 0
+    assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > (0.9 if has_vnni() else 0.7)

@@ -26,5 +26,5 @@ def test_labels_of_other_data_are_numbered_as_the_files_classes_are():
     assert test.labels.tolist() == [2, 0, 2, 0]
     assert [int(test.images[row].max()) for row in range(4)] == [0, 1, 0, 1]
     assert audit_splits(splits, ["mole", "wart"], False, Path("m.onnx")).test.ids == ("d",)
-    with pytest.raises(UserError, match="it knows no class 'wart' of these data. Its classes: mole, burn"):
+    with pytest.raises(UserError, match="it has no class 'wart' of these data. Its classes: mole, burn"):
         audit_splits(splits, ["mole", "burn"], False, Path("m.onnx"))

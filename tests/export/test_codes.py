@@ -48,9 +48,9 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(quickstart_ru
         trace(network, artifact, Path(folder) / "plain.onnx")
         graph = onnx.load(Path(folder) / "plain.onnx")
     values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.graph.initializer}
-    placed = find_weights(graph, artifact, network)
-    assert {each.layer for each in placed.values()} == set(artifact.weights)
-    for name, each in placed.items():
+    weights = find_weights(graph, artifact)
+    assert {each.layer for each in weights.values()} == set(artifact.weights)
+    for name, each in weights.items():
         codes, scale, exact = codes_of(each)
         assert exact
         mine = values[name].T if each.transposed else values[name]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import fairquant
 from fairquant.artifact.load import read_artifact
 from fairquant.cli import app
-from fairquant.export.onnx import export_onnx
+from fairquant.export.onnx import ExportOptions, export_onnx
 from fairquant.export.ranges import Calibration
 from fairquant.export.runtime import open_runtime
 
@@ -29,7 +29,7 @@ onnx = pytest.importorskip("onnx")
 @pytest.mark.parametrize("which", [0, 1], ids=["straight levels", "dead zones"])
 def test_fp32_activations_give_the_models_logits_for_any_batch(quickstart_runs, which, tmp_path):
     source = quickstart_runs[which] / "model.safetensors"
-    exported_file = export_onnx(source, tmp_path / "m.onnx", activations="fp32")
+    exported_file = export_onnx(source, tmp_path / "m.onnx", ExportOptions(activations="fp32"))
     assert bool(exported_file.rounded) == bool(which)
     model, runtime = fairquant.load(source), open_runtime(tmp_path / "m.onnx")
     for count in (1, 5):
@@ -56,9 +56,8 @@ def test_int8_activations_agree_with_the_artifact(quickstart_runs, exported):
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_other_calibrations(quickstart_runs, tmp_path, method):
     size = read_artifact(quickstart_runs[0] / "model.safetensors").metadata["preprocessing"]["image_size"]
-    export_onnx(
-        quickstart_runs[0] / "model.safetensors", tmp_path / "m.onnx", calibration=Calibration([random_images(size, 16)]), method=method
-    )
+    source = quickstart_runs[0] / "model.safetensors"
+    export_onnx(source, tmp_path / "m.onnx", ExportOptions(method=method), Calibration([random_images(size, 16)]))
     assert open_runtime(tmp_path / "m.onnx").metadata["calibration"] == method
 
 
@@ -69,7 +68,7 @@ def test_a_vision_transformer_is_exported_with_its_attention_in_float(tmp_path):
     )  # fmt: skip
     source = run.folder / "model.safetensors"
     size = read_artifact(source).metadata["preprocessing"]["image_size"]
-    exported_file = export_onnx(source, tmp_path / "vit.onnx", calibration=Calibration([random_images(size, 4)]), method="minmax")
+    exported_file = export_onnx(source, tmp_path / "vit.onnx", ExportOptions(method="minmax"), Calibration([random_images(size, 4)]))
     assert len(exported_file.int4) + len(exported_file.int8) == 50
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "vit.onnx").graph.node)
     assert kinds["Gemm"] == 49  # each with its bias in the integer kernel

@@ -70,3 +70,12 @@ def export(source: Path) -> Path:
 def random_images(size: int, count: int = 6) -> np.ndarray:
     """Normalised images [count, 3, size, size] of noise."""
     return np.random.default_rng(0).normal(size=(count, 3, size, size)).astype(np.float32)
+
+
+def has_vnni() -> bool:
+    """Whether this processor multiplies int8 exactly: without VNNI or AMX, ONNX Runtime's products saturate at 16 bits."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    return any(flag in flags for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))

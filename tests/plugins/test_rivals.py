@@ -242,13 +242,13 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
     first = probe()
     here = first(low)
     torch.testing.assert_close(here, inner(low), equal_nan=True, rtol=0, atol=0)
-    first.keep()
+    first.save()
     asked.clear()
     again = probe()
     assert torch.equal(again(low).nan_to_num(-1), here.nan_to_num(-1))
     assert not asked
     again(high)
-    again.keep()
+    again.save()
     probe()(low), probe()(high)
     assert len(asked) == 1  # both are known now
     probe("another quantizer")(low)
@@ -263,5 +263,5 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
 
 
 def test_a_probe_that_is_not_asked_writes_nothing(strange, tmp_path):
-    CachedProbe(LossProbe(model=strange, layers=(), quantizer=Uniform(), batches=lambda: [], groups=1), tmp_path, "").keep()
+    CachedProbe(LossProbe(model=strange, layers=(), quantizer=Uniform(), batches=lambda: [], groups=1), tmp_path, "").save()
     assert not list(tmp_path.iterdir())

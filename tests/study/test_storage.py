@@ -76,8 +76,8 @@ def postgresql(tmp_path):
 
 
 WORKER = """
-import sys
-from fairquant.study import search
+import importlib, sys
+search = importlib.import_module("fairquant.study.search")  # the package has a function of this name
 search.HEARTBEAT_SECONDS = (1, 3)
 if __name__ == "__main__":
     print(search.search(sys.argv[1], trials=8, storage=sys.argv[2], runs=sys.argv[3]))

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
+from fairquant_paper.baq import Baq
+from helpers.predictions import random_predictions
+from helpers.training import bound, small_network, small_split
+from sklearn.metrics import balanced_accuracy_score
+from torch import nn
+
+from fairquant.bits import attach, find_layers, plan_of
+from fairquant.bits.problem import BitChoices, Budget
+from fairquant.errors import TrainingDiverged
+from fairquant.recipe.schema import Component
+from fairquant.recipe.sections import EarlyStopping, TrainSettings
+from fairquant.training.loop import Trainer, _class_weights, train, validation_values
 
 
 @pytest.mark.parametrize(
@@ -35,3 +50,126 @@ def test_a_run_with_these_options_is_the_same_twice(tmp_path, options):
     one, two = (np.load(result.folder / "predictions.npz") for result in reports)
     assert np.array_equal(one["logits"], two["logits"])
     assert not np.array_equal(one["logits"], one["baseline_logits"])
+
+
+def trainer(**more) -> Trainer:
+    network = small_network()
+    return Trainer(
+        **{"model": bound(network), "train": small_split(32), "validation": small_split(8), "seed": 1, "checkpoint": None, **more}
+    )
+
+
+SETTINGS = TrainSettings(epochs=3, batch_size=8, augment="none", learning_rate=0.01, workers=0)
+
+
+def weights_of(trained: Trainer) -> torch.Tensor:
+    return torch.cat([value.flatten().float() for value in trained.model.network.state_dict().values()])
+
+
+def test_training_lowers_the_loss_and_reports_every_epoch():
+    epochs = []
+    values = train(trainer(on_epoch=lambda epoch, values: epochs.append(epoch)), replace(SETTINGS, epochs=6))
+    assert epochs == [1, 2, 3, 4, 5, 6]
+    assert values[-1]["loss"] < 0.8 * values[0]["loss"]
+    assert set(values[0]) >= {"loss", "penalty", "train-accuracy", "accuracy", "worst-group-accuracy"}
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    runs = [trainer(), trainer(), trainer(seed=2)]
+    for each in runs:
+        train(each, SETTINGS)
+    one, same, other = map(weights_of, runs)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [2, 4, 7])
+def test_a_training_stopped_within_an_epoch_or_between_two_resumes_to_the_same_weights(tmp_path, after):
+    """Four steps an epoch; every step is saved."""
+    settings = replace(SETTINGS, checkpoint_minutes=1e-9, optimizer="adamw")
+    whole = trainer()
+    history = train(whole, settings)
+
+    def stop(done, total):
+        if done == after + 1:
+            raise Stopped
+
+    stopped = trainer(checkpoint=tmp_path / "train.pt", on_step=stop)
+    with pytest.raises(Stopped):
+        train(stopped, settings)
+    resumed = trainer(checkpoint=tmp_path / "train.pt")
+    steps = []
+    again = train(replace(resumed, on_step=lambda done, total: steps.append(done)), settings)
+    assert steps[0] == after + 1
+    assert torch.equal(weights_of(resumed), weights_of(whole))
+    assert again == history
+
+
+def test_early_stopping_returns_the_best_epoch_and_stops_when_patience_is_over():
+    settings = replace(SETTINGS, epochs=9, learning_rate=1e-12, early_stopping=EarlyStopping(patience=2))
+    trained = trainer()
+    before = trained.model.network[0].weight.detach().clone()
+    assert len(train(trained, settings)) == 3  # the first epoch is the best: nothing is learned at this rate
+    torch.testing.assert_close(trained.model.network[0].weight, before)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_with_advice(tmp_path):
+    class Infinite:
+        def penalty(self, step):
+            return step.losses.sum() * float("inf")
+
+    with pytest.raises(TrainingDiverged, match=r"loss is inf in epoch 1, step 1. The last good checkpoint stays in .* Lower the"):
+        train(trainer(regularizers=(Component("infinite", Infinite()),), checkpoint=tmp_path / "train.pt"), SETTINGS)
+
+
+def test_a_regularizer_gets_the_memory_it_made_and_the_inputs_it_needs():
+    class Curious:
+        needs = frozenset({"features", "teacher"})
+
+        def memory(self):
+            return nn.Linear(1, 1)
+
+        def penalty(self, step):
+            seen.append((type(step.memory), step.features.shape, step.teacher.shape, step.group_count))
+            return step.losses.sum() * 0
+
+    seen = []
+    train(trainer(regularizers=(Component("curious", Curious()),), teacher=small_network(5)), replace(SETTINGS, epochs=1))
+    assert seen == [(nn.Linear, (8, 6), (8, 2), 2)] * 4
+
+
+def test_learned_bits_are_frozen_on_the_budget_when_their_time_is_over():
+    learning = trainer()
+    layers = find_layers(learning.model.network, "channel")
+    plan = plan_of(layers, torch.full((8,), 4))
+    attachment = attach(layers, Baq(), plan, BitChoices((2, 4, 8)), Budget(4.0))
+    learned = []
+    train(
+        replace(learning, attachment=attachment, on_epoch=lambda epoch, values: learned.append(attachment.learns_bits)),
+        replace(SETTINGS, freeze_bits_after=0.5),
+    )
+    assert learned == [True, False, False]
+    assert attachment.average() <= 4.0
+
+
+def test_validation_values_are_accuracies_over_images_classes_and_groups():
+    p = random_predictions(count=60)
+    right = p.predicted == p.labels
+    by_group = [right[p.groups == g].mean() for g in range(3)]
+    values = validation_values(p)
+    assert values["accuracy"] == pytest.approx(right.mean())
+    assert values["balanced-accuracy"] == pytest.approx(balanced_accuracy_score(p.labels, p.predicted))
+    assert values["worst-group-accuracy"] == pytest.approx(min(by_group))
+    assert values["group-mean-accuracy"] == pytest.approx(np.mean(by_group))
+
+
+def test_balanced_classes_weigh_equally_in_the_loss():
+    labels = np.array([0] * 24 + [1] * 8)
+    split = replace(small_split(32), labels=labels)
+    weights = _class_weights(split, 2, replace(SETTINGS, class_balanced=True))
+    assert float(weights[0] * 24) == pytest.approx(float(weights[1] * 8))
+    assert float(weights[torch.from_numpy(labels)].mean()) == pytest.approx(1)

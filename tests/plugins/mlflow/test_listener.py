@@ -45,7 +45,7 @@ def test_a_run_is_in_the_store(tmp_path):
     assert len(client.get_metric_history(run.info.run_id, "quantized/loss")) == 2
     from fairquant.cli.ui import views
 
-    assert views("sqlite:///mlflow.db", 5001) == {
+    assert views("sqlite:///mlflow.db", "http://127.0.0.1:5001") == {
         "tiny": f"http://127.0.0.1:5001/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=fairquant"
     }
     columns = json.loads(experiment.tags["mlflow.sharedViewState.fairquant"])["selectedColumns"]
@@ -79,11 +79,11 @@ def test_a_store_beside_the_caller_stays_there_when_the_caller_moves(tmp_path, m
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        assert views(named.mlflow, 5000) == {}
+        assert views(named.mlflow, "http://127.0.0.1:5000") == {}
         recipe = SimpleNamespace(tracking=named)
         assert experiment_of(client_of(recipe), recipe) == "1"
         assert (tmp_path / name / "mlflow.db").exists()
-        assert list(views(named.mlflow, 5000)) == ["here"]
+        assert list(views(named.mlflow, "http://127.0.0.1:5000")) == ["here"]
 
 
 def test_files_lie_beside_the_database_wherever_the_command_is_given(tmp_path, monkeypatch):
