@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import fairquant
-from fairquant.report.write import read_predictions
+from fairquant.runs.predictions import read_predictions
 from fairquant.training.loop import validation_values
 
 FISHER = ("method=fq-baq", "importance={name: fisher}", "train.bit_confidence=0")
@@ -63,7 +63,8 @@ def main() -> None:
                 runs=given.runs,
             )
             report = result.report
-            before, after = map(validation_values, read_predictions(result.folder / "validation.npz"))
+            predictions = read_predictions(result.folder / "validation.npz")
+            before, after = validation_values(predictions.before), validation_values(predictions.after)
             row = [
                 after["accuracy"], after["balanced-accuracy"], after["worst-group-accuracy"],
                 after["accuracy"] - before["accuracy"], report["bits"]["average"], report["bits"].get("moved", 0.0),

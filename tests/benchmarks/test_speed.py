@@ -28,6 +28,7 @@ from fairquant.bits.minimax import solve_minimax
 from fairquant.bits.problem import BitChoices, Budget, weight_errors
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import Batch, BitPlan
+from fairquant.roles.allocator import BudgetConstraint
 from fairquant.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.benchmark
@@ -154,13 +155,13 @@ def test_allocation(groups, kind):
     times = []
     for _ in range(7):
         start = time.perf_counter()
-        found = solve()
+        solution = solve()
         times.append(time.perf_counter() - start)
     print(
-        f"\n{kind}, {units} units x 7 choices, {groups} group(s): {np.median(times):.3f} s (reach 0.1), gap {100 * found.gap:.5f} % (reach 0.1)"
+        f"\n{kind}, {units} units x 7 choices, {groups} group(s): {np.median(times):.3f} s (reach 0.1), gap {100 * solution.gap:.5f} % (reach 0.1)"
     )
-    assert found.gap < 1e-3
-    assert costs[np.arange(units), found.choice].sum() <= capacity
+    assert solution.gap < 1e-3
+    assert costs[np.arange(units), solution.choice].sum() <= capacity
 
 
 def test_audit():
@@ -180,11 +181,11 @@ def test_audit():
         group_names=tuple(f"g{g}" for g in range(6)), class_names=tuple(f"c{c}" for c in range(114)),
     )  # fmt: skip
     start = time.perf_counter()
-    found = evaluate(predictions, metrics)
+    values = evaluate(predictions, metrics)
     print(
         f"\naudit, 10,000 images, 114 classes x 6 groups, 1,000 replicates: {time.perf_counter() - start:.2f} s (reach 1)"
     )
-    assert set(found) == {component.label for component in metrics}
+    assert set(values) == {component.label for component in metrics}
 
 
 def test_audit_beside_fairlearn():

@@ -24,6 +24,7 @@ from fairquant.roles import DataContext
 from fairquant.study.storage import open_study
 from fairquant.study.trials import suggest
 from fairquant.training.loop import Trainer, train
+from fairquant.training.model import Model
 
 pytestmark = pytest.mark.benchmark
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4", "fc")
@@ -39,9 +40,13 @@ def objective(isic_root, tmp_path_factory):
     splits = Isic2019(root=str(isic_root), attribute="age").load(DataContext(2, 48, tmp_path_factory.mktemp("cache")))
     torch.manual_seed(2)
     model, normalize, _ = build_model(ModelSettings(name="resnet10t", image_size=48), len(splits.class_names), False)
-    device, names = torch.device("cpu"), (splits.group_names, splits.class_names)
+    device = torch.device("cpu")
+    bound = Model(
+        network=model, normalization=normalize, device=device,
+        group_names=splits.group_names, class_names=splits.class_names,
+    )  # fmt: skip
     settings = TrainSettings(epochs=4, batch_size=64, learning_rate=1e-3, augment="flips")
-    train(Trainer(model=model, train=splits.train, validation=splits.validation, names=names, normalize=normalize, device=device, seed=2, checkpoint=None), settings)
+    train(Trainer(model=bound, train=splits.train, validation=splits.validation, seed=2, checkpoint=None), settings)
     model.eval()
     layers = find_layers(model, "channel")
     narrow = list(batches(splits.validation.subset(np.arange(200)), 200, normalize, device))
@@ -73,7 +78,7 @@ def objective(isic_root, tmp_path_factory):
     return value
 
 
-def found(objective, sampler: str, trials: int, seed: int) -> float:
+def best_value(objective, sampler: str, trials: int, seed: int) -> float:
     """The best value after so many trials."""
     import optuna
 
@@ -92,7 +97,8 @@ def found(objective, sampler: str, trials: int, seed: int) -> float:
 
 def test_tpe_in_half_the_trials(objective):
     pairs = [
-        (found(objective, "tpe", RANDOM // 2, seed), found(objective, "random", RANDOM, seed)) for seed in range(SEEDS)
+        (best_value(objective, "tpe", RANDOM // 2, seed), best_value(objective, "random", RANDOM, seed))
+        for seed in range(SEEDS)
     ]
     tpe, random = np.array(pairs).T
     print(f"\nbest loss of the worst group within {BUDGET} bits, {SEEDS} seeds:")
