@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fairquant.bits import untouched
 from fairquant.roles import Batch, GroupImportance, Layer
-from fairquant_fair.image_gradients import Products, Reduction, SquaredNorms, reduce_gradients
+from fairquant_fair.image_gradients import reduce_gradients
+from fairquant_fair.reductions import Products, Reduction, SquaredNorms
 
 
 @dataclass(frozen=True)
