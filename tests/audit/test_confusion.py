@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.predictions import random_predictions
 
-from fairquant.audit.confusion import WeightedConfusion, confusion_tensor, image_weights, resample
+from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_tensor, image_weights, resample
 from fairquant.roles import Confusion
 
 
@@ -44,3 +44,28 @@ def test_permuted_groups_keep_the_sizes_of_groups_and_the_confusion_of_all():
     plain = Confusion(shuffled.table)
     for name in ("hits", "truth", "predicted"):
         assert np.array_equal(getattr(shuffled, name), getattr(plain, name)), name
+
+
+def test_every_image_is_in_its_cell():
+    p = random_predictions(60)
+    table = confusion_tensor(p)
+    for row in range(60):
+        table[p.groups[row], p.labels[row], p.predicted[row]] -= 1
+    assert (table == 0).all()
+
+
+def test_weights_draw_as_many_images_as_there_are():
+    weights = image_weights(50, 200, np.random.default_rng(0))
+    assert (weights.sum(1) == 50).all()
+    assert weights.mean(0) == pytest.approx(np.ones(50), abs=0.35)
+
+
+@pytest.mark.parametrize(("total", "cells"), [(1000, 150), (7, 10**9), (300, 0), (1000, 400_000)])
+def test_chunks_add_up_and_each_stays_small(total, cells):
+    sizes = chunk_sizes(total, cells)
+    assert sum(sizes) == total
+    assert all(size == 1 or size * cells <= 400_000 for size in sizes)
+
+
+def test_no_images_are_no_counts():
+    assert resample(np.zeros((2, 3, 3)), 5, np.random.default_rng(0)).shape == (5, 2, 3, 3)

@@ -11,7 +11,8 @@ from helpers.predictions import only, random_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairquant.audit.evaluate import change_against, evaluate, group_intervals
+from fairquant.audit.evaluate import audit, change_against, evaluate, group_intervals, interval
+from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.roles import Predictions
 
@@ -120,3 +121,29 @@ def test_sample_metrics_are_resampled(plugins):
 
     confidence = evaluate(random_predictions(), [Component("confidence", Confidence())])["confidence"]
     assert confidence.low < confidence.value < confidence.high
+
+
+def test_an_interval_holds_the_middle_of_the_replicates():
+    assert interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
+    assert all(map(math.isnan, interval(np.array([0.5] + [np.nan] * 2))))  # most replicates have no value
+
+
+def test_the_interval_of_a_gap_is_centred_on_it_and_not_below_zero():
+    low, high = interval(np.linspace(0.2, 0.6, 1001), around=0.1)
+    assert (low, high) == pytest.approx((0.0, 0.29), abs=1e-6)
+
+
+def test_predictions_of_other_images_and_no_images_are_refused():
+    with pytest.raises(UserError, match="not of the same images"):
+        change_against(random_predictions(seed=1), random_predictions(seed=2))
+    with pytest.raises(UserError, match="no images to audit"):
+        evaluate(random_predictions(5).take(np.arange(0)), [])
+
+
+def test_an_audit_holds_both_models_their_difference_and_the_images_of_each_group(metrics):
+    before = random_predictions(count=120, seed=1)
+    after = replace(before, logits=before.logits[:, ::-1].copy())
+    audited = audit(after, before, only(metrics, "accuracy"), replicates=50)
+    assert audited.images == {name: int(n) for name, n in zip(before.group_names, np.bincount(before.groups), strict=True)}
+    difference = audited.metrics["accuracy"].value - audited.baseline["accuracy"].value
+    assert audited.change["accuracy"].value == pytest.approx(difference)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
+
+from fairquant.bits.layers import differentiable_weights, find_layers, pinned_bits, untouched
+from fairquant.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "deit_tiny_patch16_224", "tiny_vit_5m_224"])
@@ -15,3 +20,53 @@ def test_the_papers_models_have_layers_to_quantize(registry, name):
     layers = find_layers(model, "channel")
     quantized = sum(layer.weight.numel() for layer in layers)
     assert quantized > 0.96 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_every_conv_and_linear_is_a_layer_in_order_and_tied_weights_are_one(strange):
+    layers = find_layers(strange, "channel")
+    assert [layer.name for layer in layers][:4] == ["stem", "grouped", "depthwise", "first"]
+    assert next(layer for layer in layers if layer.name == "first").names == ("first", "second")
+    assert "norm" not in [layer.name for layer in layers]
+
+
+def test_a_pattern_leaves_layers_out_and_a_tied_weight_as_a_whole(strange):
+    names = {layer.name for layer in find_layers(strange, "channel", ("sec*", "stem"))}
+    assert not names & {"first", "stem"}
+    with pytest.raises(UserError, match=r"quantize.keep: 'hed' matches no layer. Did you mean 'head'\?"):
+        find_layers(strange, "channel", ("hed",))
+    with pytest.raises(UserError, match="no Conv2d or Linear layer left"):
+        find_layers(nn.Sequential(nn.Linear(2, 2)), "channel", ("0",))
+
+
+def test_of_two_patterns_that_pin_a_layer_the_later_wins(strange):
+    layers = find_layers(strange, "tensor")
+    assert pinned_bits(layers, {"*": 4, "head": 8})["head"] == 8
+    assert pinned_bits(layers, {"second": 2}) == {"first": 2}  # the tied weight, by either name
+    with pytest.raises(UserError, match="quantize.pin: 'nowhere' matches no layer"):
+        pinned_bits(layers, {"nowhere": 2})
+
+
+def test_a_model_that_is_measured_is_left_as_it_was(strange):
+    strange.train()
+    strange.norm.eval()
+    strange.head.weight.grad = torch.ones_like(strange.head.weight)
+    before = {name: value.clone() for name, value in strange.state_dict().items()}
+    modes, state = [module.training for module in strange.modules()], torch.get_rng_state()
+    with untouched(strange):
+        assert not strange.training
+        strange.train()(torch.randn(4, 3, 8, 8)).sum().backward()
+        strange.head.requires_grad_(False)
+    assert [module.training for module in strange.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in strange.state_dict().items())
+    assert strange.head.weight.requires_grad
+    assert strange.head.weight.grad.sum() == strange.head.weight.numel()
+    assert strange.stem.weight.grad is None
+
+
+def test_gradients_are_taken_of_the_layers_weights_alone(strange):
+    layers = find_layers(strange, "channel")
+    with differentiable_weights(strange, layers) as weights:
+        assert {id(weight) for weight in weights} == {id(p) for p in strange.parameters() if p.requires_grad}
+    assert not strange.frozen.weight.requires_grad
+    assert strange.norm.weight.requires_grad

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import fairquant.export.audit
 from fairquant.cli import app
 from fairquant.roles import Predictions
 
@@ -27,13 +28,13 @@ def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(qu
     same = CliRunner().invoke(app, ["audit", str(quickstart_runs[0] / "model.safetensors")])
     assert same.exit_code == 0
     assert f"{report['metrics']['accuracy']['value']:.3f}" in same.output
-    from fairquant.artifact import deploy
 
-    def always_wrong(runtime, split, splits, preprocessing, advance):
+    def always_wrong(runtime, splits, preprocessing, advance):
+        split = splits.test
         logits = np.eye(len(splits.class_names), dtype=np.float32)[(split.labels + 1) % len(splits.class_names)]
         return Predictions(logits=logits, labels=split.labels, groups=split.groups, group_names=splits.group_names, class_names=splits.class_names, ids=split.ids)
 
-    monkeypatch.setattr(deploy, "predictions_of", always_wrong)
+    monkeypatch.setattr(fairquant.export.audit, "predictions_of", always_wrong)
     loose, bad = (CliRunner().invoke(app, ["audit", str(path), *options]) for options in ([], ["--strict"]))
     assert (loose.exit_code, bad.exit_code) == (0, 3), bad.output
     assert "the export costs accuracy beyond chance: " in bad.output

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from helpers.reports import comparison_of, failed_row, row
 from typer.testing import CliRunner
 
 from fairquant.cli import app
+from fairquant.cli.compare import _blocks, show
 from fairquant.errors import UserError
+from fairquant.recipe import read_recipe
+from fairquant.report.comparison import Difference
 
 
-def test_the_command_runs_jobs_side_by_side_and_prints_the_table(place):
+def test_the_command_runs_jobs_side_by_side_and_prints_the_table(tmp_path):
     result = CliRunner().invoke(
         app,
         ["compare", "quickstart", "model.name=test_resnet", "model.image_size=32", "train.epochs=1", "dataset.images=120", "tracking.mlflow=null", "--demo", "--methods", "uniform-4-ptq,uniform-2-ptq",
-         "--seeds", "0,1", "--jobs", "2", "--runs", str(place / "jobs")],
+         "--seeds", "0,1", "--jobs", "2", "--runs", str(tmp_path)],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "uniform-4-ptq" in result.output
@@ -23,9 +27,24 @@ def test_the_command_runs_jobs_side_by_side_and_prints_the_table(place):
 @pytest.mark.parametrize(
     ("options", "text"),
     [(["--methods", "uniform-5"], "no method is called 'uniform-5'"), (["--seeds", "a"], "--seeds a: must be numbers"),
-     (["--against", "hawq"], "--against hawq: takes no part")],
+     (["--against", "hawq"], "--against hawq: is not part of this comparison")],
 )  # fmt: skip
-def test_wrong_options_are_named(options, text, place):
-    result = CliRunner().invoke(app, ["compare", "quickstart", "--demo", "--runs", str(place), *options])
+def test_wrong_options_are_named(options, text, tmp_path):
+    result = CliRunner().invoke(app, ["compare", "quickstart", "--demo", "--runs", str(tmp_path), *options])
     assert isinstance(result.exception, UserError)
     assert text in str(result.exception)
+
+
+def test_the_table_is_shown_in_blocks_that_fit_the_terminal():
+    assert _blocks([20, 10, 10, 10], 60) == [[0, 1, 2, 3]]
+    assert _blocks([20, 10, 10, 10], 45) == [[0, 1, 2], [0, 3]]
+    assert _blocks([20, 90], 45) == [[0, 1]]
+
+
+def test_the_table_shows_every_method_its_marks_and_the_permutation_baseline(registry, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    recipe = read_recipe("quickstart", registry=registry)
+    show(comparison_of(recipe, row("fp32", 0.9, 32.0), row("uniform-3", against=Difference(-0.05, -0.08, -0.02)), failed_row("hawq", "[x] failed")))
+    output = capsys.readouterr().out
+    for text in ("fp32", "uniform-3", "0.800 ± 0.010*", "permutation baseline", "hawq: [x] failed", "compare.tex"):
+        assert text in output, text

@@ -7,15 +7,18 @@ import sys
 import time
 
 import pytest
-from helpers.command import fairquant
+from helpers.command import fairquant as command
+
+import fairquant.cli
+from fairquant.errors import UserError
 
 
 def test_help_starts_at_once():
-    fairquant("--help")
+    command("--help")
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        assert "validate" in fairquant("--help").stdout
+        assert "validate" in command("--help").stdout
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
 
@@ -24,3 +27,21 @@ def test_help_starts_at_once():
 def test_the_command_line_does_not_import_torch(module):
     code = f"import {module}, sys; print([m for m in ('torch', 'mlflow', 'optuna', 'timm') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_users_mistake_is_its_text_and_exit_2_and_a_closed_pipe_is_no_mistake(monkeypatch, capsys):
+    def fails(error):
+        def verb():
+            raise error
+
+        return verb
+
+    monkeypatch.setattr(fairquant.cli, "app", fails(UserError(["one", "two"], "a.yaml")))
+    with pytest.raises(SystemExit) as caught:
+        fairquant.cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "fairquant: error: 2 problem(s) in a.yaml\n  one\n  two\n"
+    monkeypatch.setattr(fairquant.cli, "app", fails(BrokenPipeError()))
+    with pytest.raises(SystemExit) as caught:
+        fairquant.cli.main()
+    assert caught.value.code == 0

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from helpers.command import fairquant
 from helpers.recipes import write_recipe
+from helpers.reports import metric, run_report
+
+from fairquant.cli.run import summary
 
 
 def test_a_users_mistake_gives_exit_2_and_no_traceback():
@@ -61,3 +64,22 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed():
     assert "Traceback" not in errors
     assert list(Path("runs").glob("tiny/*/checkpoints/train.pt"))
     assert not list(Path("runs").glob("tiny/*/report.json"))
+
+
+def test_the_result_fits_one_screen():
+    text = summary(run_report())
+    assert text.splitlines()[:3] == [
+        "tiny · fq-baq · seed 3",
+        "bits    2.988 per weight (budget 3), file 0.05 MB",
+        "accuracy              0.800 -> 0.750 [0.650, 0.850]",
+    ]
+    assert "  dark                accuracy -0.100 [-0.200, -0.010], newly misclassified 15.0 %" in text
+
+
+def test_a_metric_of_ones_own_is_in_the_summary_and_an_undefined_one_is_not():
+    report = run_report()
+    for section in (report["metrics"], report["baseline"]["metrics"]):
+        section["jain-index"] = metric(0.9, {})
+        section["own"] = {**metric(0.9, {}), "value": None}
+    assert "jain-index            0.900 -> 0.900" in summary(report)
+    assert "own " not in summary(report)

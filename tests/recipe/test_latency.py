@@ -39,9 +39,9 @@ def test_the_recipe_says_what_a_latency_budget_needs(tmp_path, monkeypatch, regi
     latency = ["budget.average_bits=null", "budget.latency=3ms"]
     for overrides, message in [
         (["budget.average_bits=null", "budget.latency=3s"], ["must be a number with one of ms, us"]),
-        (["budget.latency=3ms"], ["latency: a plan is held to one kind of cost"]),
+        (["budget.latency=3ms"], ["latency: a plan has one kind of cost"]),
         (latency, ["latency: needs latency_table"]),
-        ([*latency, "budget.bops=3G"], ["Leave bops or latency away"]),
+        ([*latency, "budget.bops=3G"], ["Leave out bops or latency"]),
         ([*latency, "budget.latency_table=none.json"], ["cannot read 'none.json'", "needs units: tensor"]),
         ([*latency, "budget.latency_table=t.json", "quantize.units=tensor"], ["has times for up to 4 bits only"]),
     ]:

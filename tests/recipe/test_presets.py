@@ -7,7 +7,7 @@ import pytest
 from fairquant.api import recipe_yaml
 from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
-from fairquant.recipe.presets import library, recipes_folder
+from fairquant.recipe.presets import Library, library, recipes_folder
 
 
 @pytest.mark.parametrize("name", list(library().recipes()))
@@ -32,3 +32,31 @@ def test_a_recipe_that_is_not_there_is_suggested(registry):
         UserError, match=r"no recipe 'recipes/quickstar.yaml'. Did you mean 'recipes/quickstart.yaml'\?"
     ):
         read_recipe("recipes/quickstar.yaml", registry=registry)
+
+
+def test_ours_come_first_and_plugins_add_what_has_another_name(tmp_path):
+    for folder, names in (("ours", ["one"]), ("theirs", ["one", "two"])):
+        (tmp_path / folder / "methods").mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / f"{name}.yaml").write_text(f"# {folder}")
+            (tmp_path / folder / "methods" / f"{name}.yaml").write_text(f"seed: {len(folder)}")
+    shelf = Library((tmp_path / "ours", tmp_path / "theirs"))
+    assert {name: file.parent.name for name, file in shelf.recipes().items()} == {"one.yaml": "ours", "two.yaml": "theirs"}
+    assert shelf.load_method("one") == {"seed": 4}
+    assert shelf.method_names() == ["one", "one-ptq", "two", "two-ptq"]
+
+
+def test_an_untrained_method_is_the_method_without_training_and_penalties(tmp_path):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "m.yaml").write_text("allocator: {name: knapsack}\nregularizers: [loss-gap]\ntrain: {rounds: 4}\n")
+    assert Library((tmp_path,)).load_method("m-ptq") == {"allocator": {"name": "knapsack"}, "train": {"post_training": True}}
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.yaml", "recipes/quickstart", "recipes/quickstart.yaml"])
+def test_a_shipped_recipe_is_found_by_its_name(name):
+    assert library().find(name) == recipes_folder() / "quickstart.yaml"
+
+
+def test_a_file_of_ones_own_comes_before_a_shipped_recipe(tmp_path):
+    (tmp_path / "quickstart.yaml").write_text("seed: 1")
+    assert library().find("quickstart.yaml").resolve() == tmp_path / "quickstart.yaml"

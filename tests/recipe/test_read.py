@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fairquant.errors import UserError
-from fairquant.recipe import read_recipe
+from fairquant.recipe import read_recipe, recipe_from
+from fairquant.recipe.read import with_lists
 
 GOOD = "dataset: {name: synthetic-lesions}\n"
 
@@ -60,7 +61,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "budget: {average_bits: 3}\nmethod: uniform-4\n", [], ["bad.yaml:2: budget.average_bits: 3 is below the allocator's 4 bits everywhere"]),
     (GOOD, ["budget.average_bits=12"], ["command line: budget.average_bits: must be at most 8, got 12"]),
     (GOOD, ["budget.size=big"], ["command line: budget.size: must be a number with one of MB, kB, MiB, KiB, B, got 'big'"]),
-    (GOOD, ["budget.bops=2G"], ["command line: budget.bops: a plan is held to one kind of cost. Set average_bits: null and leave size away"]),
+    (GOOD, ["budget.bops=2G"], ["command line: budget.bops: a plan has one kind of cost. Set average_bits: null and leave out size"]),
     (GOOD, ["budget.average_bits=null"], ["command line: budget: give average_bits, size, bops or latency"]),
     (GOOD, ["activations.bits=16"], ["command line: activations.bits: must be at most 8, got 16"]),
     (GOOD, ["trian.epochs=3"], ["command line: trian: unknown key. Did you mean 'train'?"]),
@@ -86,3 +87,19 @@ def test_a_bad_recipe_is_reported_exactly(tmp_path, registry, text, overrides, l
 
 def test_there_are_enough_of_them():
     assert len(BAD) >= 25
+
+
+def test_plain_data_are_resolved_like_a_file(registry):
+    recipe = recipe_from({"dataset": {"name": "synthetic-lesions"}, "train": {"epochs": 3}}, ["seed=4"], registry=registry, name="mine")
+    assert (recipe.name, recipe.seed, recipe.train.epochs) == ("mine", 4, 3)
+    with pytest.raises(UserError, match="seed: expected a whole number"):
+        recipe_from({"dataset": "synthetic-lesions", "seed": "x"}, registry=registry)
+
+
+def test_an_entry_of_a_list_can_be_changed_by_its_name(registry):
+    recipe = read_recipe("quickstart", ["regularizers=[loss-gap, {name: nir, weight: 2.0}]"], registry=registry)
+    (changed,) = with_lists(recipe, ["regularizers.loss-gap.weight=0.5"])
+    again = read_recipe("quickstart", [changed], registry=registry)
+    assert [(each.name, each.value.weight) for each in again.regularizers] == [("loss-gap", 0.5), ("nir", 2.0)]
+    with pytest.raises(UserError, match="the recipe lists no regularizer 'los-gap'. Listed: loss-gap, nir"):
+        with_lists(recipe, ["regularizers.los-gap.weight=0.5"])

@@ -9,6 +9,8 @@ import pytest
 
 from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
+from fairquant.recipe.merge import read_overrides
+from fairquant.recipe.search import Constraint, Objective, override, read_search
 
 HEAD = "dataset: {name: synthetic-lesions, images: 120}\nmodel: {name: resnet10t, image_size: 32}\nmethod: fq-qat-ptq\n"
 
@@ -63,3 +65,58 @@ def test_a_run_of_another_method_does_not_mind_the_section(registry):
     assert read_recipe(write(text), ["method=uniform-4", "metrics=[brier]"], registry=registry).method == "uniform-4"
     with pytest.raises(UserError, match="the recipe measures no 'accuracy'"):
         read_recipe(write(text), ["metrics=[brier]"], registry=registry, searching=True)
+
+
+SECTION = {
+    "parameters": {
+        "allocator.name": ["knapsack", "quantile"],
+        "allocator.levels": {"choices": [[2, 4]], "when": {"allocator.name": "quantile"}},
+        "train.epochs": {"low": 1, "high": 9, "step": 2},
+        "train.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    },
+    "objectives": {"accuracy": "maximize", "bits": "minimize"},
+    "constraints": {"accuracy": {"at_least": "baseline - 0.01"}, "megabytes": {"at_most": 2}},
+}  # fmt: skip
+
+
+def test_a_section_becomes_parameters_objectives_and_constraints():
+    problems: list = []
+    search = read_search(SECTION, ("accuracy",), problems)
+    assert not problems
+    assert [parameter.path for parameter in search.parameters] == list(SECTION["parameters"])
+    assert search.parameters[1].when == (("allocator.name", "quantile"),)
+    assert [parameter.whole for parameter in search.parameters[2:]] == [True, False]
+    assert search.objectives == (Objective("accuracy", "maximize"), Objective("bits", "minimize"))
+    assert search.constraints == (Constraint("accuracy", True, -0.01, True), Constraint("megabytes", False, 2.0, False))
+    assert (search.sampler, search.pruner, search.trials) == ("tpe", "none", 20)
+
+
+def test_a_condition_must_name_a_parameter_before_it():
+    problems: list = []
+    section = {"parameters": {"a": {"choices": [1], "when": {"b": 2}}, "b": [2]}, "objectives": {"bits": "minimize"}}
+    assert read_search(section, (), problems) is None
+    assert problems == [("search.parameters.a.when", "'b' must be a parameter that comes before it")]
+
+
+@pytest.mark.parametrize(
+    ("constraint", "value", "baseline", "violation"),
+    [
+        (Constraint("megabytes", False, 2.0, False), 2.5, None, 0.5),
+        (Constraint("accuracy", True, 0.7, False), 0.75, None, -0.05),
+        (Constraint("accuracy", True, -0.01, True), 0.68, 0.7, 0.01),
+    ],
+)  # fmt: skip
+def test_a_violation_is_above_zero_where_the_constraint_is_broken(constraint, value, baseline, violation):
+    assert constraint.violation(value, baseline) == pytest.approx(violation)
+
+
+def test_a_constraint_reads_as_a_sentence():
+    assert Constraint("accuracy", True, -0.01, True).text() == "accuracy at least baseline - 0.01"
+    assert Constraint("megabytes", False, 2.0, False).text() == "megabytes at most 2"
+
+
+def test_an_override_reads_as_it_was_chosen():
+    assert override("train.epochs", 3) == "train.epochs=3"
+    assert read_overrides([override("allocator.levels", [2, 4]), override("a.b", "x: y"), override("c", True)])[0] == {
+        "allocator": {"levels": [2, 4]}, "a": {"b": "x: y"}, "c": True,
+    }  # fmt: skip

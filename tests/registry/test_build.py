@@ -36,8 +36,7 @@ class Needy:
 
 def problems_of(values: object, cls: type = Settings) -> list[tuple[str, str]]:
     problems: list[tuple[str, str]] = []
-    made = build(cls, values, "train", "train", problems)
-    assert (made is None) == bool(problems)
+    build(cls, values, "train", "train", problems)
     return problems
 
 
