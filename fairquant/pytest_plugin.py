@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:  # Any: a private class of pytest
     """One line a component: so that a suite without checks is noticed."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for reports in terminalreporter.stats.values():

@@ -92,7 +92,7 @@ def _accepts(settings: ModelSettings, classes: int, attempt: dict[str, Any]) -> 
     return True
 
 
-def architecture_of(settings: ModelSettings) -> dict[str, Any]:
+def architecture_of(settings: ModelSettings) -> dict[str, object]:
     """What an artifact stores of the network, enough for `create` to build it again."""
     return {
         "source": "timm", "name": settings.name, "image_size": settings.image_size, "options": dict(settings.options),

@@ -64,5 +64,5 @@ def check_seal(content: bytes, checksum: str, path: Path) -> None:
 
 
 def widths_of(bits: Tensor) -> list[int]:
-    """The widths whose codewords a codebook layer stores, ascending."""
+    """The widths whose codewords a codebook layer with row widths bits [R] stores, ascending."""
     return [width for width in range(1, 9) if bool((bits == width).any())]

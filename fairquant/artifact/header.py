@@ -51,9 +51,9 @@ class Header:
 
     path: Path
     content: bytes
-    metadata: dict[str, Any]
+    metadata: dict[str, Any]  # JSON: any type until `read_header` has checked it
     layers: tuple[LayerHeader, ...]
-    entries: dict[str, dict[str, Any]]
+    entries: dict[str, dict[str, Any]]  # JSON, as above
 
     @property
     def values(self) -> int:

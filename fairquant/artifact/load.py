@@ -30,7 +30,7 @@ class Artifact:
     weights: dict[str, QuantizedWeight]
     shared_names: dict[str, tuple[str, ...]]
     state: dict[str, Tensor]
-    metadata: dict[str, Any]
+    metadata: dict[str, Any]  # JSON, checked by `read_header`
 
 
 def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module] | None = None) -> nn.Module:

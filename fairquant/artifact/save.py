@@ -61,7 +61,7 @@ def artifact_content(
 
 
 def unquantized_state(model: nn.Module, layers: tuple[Layer, ...]) -> dict[str, Tensor]:
-    """Parameters and buffers outside the layers' weights, under the plain model's names; tied ones once."""
+    """Parameters and buffers outside the layers' weights, [...], under the plain model's names; tied ones once."""
     quantized = {f"{name}.weight" for layer in layers for name in layer.names}
     state: dict[str, Tensor] = {}
     seen: set[int] = set()
@@ -75,6 +75,6 @@ def unquantized_state(model: nn.Module, layers: tuple[Layer, ...]) -> dict[str, 
 
 
 def persistent_buffers(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """Buffers that belong to the state dict."""
+    """Buffers [...] that belong to the state dict, with their names."""
     state = model.state_dict(keep_vars=True)
     return [(name, buffer) for name, buffer in model.named_buffers(remove_duplicate=False) if name in state]

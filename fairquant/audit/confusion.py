@@ -63,21 +63,25 @@ class WeightedConfusion(Confusion):
 
     @cached_property
     def table(self) -> Floats:
+        """Weighted counts [R, G, C true, C predicted]."""
         classes = len(self.predictions.class_names)
         sums = self._sums(self.predictions.labels * classes + self.predictions.predicted, classes**2)
         return sums.reshape(*self.shape, classes, classes)
 
     @cached_property
     def hits(self) -> Floats:
+        """Weighted correct predictions by group and class [R, G, C]."""
         right = self.predictions.predicted == self.predictions.labels
         return self._sums(self.predictions.predicted, len(self.predictions.class_names), right)
 
     @cached_property
     def truth(self) -> Floats:
+        """Weighted images of each class in each group [R, G, C]."""
         return self._sums(self.predictions.labels, len(self.predictions.class_names))
 
     @cached_property
     def predicted(self) -> Floats:
+        """Weighted predictions of each class in each group [R, G, C]."""
         return self._sums(self.predictions.predicted, len(self.predictions.class_names))
 
     def _sums(self, within: Ints, width: int, counted: NDArray[np.bool_] | None = None) -> Floats:

@@ -140,7 +140,7 @@ def _metric_value(
 
 
 def interval(spread: Floats, level: float = LEVEL, around: float | None = None) -> tuple[float, float]:
-    """Percentile interval of replicates; NaN where fewer than half of them have a value.
+    """Percentile interval of replicates [replicates]; NaN where fewer than half of them have a value.
 
     around: the value of a gap. A gap cannot be negative, so that resampling noise inflates it: its replicates are
     centred on the value (and cut at 0), without which the interval of a small gap lies above the gap itself.

@@ -33,6 +33,7 @@ class InputQuantizer(nn.Module):
 
     @property
     def step(self) -> Tensor:
+        """Distance between levels, a scalar []."""
         return self.log_step.exp()
 
     @property
@@ -46,6 +47,7 @@ class InputQuantizer(nn.Module):
         return low * float(self.step.detach()), high * float(self.step.detach())
 
     def forward(self, values: Tensor) -> Tensor:
+        """values [B, ...] -> the same shape, rounded to the levels; differentiable in values and step (LSQ)."""
         low, high = self.levels
         step = self.step
         if self.training and torch.is_grad_enabled():

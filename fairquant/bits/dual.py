@@ -32,7 +32,10 @@ class Dual:
     def newton_ascent(
         self, multipliers: Floats, shadow_price: float, temperature: float, steps: int
     ) -> tuple[Floats, float]:
-        """Damped Newton steps (Levenberg) from a point; temperature in units of the cost of a typical step."""
+        """Damped Newton steps (Levenberg) from multipliers [G] and a shadow price.
+
+        temperature: in units of the cost of a typical step. Returns the multipliers [G] and the shadow price reached.
+        """
         point = np.append(multipliers, shadow_price / self.unit)
         value, slope, curvature = self._at(point, temperature * self.bit)
         damping = 1e-3

@@ -86,7 +86,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiable_weights(model: nn.Module, layers: tuple[Layer, ...]) -> Iterator[list[Tensor]]:
-    """The layers' weights, the only parameters that gradients are taken of; the model is left as it was."""
+    """The layers' weights [out, ...], the only parameters that gradients are taken of; the model is left as it was."""
     with untouched(model):
         for parameter in model.parameters():
             parameter.requires_grad_(False)

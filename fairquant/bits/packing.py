@@ -54,7 +54,7 @@ def pack_nibbles(values: Bytes, low_first: bool) -> Bytes:
 
 
 def packed_bytes(bits: Tensor, columns: int) -> int:
-    """Length of `pack`'s result."""
+    """Length in bytes of `pack`'s result for rows of widths bits [rows]."""
     counts = torch.bincount(bits.cpu(), minlength=9)
     return sum((int(counts[width]) * columns * width + 7) // 8 for width in range(1, 9))
 

@@ -33,6 +33,7 @@ class LossProbe:
     _rows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def __call__(self, bits: Tensor) -> Tensor:
+        """bits [U] -> mean loss of each group [G], NaN for a group without images."""
         originals = [layer.weight.detach().clone() for layer in self.layers]
         with untouched(self.model), torch.no_grad():
             try:
@@ -79,6 +80,7 @@ class CachedProbe:
     about: str
 
     def __call__(self, bits: Tensor) -> Tensor:
+        """bits [U] -> group losses [G], measured at most once."""
         plan = hashlib.sha256(bits.cpu().to(torch.int8).numpy().tobytes()).hexdigest()[:32]
         if plan not in self._answers:
             self._answers[plan] = self.probe(bits).tolist()

@@ -45,7 +45,7 @@ class Budget:
 
 @torch.no_grad()
 def weight_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) -> Iterator[Tensor]:
-    """Q_b(W) - W at each of K choices, each in the weight's shape, with the very quantizer that will be used."""
+    """Q_b(W) - W at each of K choices, each [out, ...] as the weight, with the very quantizer that will be used."""
     weight = layer.weight.detach()
     for bits in choices:
         built = quantizer.build(weight, torch.full((layer.units,), bits, dtype=torch.int64), (bits,))

@@ -20,6 +20,8 @@ Method = Literal["minmax", "percentile", "entropy"]
 Coverage = Literal["groups", "all"]
 Floats = NDArray[np.float64]
 Range = tuple[float, float]
+#: images [N, 3, H, W] -> one array for each tensor (Any: of the tensor's own number type).
+RunGraph = Callable[[NDArray[np.float32]], Sequence[Any]]
 #: Bins of a histogram, levels of an activation, and the fraction of activations that `percentile` keeps.
 BINS, LEVELS, KEPT = 2048, 256, 0.9999
 
@@ -33,6 +35,7 @@ class Calibration:
     group_names: tuple[str, ...] = ("all",)
 
     def batches(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Images [N, 3, H, W] and their groups [N], batch by batch."""
         for number, images in enumerate(self.images):
             yield images, self.groups[number] if self.groups else np.zeros(len(images), np.int64)
 
@@ -46,10 +49,10 @@ class Ranges:
 
 
 def find_ranges(
-    run: Callable[[NDArray[np.float32]], Sequence[Any]], tensors: Sequence[str], calibration: Calibration,
+    run: RunGraph, tensors: Sequence[str], calibration: Calibration,
     method: Method = "percentile", coverage: Coverage = "groups",
 ) -> Ranges:  # fmt: skip
-    """run: images -> the tensors' values. The images are run twice: for the ends of each tensor, then for its histogram."""
+    """run: images [N, 3, H, W] -> the tensors' values. They are run twice: for each tensor's ends, then its histogram."""
     ends = _ends(run, tensors, calibration)
     counts = {tensor: np.zeros((len(calibration.group_names), BINS)) for tensor in tensors}
     for images, groups in calibration.batches():
@@ -71,9 +74,7 @@ def find_ranges(
     return Ranges(bounds, clipped)
 
 
-def _ends(
-    run: Callable[[NDArray[np.float32]], Sequence[Any]], tensors: Sequence[str], calibration: Calibration
-) -> dict[str, Range]:
+def _ends(run: RunGraph, tensors: Sequence[str], calibration: Calibration) -> dict[str, Range]:
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
     for images, _ in calibration.batches():
         values_of = run(images)

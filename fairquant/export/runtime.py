@@ -44,6 +44,7 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised images [B, 3, H, W] -> [B, C]."""
         logits: NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
         return logits
 
@@ -58,6 +59,7 @@ class OnnxRuntime:
     name: str = "ONNX Runtime"
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised images [B, 3, H, W] -> [B, C]. Raises UserError where the session fails."""
         try:
             logits: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
         except Exception as error:
@@ -141,11 +143,12 @@ class Preprocessing:
         return normalised
 
     def read(self, file: Path) -> NDArray[np.uint8]:
-        """One image file. Raises OSError or ValueError where it does not decode."""
+        """One image file as uint8 [image_size, image_size, 3]. Raises OSError or ValueError where it does not decode."""
         return decode(file, self.image_size)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities [N, C] of logits [N, C], in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     fraction: NDArray[np.float64] = shifted / shifted.sum(1, keepdims=True)
     return fraction

@@ -9,8 +9,11 @@ import yaml
 
 from fairquant.errors import UserError
 
+#: Plain data out of YAML, of any type until it is checked.
+Content = dict[str, Any]
 
-def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+
+def parse_yaml(text: str, source: str) -> tuple[Content, dict[str, int], list[str]]:
     """The content, dotted key -> line number, and problems (duplicate keys). UserError where it is no YAML mapping."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairquant.errors import UserError
+from fairquant.recipe.lines import Content
 from fairquant.recipe.presets import library
 from fairquant.recipe.schema import BASELINE_DEFAULTS, DEFAULT_METRICS, ROLE_SECTIONS
 from fairquant.registry.build import Problems
 from fairquant.registry.registry import Registry
 
 METHOD_SECTIONS = ("importance", "reducer", "allocator", "quantizer", "regularizers")
-Content = dict[str, Any]  # plain data out of YAML, of any type until it is checked
 DEFAULTS: Content = {
     "seed": 0,
     "method": "fq-baq",

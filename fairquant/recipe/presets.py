@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from fairquant.errors import UserError, suggestion
+from fairquant.recipe.lines import Content
 from fairquant.registry.registry import Registry
 
 UNTRAINED = "-ptq"
@@ -47,7 +47,7 @@ class Library:
         names = set(self.methods())
         return sorted(names | {f"{name}{UNTRAINED}" for name in names if name != "fp32"})
 
-    def load_method(self, name: str) -> dict[str, Any]:
+    def load_method(self, name: str) -> Content:
         """The sections that a preset fills. `NAME-ptq` is NAME as post-training quantization: nothing is trained."""
         files = self.methods()
         names = self.method_names()
@@ -56,7 +56,7 @@ class Library:
             raise UserError(f"no method is called {name!r}.{suggestion(name, names)} Known: {known}")
         file = files.get(name, files.get(name.removesuffix(UNTRAINED)))
         assert file is not None
-        content: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
+        content: Content = yaml.safe_load(file.read_text()) or {}
         if name in files:
             return content
         sections = {key: value for key, value in content.items() if key != "regularizers"}

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.cross_checks import cross_check
-from fairquant.recipe.lines import line_of, parse_yaml
-from fairquant.recipe.merge import Content, merge, read_overrides, resolver_calls
+from fairquant.recipe.lines import Content, line_of, parse_yaml
+from fairquant.recipe.merge import merge, read_overrides, resolver_calls
 from fairquant.recipe.presets import library
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
 from fairquant.recipe.search import read_search, try_out
@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Document:
     """A recipe as plain data: where it comes from, the line of each dotted key, and problems that reading it gave."""
 
-    content: Mapping[str, Any]
+    content: Mapping[str, Any]  # here and below: of any type until it is checked
     source: str
     name: str
     lines: Mapping[str, int] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class Parameter:
     high: float | None = None
     step: float | None = None
     log: bool = False
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] = ()  # Any here and below: of the type that the recipe's key has
     when: tuple[tuple[str, Any], ...] = ()
 
     @property

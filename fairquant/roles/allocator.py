@@ -60,7 +60,9 @@ class BitPlan:
 class Probe(Protocol):
     """Mean loss of each group [G] on calibration images with units at the given bits [U]; -1: full precision."""
 
-    def __call__(self, bits: Tensor) -> Tensor: ...
+    def __call__(self, bits: Tensor) -> Tensor:
+        """bits [U] -> loss of each group [G]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

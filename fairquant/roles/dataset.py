@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -172,7 +172,7 @@ class Downloadable(Protocol):
         ...
 
 
-def counts_of(splits: Splits) -> dict[str, Any]:
+def counts_of(splits: Splits) -> dict[str, object]:
     """Images per split, class and group: the `counts` of report.json."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {

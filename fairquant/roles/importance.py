@@ -117,4 +117,6 @@ class ErrorImportance(Importance, Protocol):
     def group_errors(
         self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...],
         errors: Mapping[str, Tensor],
-    ) -> Mapping[str, Tensor]: ...  # fmt: skip
+    ) -> Mapping[str, Tensor]:  # fmt: skip
+        """errors [K, *weight.shape] -> [G, U, K], each by layer name."""
+        ...

@@ -61,10 +61,12 @@ class Confusion:
     """Counts table [..., G, C true, C predicted] with any number of leading axes, and the sums that metrics share."""
 
     def __init__(self, table: Floats) -> None:
+        """table [..., G, C true, C predicted]: counts of images."""
         self._table = table
 
     @property
     def table(self) -> Floats:
+        """Counts of images [..., G, C true, C predicted]."""
         return self._table
 
     @cached_property

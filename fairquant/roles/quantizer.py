@@ -44,7 +44,7 @@ class QuantizedWeight:
     codebook: Tensor | None = None
 
     def decode(self) -> Tensor:
-        """The weights, exactly those of the quantizer's forward."""
+        """The weights [out, ...], exactly those of the quantizer's forward."""
         if self.codebook is not None:
             return look_up(self.codes, self.bits, self.scale, self.codebook).reshape(self.shape)
         return dequantize(self.codes, self.scale, self.shift).reshape(self.shape)
@@ -63,6 +63,7 @@ class WeightQuantizer(nn.Module):
     width: Tensor
 
     def __init__(self, bits: Tensor | None = None) -> None:
+        """bits [U]: kept in the buffer `width`; None: the subclass keeps them itself."""
         super().__init__()
         self.register_parameter("bit_logits", None)
         if bits is not None:
@@ -73,16 +74,20 @@ class WeightQuantizer(nn.Module):
         return False
 
     def bits(self) -> Tensor:
+        """Bits of each unit [U], as float."""
         return self.width.float()
 
     @torch.no_grad()
     def freeze(self, bits: Tensor) -> None:
+        """From now on exactly these bits [U]."""
         self.width.copy_(bits)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """weight [out, ...] -> quantized weight of the same shape."""
         raise NotImplementedError
 
     def encode(self, weight: Tensor) -> QuantizedWeight:
+        """What is stored of a weight [out, ...]."""
         raise NotImplementedError
 
 
@@ -102,7 +107,9 @@ class Quantizer(Protocol):
             def build(self, weight, bits, choices): return RoundRows(bits)
     """
 
-    def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer: ...
+    def build(self, weight: Tensor, bits: Tensor, choices: tuple[int, ...]) -> WeightQuantizer:
+        """The module for a weight [out, ...] that starts at bits [U]; choices: the widths it may be given later."""
+        ...
 
 
 @runtime_checkable
@@ -128,5 +135,5 @@ def row_bits(bits: Tensor, rows: int) -> Tensor:
 
 
 def largest_code(bits: Tensor) -> Tensor:
-    """2^(b-1) - 1, and 0 for b = 0 (pruned) and b = 1 (signs, handled apart)."""
+    """bits [...] -> [...]: 2^(b-1) - 1, and 0 for b = 0 (pruned) and b = 1 (signs, handled apart)."""
     return torch.where(bits >= 2, 2.0 ** (bits - 1) - 1, torch.zeros_like(bits, dtype=torch.float32))

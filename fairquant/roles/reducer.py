@@ -19,4 +19,6 @@ class Reducer(Protocol):
                 return importance.median(0).values
     """
 
-    def reduce(self, importance: Tensor, group_names: tuple[str, ...]) -> Tensor: ...
+    def reduce(self, importance: Tensor, group_names: tuple[str, ...]) -> Tensor:
+        """importance [G, U] -> [U]."""
+        ...

@@ -21,12 +21,12 @@ class BitState:
 
     @property
     def average(self) -> Tensor:
-        """Bits per weight, differentiable."""
+        """Bits per weight, a differentiable scalar []."""
         return (self.bits * self.sizes).sum() / self.sizes.sum()
 
     @property
     def spent(self) -> Tensor:
-        """Bits per weight as they would be rounded now."""
+        """Bits per weight as they would be rounded now, a scalar []."""
         return (self.bits.detach().round() * self.sizes).sum() / self.sizes.sum()
 
 
@@ -84,7 +84,9 @@ class Regularizer(Protocol):
     Optional: state over steps, see `KeepsMemory`; features or teacher logits, see `NeedsInputs`.
     """
 
-    def penalty(self, step: Step) -> Tensor: ...
+    def penalty(self, step: Step) -> Tensor:
+        """What is added to the loss, a scalar []."""
+        ...
 
 
 @runtime_checkable

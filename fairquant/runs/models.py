@@ -49,7 +49,7 @@ def recipe_model(recipe: Recipe, run: Run, splits: Splits) -> Model:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from .pt / .pth without running any code in it."""
+    """A state dict (name -> tensor [...]) from .safetensors, or from .pt / .pth without running any code in it."""
     if not file.is_file():
         raise UserError(f"model.weights: no file {str(file)!r}")
     try:
@@ -70,7 +70,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:
-    """Load by name in the model's own precision; a classifier head of another size keeps its fresh weights, with a note."""
+    """Load name -> tensor [...] in the model's own precision; a head of another size keeps its fresh weights, with a note."""
     own = model.state_dict()
     head = _head_name(model)
     notes, problems, good = [], [], {}

@@ -165,7 +165,7 @@ def suggest(trial: optuna.Trial, parameters: Sequence[Parameter]) -> dict[str, A
     return chosen
 
 
-def encode_choice(value: Any) -> Any:
+def encode_choice(value: object) -> bool | int | float | str | None:
     """Optuna's categories are numbers, text, truth values and None; lists and mappings become text."""
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
 

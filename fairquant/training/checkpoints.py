@@ -10,19 +10,22 @@ import torch
 
 from fairquant.files import write_atomically
 
+#: State dicts, numbers and lists: what `torch.load(weights_only=True)` can read back.
+Content = dict[str, Any]
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+
+def save_checkpoint(path: Path, content: Content) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, device: torch.device) -> Content | None:
     """The content, or None where there is no usable checkpoint. No code in the file is run."""
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content: Content = torch.load(path, map_location=device, weights_only=True)
         return content
     except Exception:
         path.replace(path.with_suffix(".broken"))

@@ -33,7 +33,7 @@ def gather(values: Tensor, count: int) -> Tensor:
 
 
 def backward(loss: Tensor, model: nn.Module) -> None:
-    """Gradients of a loss that every rank computed over the whole batch."""
+    """Gradients of a scalar loss [] that every rank computed over the whole batch."""
     (loss / world_size()).backward()  # type: ignore[no-untyped-call]
     if world_size() > 1:
         for parameter in model.parameters():

@@ -25,6 +25,7 @@ class RunningLosses(nn.Module):
 
     @torch.no_grad()
     def update(self, step: Step, momentum: float) -> Tensor:
+        """Mix the step's group losses into the averages [G], and return them."""
         means, present = step.losses_by_group()
         mixed = torch.where(torch.isnan(self.losses), means, momentum * self.losses + (1 - momentum) * means)
         self.losses.copy_(torch.where(present, mixed, self.losses))
@@ -33,7 +34,7 @@ class RunningLosses(nn.Module):
 
 @contextmanager
 def capture_features(model: nn.Module | None) -> Iterator[list[Tensor]]:
-    """Inputs of the network's classifier (timm's, else its last Linear), one entry per call."""
+    """Inputs of the network's classifier (timm's, else its last Linear) [B, D], one entry per call."""
     seen: list[Tensor] = []
     if model is None:
         yield seen

@@ -37,7 +37,7 @@ def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(qu
     monkeypatch.setattr(fairquant.export.audit, "predictions_of", always_wrong)
     loose, bad = (CliRunner().invoke(app, ["audit", str(path), *options]) for options in ([], ["--strict"]))
     assert (loose.exit_code, bad.exit_code) == (0, 3), bad.output
-    assert "the export costs accuracy beyond chance: " in bad.output
+    assert "the export reduces accuracy beyond chance: " in bad.output
 
 
 def test_other_data_are_audited_by_name_or_recipe_and_the_artifact_predicts_again(quickstart_runs, exported, tmp_path):
