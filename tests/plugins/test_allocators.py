@@ -32,47 +32,47 @@ def problem(units: int, choices: tuple[int, ...], average: float, seed: int = 0,
     allocator=st.sampled_from([Knapsack(), Minimax(), Quantile(), Quantile((2, 4), (0.5, 0.5)), UniformBits(), UniformBits(4)]),
 )  # fmt: skip
 def test_every_allocator_keeps_the_law(units, average, seed, groups, choices, allocator):
-    asked = problem(units, choices, average, seed, groups)
+    given = problem(units, choices, average, seed, groups)
     try:
-        bits = allocator.allocate(asked).bits
+        bits = allocator.allocate(given).bits
     except Infeasible:
         wanted = getattr(allocator, "levels", None) or ((allocator.bits,) if getattr(allocator, "bits", None) else ())
-        assert asked.least_bits() > average or any(w not in choices for w in wanted) or min(wanted, default=9) > average
+        assert given.least_bits() > average or any(w not in choices for w in wanted) or min(wanted, default=9) > average
         return
     assert bits.shape == (units,)
     assert set(bits.tolist()) <= set(choices)
-    assert float((bits * asked.sizes).sum()) <= average * float(asked.sizes.sum()) * (1 + 1e-9)
+    assert float((bits * given.sizes).sum()) <= average * float(given.sizes.sum()) * (1 + 1e-9)
 
 
 def test_the_papers_quantile_rule_by_hand():
-    asked = problem(10, (2, 4, 8), 8.0)
-    found = Quantile((2, 4, 8), (0.2, 0.4, 0.4)).allocate(asked)
-    order = torch.argsort(asked.scores)
-    assert found.bits[order].tolist() == [2] * 2 + [4] * 4 + [8] * 4
-    assert found.nominal_bits == pytest.approx(5.2)
+    given = problem(10, (2, 4, 8), 8.0)
+    allocation = Quantile((2, 4, 8), (0.2, 0.4, 0.4)).allocate(given)
+    order = torch.argsort(given.scores)
+    assert allocation.bits[order].tolist() == [2] * 2 + [4] * 4 + [8] * 4
+    assert allocation.nominal_bits == pytest.approx(5.2)
 
 
 def test_quantile_meets_a_budget_that_its_shares_exceed():
-    asked = problem(100, (2, 4, 8), 3.0)
-    found = Quantile().allocate(asked)
-    actual = float((found.bits * asked.sizes).sum() / asked.sizes.sum())
-    assert found.nominal_bits == pytest.approx(5.2)
+    given = problem(100, (2, 4, 8), 3.0)
+    allocation = Quantile().allocate(given)
+    actual = float((allocation.bits * given.sizes).sum() / given.sizes.sum())
+    assert allocation.nominal_bits == pytest.approx(5.2)
     assert 2.7 < actual <= 3.0
     # the least important go down first
-    assert asked.scores[found.bits == 2].mean() < asked.scores[found.bits > 2].mean()
+    assert given.scores[allocation.bits == 2].mean() < given.scores[allocation.bits > 2].mean()
 
 
 def test_pinned_units_keep_their_bits():
-    asked = problem(20, (0, 2, 4, 8), 3.0)
-    asked.allowed[3] = torch.tensor([False, False, False, True])
+    given = problem(20, (0, 2, 4, 8), 3.0)
+    given.allowed[3] = torch.tensor([False, False, False, True])
     for allocator in (Knapsack(), Minimax(), Quantile(), UniformBits(2)):
-        assert int(allocator.allocate(asked).bits[3]) == 8
+        assert int(allocator.allocate(given).bits[3]) == 8
 
 
 def test_knapsack_gives_bits_to_what_matters():
-    asked = problem(200, (0, 2, 4, 8), 3.0, groups=1)
-    bits = Knapsack().allocate(asked).bits.double()
-    damage = asked.scores * asked.errors[:, 0] / asked.sizes
+    given = problem(200, (0, 2, 4, 8), 3.0, groups=1)
+    bits = Knapsack().allocate(given).bits.double()
+    damage = given.scores * given.errors[:, 0] / given.sizes
     assert bits[damage > damage.median()].mean() > bits[damage <= damage.median()].mean() + 1
 
 

@@ -30,17 +30,17 @@ def gradients_of_images(model, batch, layer):
     """The weight's gradient of one image at a time by autograd, float64: one tensor [N_g, ...] for each group."""
     weight = layer.modules[0].weight
     weight.requires_grad_(True)
-    found = []
+    gradients = []
     for group in range(3):
         rows = torch.where(batch.groups == group)[0]
         losses = [F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1]) for row in rows]
-        found.append(torch.stack([torch.autograd.grad(loss, weight)[0] for loss in losses]))
-    return found
+        gradients.append(torch.stack([torch.autograd.grad(loss, weight)[0] for loss in losses]))
+    return gradients
 
 
 def brute_force(model, batch, layers, kind):
     model = model.eval()
-    found = {}
+    scores_by_layer = {}
     for layer in layers:
         rows = []
         for gradients in gradients_of_images(model, batch, layer):
@@ -52,8 +52,8 @@ def brute_force(model, batch, layers, kind):
             }[kind]
             rows.append(value.flatten(1).sum(1))
         stacked = torch.stack(rows)
-        found[layer.name] = stacked.sum(1, keepdim=True) if layer.unit == "tensor" else stacked
-    return found
+        scores_by_layer[layer.name] = stacked.sum(1, keepdim=True) if layer.unit == "tensor" else stacked
+    return scores_by_layer
 
 
 @pytest.mark.parametrize("unit", ["channel", "tensor"])
@@ -61,9 +61,9 @@ def brute_force(model, batch, layers, kind):
 def test_importance_equals_brute_force(strange, importance, kind, unit):
     model, batch = strange.double(), data()
     layers = find_layers(model, unit)
-    found = importance.measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    measured = importance.measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, kind).items():
-        torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
 def convolutions():
@@ -79,23 +79,23 @@ def test_fisher_of_convolutions_of_every_shape_equals_brute_force():
     """Few positions and many channels, many positions and few, strides, dilation, 1x1, rows and columns apart."""
     model, batch = convolutions(), data()
     layers = find_layers(model, "channel")
-    found = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    measured = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, "fisher").items():
-        torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
 def test_fisher_of_predicted_labels_is_the_hessian_where_the_model_is_linear():
     torch.manual_seed(2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).double()
     batch, layers = data(), find_layers(model, "channel")
-    found = Fisher(labels="predicted", classes=3).measure(model, cut(batch, 5, 1, 8), layers, GROUPS).scores["1"]
+    measured = Fisher(labels="predicted", classes=3).measure(model, cut(batch, 5, 1, 8), layers, GROUPS).scores["1"]
     inputs, fractions = batch.images.flatten(1), model(batch.images).softmax(1).detach()
     hessian = (fractions * (1 - fractions)) * inputs.square().sum(1, keepdim=True)  # summed over each row of the weight
     for group in range(3):
-        torch.testing.assert_close(found[group], hessian[batch.groups == group].mean(0))
+        torch.testing.assert_close(measured[group], hessian[batch.groups == group].mean(0))
     fewer = Fisher(labels="predicted", classes=2).measure(model, cut(batch, 14), layers, GROUPS).scores["1"]
-    assert (fewer <= found + 1e-12).all()
-    assert (fewer < found - 1e-6).any()
+    assert (fewer <= measured + 1e-12).all()
+    assert (fewer < measured - 1e-6).any()
 
 
 class Windows(nn.Module):
@@ -122,9 +122,9 @@ class Windows(nn.Module):
 def test_fisher_tells_images_apart_whatever_axis_they_are_on(image_major):
     model, batch = Windows(image_major).double(), data()
     layers = find_layers(model, "channel")
-    found = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    measured = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, "fisher").items():
-        torch.testing.assert_close(found.scores[name], expected, rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
 
 
 @pytest.mark.parametrize("importance", [Fisher(), Fisher(labels="predicted"), Gradient(), Grape()])
@@ -189,15 +189,15 @@ def some_errors(layers, widths=3):
 def brute_force_errors(model, batch, layers, errors):
     """The gradients' products with the errors of each width, squared, averaged over a group's images."""
     model = model.eval()
-    found = {}
+    errors_by_layer = {}
     for layer in layers:
         rows = []
         for gradients in gradients_of_images(model, batch, layer):
             products = (gradients[:, None] * errors[layer.name]).flatten(3).sum(3)  # [N_g, K, out]
             whole = products.sum(2, keepdim=True) if layer.unit == "tensor" else products
             rows.append(whole.square().mean(0).T)
-        found[layer.name] = torch.stack(rows)
-    return found
+        errors_by_layer[layer.name] = torch.stack(rows)
+    return errors_by_layer
 
 
 @pytest.mark.parametrize("unit", ["channel", "tensor"])
@@ -205,9 +205,9 @@ def test_block_fisher_equals_brute_force(strange, unit):
     model, batch = strange.double(), data()
     layers = find_layers(model, unit)
     errors = some_errors(layers)
-    found = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
+    measured = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
     for name, expected in brute_force_errors(model, batch, layers, errors).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(measured[name], expected, rtol=1e-9, atol=1e-18)
 
 
 @pytest.mark.parametrize("image_major", [True, False])
@@ -215,18 +215,18 @@ def test_block_fisher_tells_images_apart_whatever_axis_they_are_on(image_major):
     model, batch = Windows(image_major).double(), data()
     layers = find_layers(model, "channel")
     errors = some_errors(layers)
-    found = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
+    measured = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
     for name, expected in brute_force_errors(model, batch, layers, errors).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(measured[name], expected, rtol=1e-9, atol=1e-18)
 
 
 def test_block_fisher_of_convolutions_of_every_shape_equals_brute_force():
     model, batch = convolutions(), data()
     layers = find_layers(model, "channel")
     errors = some_errors(layers)
-    found = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
+    measured = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
     for name, expected in brute_force_errors(model, batch, layers, errors).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(measured[name], expected, rtol=1e-9, atol=1e-18)
 
 
 def test_block_fisher_of_predicted_labels_is_the_second_order_loss_where_the_model_is_linear():
@@ -236,12 +236,12 @@ def test_block_fisher_of_predicted_labels_is_the_second_order_loss_where_the_mod
     batch, layers = data(), find_layers(model, "channel")
     errors = some_errors(layers)
     every = BlockFisher(labels="predicted", classes=3)
-    found = every.group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)["1"]
+    measured = every.group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)["1"]
     inputs, fractions = batch.images.flatten(1), model(batch.images).softmax(1).detach()
     answers = torch.einsum("bn,kon->bok", inputs, errors["1"])
     exact = (fractions * (1 - fractions))[:, :, None] * answers.square()
     for group in range(3):
-        torch.testing.assert_close(found[group], exact[batch.groups == group].mean(0))
+        torch.testing.assert_close(measured[group], exact[batch.groups == group].mean(0))
 
 
 def test_block_fisher_foresees_what_a_pruned_channel_costs_better_than_fisher():

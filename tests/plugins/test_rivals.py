@@ -94,9 +94,9 @@ def test_fairquantize_lowers_what_serves_the_unprivileged_least():
 
 
 def test_fairprune_prunes_and_its_own_default_width_follows_the_budget():
-    found = FairPrune("dark").allocate(problem(average=3.0)).bits
-    assert set(found.tolist()) == {0, 4, 8}  # 8: the pinned unit
-    assert (found == 0).any()
+    bits = FairPrune("dark").allocate(problem(average=3.0)).bits
+    assert set(bits.tolist()) == {0, 4, 8}  # 8: the pinned unit
+    assert (bits == 0).any()
 
 
 def test_fairgrape_lets_the_group_with_the_largest_deficit_pick():
@@ -125,11 +125,11 @@ def test_the_quadratic_programme_equals_exhaustive_search(seed):
     a, k = quadratic(draw.normal(size=(12, 8)) + np.arange(8) / 4, 0.5)
     cost = draw.uniform(1, 5, 8)
     spare = cost.sum() * draw.uniform(0.2, 0.8)
-    found = solve_quadratic(a, k, cost, spare).astype(float)
+    solution = solve_quadratic(a, k, cost, spare).astype(float)
     plans = (np.array(q, float) for q in itertools.product([0, 1], repeat=8))
     best = min(a @ q + q @ k @ q for q in plans if cost @ (1 - q) <= spare + 1e-9)
-    assert cost @ (1 - found) <= spare + 1e-6
-    assert a @ found + found @ k @ found == pytest.approx(best, abs=1e-6)
+    assert cost @ (1 - solution) <= spare + 1e-6
+    assert a @ solution + solution @ k @ solution == pytest.approx(best, abs=1e-6)
 
 
 def test_impq_keeps_the_layer_that_costs_most_when_it_is_lowered():
@@ -199,14 +199,14 @@ def test_batching_does_not_matter_and_the_model_is_left_alone(importance, strang
 def test_runner_is_the_gradient_of_the_gap():
     model, batch = Tiny().double(), data(30)
     layers = find_layers(model, "channel")
-    found = Runner().measure(model, [batch], layers, ("a", "b"))
+    measured = Runner().measure(model, [batch], layers, ("a", "b"))
     losses = torch.stack([
         F.cross_entropy(model(batch.images[batch.groups == g]), batch.labels[batch.groups == g]) for g in range(2)
     ])  # fmt: skip
     slopes = torch.autograd.grad(losses.max() - losses.min(), [layer.weight for layer in layers])
     for layer, slope in zip(layers, slopes, strict=True):
         expected = (slope * layer.weight.detach()).square().sum(1)
-        torch.testing.assert_close(found.scores[layer.name], expected.expand(2, -1))
+        torch.testing.assert_close(measured.scores[layer.name], expected.expand(2, -1))
 
 
 def test_the_probe_measures_the_quantized_network_and_leaves_it_as_it_was(strange):
@@ -232,9 +232,9 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
     layers = find_layers(model, "channel")
     units = sum(layer.units for layer in layers)
     low, high = torch.full((units,), 2), torch.full((units,), 4)
-    asked = []
+    passes = []
     inner = LossProbe(model=model, layers=layers, quantizer=Uniform(), batches=lambda: [Batch(batch.images.float(), batch.labels, batch.groups)], groups=3)
-    monkeypatch.setattr(LossProbe, "_losses", lambda self, real=LossProbe._losses: asked.append(1) or real(self))
+    monkeypatch.setattr(LossProbe, "_losses", lambda self, real=LossProbe._losses: passes.append(1) or real(self))
 
     def probe(about="uniform"):
         return CachedProbe(inner, tmp_path, about)
@@ -243,23 +243,23 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
     here = first(low)
     torch.testing.assert_close(here, inner(low), equal_nan=True, rtol=0, atol=0)
     first.save()
-    asked.clear()
+    passes.clear()
     again = probe()
     assert torch.equal(again(low).nan_to_num(-1), here.nan_to_num(-1))
-    assert not asked
+    assert not passes
     again(high)
     again.save()
     probe()(low), probe()(high)
-    assert len(asked) == 1  # both are known now
+    assert len(passes) == 1  # both are known now
     probe("another quantizer")(low)
     with torch.no_grad():
         layers[0].weight.mul_(1.01)
     probe()(low)  # other weights: asked anew
-    assert len(asked) == 3
+    assert len(passes) == 3
     for file in tmp_path.iterdir():
         file.write_text("{cut off")
     probe()(low)
-    assert len(asked) == 4
+    assert len(passes) == 4
 
 
 def test_a_probe_that_is_not_asked_writes_nothing(strange, tmp_path):

@@ -101,8 +101,8 @@ class NeverZero(Gap):
     """A gap that does not go below a tenth."""
 
     def evaluate(self, confusion):
-        found = Gap.evaluate(self, confusion)
-        return replace(found, value=found.value + 0.1)
+        rates = Gap.evaluate(self, confusion)
+        return replace(rates, value=rates.value + 0.1)
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class ExtraAxis(Gap):
     """by_group with an axis too many."""
 
     def evaluate(self, confusion):
-        found = Gap.evaluate(self, confusion)
-        return replace(found, by_group=found.by_group[..., None])
+        rates = Gap.evaluate(self, confusion)
+        return replace(rates, by_group=rates.by_group[..., None])
 
 
 @dataclass(frozen=True)
@@ -275,9 +275,9 @@ class Rounds:
     """The mean; rounds its input on the way."""
 
     def reduce(self, importance, group_names):
-        found = importance.mean(0)
+        mean = importance.mean(0)
         importance.copy_(importance.round(decimals=6))
-        return found
+        return mean
 
 
 # --- importance ---
@@ -317,8 +317,8 @@ class BatchMeans(Magnitude):
 
     def measure(self, model, batches, layers, group_names):
         factor = sum(float(batch.images.mean()) ** 2 for batch in batches)
-        found = super().measure(model, batches, layers, group_names)
-        return replace(found, scores={name: table * factor for name, table in found.scores.items()})
+        measured = super().measure(model, batches, layers, group_names)
+        return replace(measured, scores={name: table * factor for name, table in measured.scores.items()})
 
 
 @dataclass(frozen=True)
@@ -326,9 +326,9 @@ class ByNumber(Magnitude):
     """The higher a group's number, the more it counts."""
 
     def measure(self, model, batches, layers, group_names):
-        found = super().measure(model, batches, layers, group_names)
+        measured = super().measure(model, batches, layers, group_names)
         factor = torch.arange(1, len(group_names) + 1)[:, None]
-        return replace(found, scores={name: table * factor for name, table in found.scores.items()})
+        return replace(measured, scores={name: table * factor for name, table in measured.scores.items()})
 
 
 @dataclass(frozen=True)
@@ -347,8 +347,8 @@ class ErrorsOfBatches(Signed):
     """Squares them, as often as there are batches."""
 
     def group_errors(self, model, batches, layers, group_names, errors):
-        found = super().group_errors(model, batches, layers, group_names, errors)
-        return {name: table.square() * len(list(batches)) for name, table in found.items()}
+        measured = super().group_errors(model, batches, layers, group_names, errors)
+        return {name: table.square() * len(list(batches)) for name, table in measured.items()}
 
 
 # --- quantizers ---
@@ -371,8 +371,8 @@ class Drifts(UniformWeightQuantizer):
 
 class Doubles(UniformWeightQuantizer):
     def encode(self, weight):
-        found = super().encode(weight)
-        return replace(found, codes=found.codes.clamp(-60, 60) * 2, scale=found.scale / 2)
+        stored = super().encode(weight)
+        return replace(stored, codes=stored.codes.clamp(-60, 60) * 2, scale=stored.scale / 2)
 
     def forward(self, weight):
         return (
@@ -400,8 +400,8 @@ class NoGradient(UniformWeightQuantizer):
 
 class WorseWithEight(UniformWeightQuantizer):
     def grid(self, rows):
-        found = super().grid(rows)
-        return replace(found, scale=torch.where(found.largest == 127, found.scale * 1e6, found.scale))
+        grid = super().grid(rows)
+        return replace(grid, scale=torch.where(grid.largest == 127, grid.scale * 1e6, grid.scale))
 
 
 class Secret(UniformWeightQuantizer):
@@ -410,8 +410,8 @@ class Secret(UniformWeightQuantizer):
         self.factor = 1 + 0.1 * torch.sigmoid(weight.sum())  # no buffer: lost on resuming
 
     def grid(self, rows):
-        found = super().grid(rows)
-        return replace(found, scale=found.scale * self.factor)
+        grid = super().grid(rows)
+        return replace(grid, scale=grid.scale * self.factor)
 
 
 # --- regularizers ---
@@ -654,9 +654,9 @@ SHARED = (
 
 @pytest.mark.parametrize(("role", "check"), BROKEN, ids=" ".join)
 def test_a_broken_component_fails_just_that_check(role, check):
-    found = conformance(role, BROKEN[role, check])
-    assert [(each.check, each.reason) for each in found if each.outcome == "failed" and each.check != check] == []
-    assert [each.check for each in found if each.outcome == "failed"] == [check]
+    results = conformance(role, BROKEN[role, check])
+    assert [(each.check, each.reason) for each in results if each.outcome == "failed" and each.check != check] == []
+    assert [each.check for each in results if each.outcome == "failed"] == [check]
 
 
 def test_every_check_has_its_broken_component():

@@ -44,7 +44,7 @@ def test_contract(entry, options, check, registry):
         component = instance_of(cls) if options is None else cls(**options)
     except NotApplicable as reason:
         pytest.skip(str(reason))
-    found = run_check(check, component, {})
-    if found.outcome == "not applicable":
-        pytest.skip(found.reason)
-    assert found.outcome in ("passed", "expected"), found.reason
+    result = run_check(check, component, {})
+    if result.outcome == "not applicable":
+        pytest.skip(result.reason)
+    assert result.outcome in ("passed", "expected"), result.reason
