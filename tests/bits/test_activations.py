@@ -1,4 +1,4 @@
-"""Activations in few bits: the grid, its learnt step, and that what was trained is what is saved, loaded and exported."""
+"""Activations in few bits: the grid, its learned step, and that what was trained is what is saved, loaded and exported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_values_lie_on_the_grid_and_within_its_bounds(bits, signed):
     assert (out - values)[inside].abs().max() <= 0.05 + 1e-5
 
 
-def test_gradients_are_those_of_learnt_steps():
+def test_gradients_are_those_of_learned_steps():
     quantizer = on_grid(3, False, 0.5).eval()
     values = torch.tensor([[-1.0, 0.6, 1.4, 9.0]], requires_grad=True)
     quantizer(values).sum().backward()
@@ -114,7 +114,7 @@ def test_a_run_learns_the_steps_ships_them_and_counts_them(run):
     assert np.array_equal(logits_again(run), np.load(run.folder / "predictions.npz")["logits"])
 
 
-def test_steps_are_learnt_in_training_and_only_started_without(tmp_path):
+def test_steps_are_learned_in_training_and_only_started_without(tmp_path):
     changes = {"activations": {"bits": 3}, "budget": {"average_bits": 4}}
     steps = {}
     for method in ("uniform-4-ptq", "uniform-4"):

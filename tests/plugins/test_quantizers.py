@@ -148,7 +148,7 @@ def test_the_task_loss_reaches_bits_and_dead_zone(gradient, scale):
 
 def test_below_two_bits_the_step_gradient_is_the_finite_difference_too():
     """A pruned unit has no step, and a sign none that bits would change: yet both must feel what a bit is worth to them,
-    or learnt bits could only fall there."""
+    or learned bits could only fall there."""
     weight, slope, widths = weights(4, 60, 5), torch.randn(4, 60), torch.tensor([0, 0, 1, 1])
     for place in (0.2, 0.8):
         built = Baq("step").build(weight, widths, CHOICES).train()
@@ -244,7 +244,7 @@ def test_taking_the_quantizers_off_leaves_a_plain_module(strange):
     assert not any("parametrizations" in name for name, _ in strange.named_modules())
 
 
-def test_the_budget_of_learnt_bits_is_what_pinned_layers_leave():
+def test_the_budget_of_learned_bits_is_what_pinned_layers_leave():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     layers = find_layers(model, "channel")
     plan = BitPlan({"0": torch.full((8,), 8), "1": torch.full((8,), 2)}, {"0": 8, "1": 8})
@@ -253,7 +253,7 @@ def test_the_budget_of_learnt_bits_is_what_pinned_layers_leave():
     assert len(state.bits) == 8
 
 
-def test_settling_spends_what_learnt_bits_leave_of_the_budget():
+def test_projection_spends_what_learned_bits_leave_of_the_budget():
     model = nn.Sequential(nn.Linear(16, 64))
     layers = find_layers(model, "channel")
     plan = BitPlan({"0": torch.arange(64) % 4 + 1}, {"0": 16})

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import fairquant
 from fairquant.errors import UserError
+from fairquant.recipe.search import PRUNERS, SAMPLERS, Objective, Search
 from fairquant.study.search import search
+from fairquant.study.storage import open_storage, open_study, worker_lock
 
 HEAD = "dataset: {name: synthetic-lesions, images: 120}\nmodel: {name: resnet10t, image_size: 32}\nmethod: fq-qat-ptq\n"
 
@@ -151,3 +154,37 @@ def test_a_storage_that_cannot_be_reached_is_reported():
     recipe = write(HEAD + SMALL + SEARCH)
     with pytest.raises(UserError, match=r"--storage postgresql\+psycopg://me:\.\.\.@127.0.0.1:1/x: cannot be reached"):
         search(recipe, trials=1, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x")
+
+
+SECTION = Search(parameters=(), objectives=(Objective("accuracy", "maximize"), Objective("bits", "minimize")))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_of_a_recipe_makes_a_study(tmp_path, sampler):
+    storage = open_storage(None, tmp_path)
+    study = open_study(storage, "s", replace(SECTION, sampler=sampler), seed=1)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_of_a_recipe_makes_a_study_and_the_same_name_is_the_same_study(tmp_path, pruner):
+    storage, section = open_storage(None, tmp_path), replace(SECTION, objectives=SECTION.objectives[:1], pruner=pruner)
+    open_study(storage, "s", section, seed=1).enqueue_trial({})
+    assert len(open_study(open_storage(None, tmp_path), "s", section, seed=2).trials) == 1
+
+
+def test_a_worker_knows_whether_it_was_the_first_here(tmp_path):
+    with worker_lock(tmp_path) as first:
+        with worker_lock(tmp_path) as second:
+            assert (first, second) == (True, False)
+    with worker_lock(tmp_path) as again:
+        assert again
+    assert not list((tmp_path / ".workers").glob("*.lock"))
+
+
+def test_a_lock_that_a_dead_worker_left_is_removed(tmp_path):
+    (tmp_path / ".workers").mkdir()
+    (tmp_path / ".workers" / "dead.lock").touch()
+    with worker_lock(tmp_path) as alone:
+        assert alone
+    assert not (tmp_path / ".workers" / "dead.lock").exists()

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
-from fairquant.recipe.search import Parameter
+import optuna
+import pytest
+from helpers.predictions import only, random_predictions
+
+from fairquant.errors import Pruned
+from fairquant.recipe.search import Objective, Parameter
+from fairquant.runs.predictions import predictions_npz
+from fairquant.runs.results import BeforeAfter
 from fairquant.study.search import grid_points, search
+from fairquant.study.trials import Plan, _Watch, encode_choice, suggest, trial_recipe, validation_facts
 
 HEAD = "dataset: {name: synthetic-lesions, images: 120}\nmodel: {name: resnet10t, image_size: 32}\nmethod: fq-qat-ptq\n"
 
@@ -63,3 +72,54 @@ def test_a_hopeless_trial_is_pruned_and_shown_as_such(monkeypatch):
     client = MlflowClient(f"sqlite:///{Path.cwd()}/ml.db")
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert {run.data.tags.get("state"): run.info.status for run in runs}["pruned"] == "KILLED"
+
+
+PARAMETERS = (
+    Parameter(path="allocator.name", choices=("knapsack", "quantile")),
+    Parameter(path="allocator.levels", choices=((2, 4), (1, 2)), when=(("allocator.name", "quantile"),)),
+    Parameter(path="train.epochs", low=1, high=9, step=2), Parameter(path="train.learning_rate", low=1e-4, high=1e-2, log=True),
+)  # fmt: skip
+
+
+def test_a_conditional_parameter_is_drawn_only_where_its_condition_holds():
+    drawn = {"allocator.name": "quantile", "allocator.levels": "[1, 2]", "train.epochs": 5, "train.learning_rate": 1e-3}
+    assert suggest(optuna.trial.FixedTrial(drawn), PARAMETERS) == {**drawn, "allocator.levels": (1, 2)}
+    del drawn["allocator.levels"]
+    drawn["allocator.name"] = "knapsack"
+    assert suggest(optuna.trial.FixedTrial(drawn), PARAMETERS) == drawn
+
+
+@pytest.mark.parametrize(("value", "encoded"), [(3, 3), (None, None), (True, True), ("a", "a"), ([2, 4], "[2, 4]"), ({"a": 1}, '{"a": 1}')])
+def test_lists_and_mappings_become_text_that_optuna_can_keep(value, encoded):
+    assert encode_choice(value) == encoded
+
+
+def test_a_trials_recipe_is_the_studys_with_its_values_and_no_search(plugins):
+    plan = Plan(
+        recipe="quickstart", overrides=("seed=4", "regularizers=[loss-gap]"), demo=False, trials=1, storage=None, runs="runs",
+        folder=Path("study"),
+    )  # fmt: skip
+    recipe = trial_recipe(plan, ["regularizers.loss-gap.weight=0.5"], plugins)
+    assert (recipe.seed, recipe.regularizers[0].value.weight, recipe.search) == (4, 0.5, {})
+
+
+def test_a_hopeless_trial_is_given_up_on_the_first_objective_of_the_quantized_training():
+    reported = []
+    trial = SimpleNamespace(report=lambda value, epoch: reported.append((value, epoch)), should_prune=lambda: len(reported) == 2)
+    watch = _Watch(trial, SimpleNamespace(objectives=(Objective("accuracy", "maximize"),)))
+    watch("baseline", {"accuracy": 0.1})
+    watch("quantized", {"accuracy": 0.5})
+    with pytest.raises(Pruned):
+        watch("quantized", {"accuracy": 0.4})
+    assert reported == [(0.5, 1), (0.4, 2)]
+
+
+def test_the_facts_of_a_trial_are_validation_bits_and_the_baselines(metrics):
+    both = BeforeAfter(random_predictions(60, seed=1), random_predictions(60, seed=2))
+    Path("validation.npz").write_bytes(predictions_npz(both))
+    recipe = SimpleNamespace(metrics=only(metrics, "accuracy"), seed=0)
+    facts = validation_facts(recipe, Path(), {"bits": {"average": 2.5}, "artifact": {"bytes": 500_000}})
+    assert (facts["bits"], facts["megabytes"]) == (2.5, 0.5)
+    assert facts["accuracy"] == pytest.approx((both.after.predicted == both.after.labels).mean())
+    assert facts["baseline/accuracy"] == pytest.approx((both.before.predicted == both.before.labels).mean())
+    assert facts["accuracy/low"] < facts["accuracy"] < facts["accuracy/high"]
