@@ -1,18 +1,25 @@
-"""Precedence: defaults, the method preset, the file, `key=value` on the command line; --demo in between. OmegaConf merges."""
+"""Precedence: defaults, the method preset, the file, `key=value` on the command line; --demo in between."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairquant.errors import UserError
 from fairquant.recipe.lines import Content
 from fairquant.recipe.presets import library
-from fairquant.recipe.schema import BASELINE_DEFAULTS, DEFAULT_METRICS, ROLE_SECTIONS
+from fairquant.recipe.references import resolve_references
+from fairquant.recipe.schema import (
+    BASELINE_DEFAULTS,
+    DEFAULT_METRICS,
+    PLAIN_SECTIONS,
+    ROLE_SECTIONS,
+    plain_fields,
+)
 from fairquant.registry.build import Problems
 from fairquant.registry.registry import Registry
 
@@ -36,7 +43,6 @@ DEMO: Content = {
     "calibration": {"images": 64, "batch_size": 32},
     "train": {"epochs": 2, "batch_size": 32},
 }
-RESOLVER = re.compile(r"\$\{[^}]*:")
 
 
 def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
@@ -47,11 +53,15 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
         key, equals, _ = override.partition("=")
         if not equals or not key.strip():
             problems.append(f"command line: {override!r} is not key=value, such as budget.average_bits=4")
-        else:
+            continue
+        try:
+            OmegaConf.from_dotlist([override])
             good.append(override)
+        except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
+            problems.append(f"command line: {override!r}: {' '.join(str(error).split())}")
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist(good), resolve=False)
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError) as error:  # two that do not go together, such as a=1 and a.b=2
         return {}, [*problems, f"command line: {str(error).splitlines()[0]}"]
     assert isinstance(parsed, dict)
     return {str(key): value for key, value in parsed.items()}, problems
@@ -60,15 +70,17 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
 def merge(content: Content, given: Content, demo: bool, registry: Registry) -> tuple[Content, list[str], Problems]:
     """Defaults < preset < file < command line: the merged sections, notes for the user, and problems by key.
 
-    `${section.key}` in a value stands for another key of the merged recipe; see `resolver_calls` for what is refused.
+    `${section.key}` in a value stands for another key of the merged recipe; see `references`.
     """
     own = content.get("method", DEFAULTS["method"])
     method = given.get("method", own)
     notes: list[str] = []
     try:
+        if "${" in str(method):
+            raise UserError("must be written out: what a reference stands for depends on it")
         preset = library(registry).load_method(str(method))
     except UserError as error:
-        merged, problems = _resolve(_merge(DEFAULTS, content, given))
+        merged, problems = _resolve(_merge(DEFAULTS, content, given) | {"method": DEFAULTS["method"]})
         return merged, notes, [("method", str(error)), *problems]
     file = dict(content)
     if "method" in given and method != own:
@@ -89,59 +101,39 @@ def merge(content: Content, given: Content, demo: bool, registry: Registry) -> t
 
 
 def _demo_size(file: Content) -> int:
-    model = file.get("model") or {}
+    model = file.get("model")
+    if not isinstance(model, Mapping):
+        return 64
     own = model.get("image_size", 224)
     if "tiny_vit" in str(model.get("name", "")) or not isinstance(own, int):
         return 224  # TinyViT's windows need this size
     return min(own, 64)
 
 
+def _resolve(content: Content) -> tuple[Content, Problems]:
+    """A reference may also be to a key that the recipe leaves at its default."""
+    return resolve_references(
+        content, _merge({key: plain_fields(cls()) for key, cls in PLAIN_SECTIONS.items()}, content)
+    )
+
+
 def _merge(*layers: Mapping[str, Any]) -> Content:
-    """Merge mappings key by key; lists replace, and a role section that changes its name starts afresh."""
-    merged = OmegaConf.create({})
+    """Merge mappings key by key; anything else replaces, and a role section that changes its name starts afresh."""
+    merged: Content = {}
     for layer in layers:
-        for key in ROLE_SECTIONS:
-            old, new = merged.get(key), layer.get(key)
-            if (
-                isinstance(old, DictConfig)
+        for key, new in layer.items():
+            old = merged.get(key)
+            renamed = (
+                key in ROLE_SECTIONS
+                and isinstance(old, Mapping)
                 and isinstance(new, Mapping)
                 and new.get("name", old.get("name")) != old.get("name")
-            ):
-                merged[key] = None
-        merged = OmegaConf.merge(merged, dict(layer))
-    content = OmegaConf.to_container(merged, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+            )
+            merged[str(key)] = new if renamed else _merged(old, new)
+    return merged
 
 
-def _resolve(content: Content) -> tuple[Content, Problems]:
-    """The content with `${section.key}` replaced by what stands there."""
-    problems: Problems = []
-    config = OmegaConf.create(content)
-    resolved: Content = {}
-    for key in content:
-        try:
-            value = config[key]
-            is_container = OmegaConf.is_config(value)
-            resolved[key] = OmegaConf.to_container(value, resolve=True) if is_container else value
-        except OmegaConfBaseException as error:
-            problems.append((error.full_key or key, str(error).splitlines()[0]))
-            resolved[key] = None
-    return resolved, problems
-
-
-def resolver_calls(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Problems, by key: every text that calls a resolver, such as `${oc.env:HOME}`. They are refused: a recipe, and what is
-    made of it, must not depend on the environment, nor reveal it."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from resolver_calls(each, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from resolver_calls(each, f"{path}[{number}]")
-    elif isinstance(value, str) and RESOLVER.search(value):
-        yield (
-            path,
-            f"{value!r} calls a resolver, which recipes do not allow (no environment variables). "
-            "Write the value itself, or refer to another key, such as ${seed}",
-        )
+def _merged(old: object, new: object) -> object:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.cross_checks import cross_check
 from fairquant.recipe.lines import Content, line_of, parse_yaml
-from fairquant.recipe.merge import merge, read_overrides, resolver_calls
+from fairquant.recipe.merge import merge, read_overrides
 from fairquant.recipe.presets import library
+from fairquant.recipe.references import reference_problems
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
 from fairquant.recipe.search import read_search, try_out
 from fairquant.registry.build import Problems, build
@@ -84,13 +85,14 @@ def _resolve(document: Document, overrides: Sequence[str], registry: Registry, d
             if key not in ALL_KEYS:
                 problems.append((str(key), f"unknown key.{suggestion(str(key), ALL_KEYS)}"))
     report = _Reporter(document.source, document.lines, given)
-    if calls := [*resolver_calls(document.content), *resolver_calls(given)]:
-        raise UserError([*messages, *(report(key, text) for key, text in calls)], document.source)
-    merged, notes, method_problems = merge(dict(document.content), given, demo, registry)
-    problems += method_problems
+    if wrong := [*reference_problems(document.content), *reference_problems(given)]:
+        raise UserError([*messages, *(report(key, text) for key, text in wrong)], document.source)
+    merged, notes, merge_problems = merge(dict(document.content), given, demo, registry)
     recipe = _assemble(merged, registry, (document.name, demo, tuple(notes)), problems)
     if recipe is not None and recipe.search and searching:
         _check_search(document.content, overrides, recipe, registry, problems)
+    known = {key for key, _ in merge_problems}  # what else is wrong with these values follows from that
+    problems = [*merge_problems, *(each for each in problems if each[0] not in known)]
     messages += [report(key, text) for key, text in problems]
     if messages or recipe is None:
         raise UserError(list(dict.fromkeys(messages)), document.source)

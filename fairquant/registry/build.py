@@ -64,6 +64,8 @@ def _problem(error: ErrorDetails, path: str, noun: str, known: list[str]) -> tup
         options = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
         return key, f"{value!r} is not one of {options}.{suggestion(str(value), options.split(', '))}"
     if kind in _BOUNDS:
+        if str(value).lower() == "nan":
+            return key, f"must be a number, got {value!r}"
         return key, f"must be {_BOUNDS[kind].format(**error.get('ctx', {}))}, got {value!r}"
     wanted = _WANTED.get(kind)
     return key, f"expected {wanted}, got {value!r}" if wanted else f"{message}, got {value!r}"

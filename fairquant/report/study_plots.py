@@ -31,7 +31,7 @@ def study_plots(summary: Summary, section: Search) -> Iterator[tuple[str, str]]:
         yield "Optimization history", _by_optuna(lambda: drawn.plot_optimization_history(study, **whole))
     if len(done) < 2:
         return
-    if any(effect.importance is not None for effect in summary.effects):
+    if any(effect.importance is not None and effect.quantity == objective for effect in summary.effects):
         from optuna.importance import FanovaImportanceEvaluator
 
         evaluator = FanovaImportanceEvaluator(seed=0)

@@ -15,10 +15,19 @@ TABLE = ["budget.average_bits=null", "budget.latency=3ms", "budget.latency_table
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        (["quantize.choices=[4, 8]", "budget.average_bits=3"], "budget.average_bits: 3 is below the smallest of quantize.choices, 4"),
-        (["method=uniform-4", "budget.average_bits=3"], "budget.average_bits: 3 is below the allocator's 4 bits everywhere"),
+        (
+            ["quantize.choices=[4, 8]", "budget.average_bits=3"],
+            "budget.average_bits: 3 is below the smallest of quantize.choices, 4",
+        ),
+        (
+            ["method=uniform-4", "budget.average_bits=3"],
+            "budget.average_bits: 3 is below the allocator's 4 bits everywhere",
+        ),
         (["train.epochs=0"], "train.epochs: 0 epochs: set train.post_training: true"),
-        ([*TABLE, "quantize.choices=[2, 4, 8]"], "quantize.choices: budget.latency_table has times for up to 4 bits only"),
+        (
+            [*TABLE, "quantize.choices=[2, 4, 8]"],
+            "quantize.choices: budget.latency_table has times for up to 4 bits only",
+        ),
         ([*TABLE, "quantize.choices=[2, 4]", "quantize.units=channel"], "quantize.units: a layer runs in one kernel"),
         ([*TABLE, "method=fp32", "budget.latency_table=none.json"], "budget.latency_table: no file 'none.json'"),
     ],

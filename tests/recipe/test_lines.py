@@ -18,9 +18,19 @@ def test_text_that_is_no_yaml_names_the_line(tmp_path, registry):
 
 
 def test_every_key_and_list_entry_has_its_line():
-    content, lines, problems = parse_yaml("seed: 1\ntrain:\n  epochs: 2\nmetrics:\n  - accuracy\n  - {name: brier}\n", "r.yaml")
+    content, lines, problems = parse_yaml(
+        "seed: 1\ntrain:\n  epochs: 2\nmetrics:\n  - accuracy\n  - {name: brier}\n", "r.yaml"
+    )
     assert content == {"seed": 1, "train": {"epochs": 2}, "metrics": ["accuracy", {"name": "brier"}]}
-    assert lines == {"seed": 1, "train": 2, "train.epochs": 3, "metrics": 4, "metrics[0]": 5, "metrics[1]": 6, "metrics[1].name": 6}
+    assert lines == {
+        "seed": 1,
+        "train": 2,
+        "train.epochs": 3,
+        "metrics": 4,
+        "metrics[0]": 5,
+        "metrics[1]": 6,
+        "metrics[1].name": 6,
+    }
     assert problems == []
 
 

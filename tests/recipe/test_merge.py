@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import yaml
 
-from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
 from fairquant.recipe.merge import read_overrides
 
@@ -21,7 +19,9 @@ def test_file_wins_over_preset_and_command_line_over_both(tmp_path, registry):
     assert recipe.quantization.quantizer.name == "baq"
     assert recipe.train.epochs == 7
     assert (
-        read_recipe("r.yaml", ["train.epochs=2", "allocator.name=quantile"], registry=registry).quantization.allocator.name
+        read_recipe(
+            "r.yaml", ["train.epochs=2", "allocator.name=quantile"], registry=registry
+        ).quantization.allocator.name
         == "quantile"
     )
 
@@ -47,35 +47,22 @@ def test_demo_swaps_in_synthetic_data_and_says_so(registry):
 
 
 def test_a_role_section_of_another_name_starts_afresh(tmp_path, registry):
-    write(tmp_path / "r.yaml", method="fq-qat", allocator={"name": "quantile", "levels": [2, 8], "fractions": [0.5, 0.5]})
+    write(
+        tmp_path / "r.yaml", method="fq-qat", allocator={"name": "quantile", "levels": [2, 8], "fractions": [0.5, 0.5]}
+    )
     recipe = read_recipe("r.yaml", ["allocator.name=knapsack"], registry=registry)
     assert recipe.quantization.allocator.to_dict() == {"name": "knapsack"}
 
 
-def test_a_value_may_refer_to_another_key(tmp_path, registry):
-    write(tmp_path / "r.yaml", train={"epochs": 7, "batch_size": "${baseline.batch_size}"}, baseline={"batch_size": 24})
-    assert read_recipe("r.yaml", registry=registry).train.batch_size == 24
-    assert read_recipe("r.yaml", ["baseline.batch_size=48"], registry=registry).train.batch_size == 48
-
-
-def test_a_reference_to_nothing_is_reported_at_its_key(tmp_path, registry):
-    write(tmp_path / "r.yaml", train={"epochs": "${baseline.epoch}"})
-    with pytest.raises(UserError, match="r.yaml:[0-9]+: train.epochs: .*baseline.epoch"):
-        read_recipe("r.yaml", registry=registry)
-
-
-@pytest.mark.parametrize("value", ["${oc.env:HOME}", "a ${oc.env:HOME} b", "${oc.create:{a: 1}}"])
-def test_resolvers_are_refused_wherever_they_stand(tmp_path, registry, value):
-    write(tmp_path / "r.yaml", metrics=["accuracy", {"name": value}], tracking={"mlflow": value})
-    with pytest.raises(UserError) as caught:
-        read_recipe("r.yaml", registry=registry)
-    assert len(caught.value.problems) == 2
-    assert all("calls a resolver, which recipes do not allow" in problem for problem in caught.value.problems)
-    with pytest.raises(UserError, match="command line: tracking.mlflow: .* calls a resolver"):
-        read_recipe("quickstart", ["tracking.mlflow=${oc.env:HOME}"], registry=registry)
-
-
 def test_overrides_are_parsed_as_yaml():
-    given, problems = read_overrides(["train.epochs=2", "metrics=[accuracy, {name: brier}]", "model.weights=null", "seed", "=3"])
+    given, problems = read_overrides(
+        ["train.epochs=2", "metrics=[accuracy, {name: brier}]", "model.weights=null", "seed", "=3"]
+    )
     assert given == {"train": {"epochs": 2}, "metrics": ["accuracy", {"name": "brier"}], "model": {"weights": None}}
     assert [problem.split(":")[0] for problem in problems] == ["command line"] * 2
+
+
+def test_what_is_no_yaml_on_the_command_line_is_reported():
+    given, problems = read_overrides(["train.epochs=[1"])
+    assert given == {}
+    assert problems[0].startswith("command line: ")

@@ -41,15 +41,23 @@ def test_ours_come_first_and_plugins_add_what_has_another_name(tmp_path):
             (tmp_path / folder / f"{name}.yaml").write_text(f"# {folder}")
             (tmp_path / folder / "methods" / f"{name}.yaml").write_text(f"seed: {len(folder)}")
     shelf = Library((tmp_path / "ours", tmp_path / "theirs"))
-    assert {name: file.parent.name for name, file in shelf.recipes().items()} == {"one.yaml": "ours", "two.yaml": "theirs"}
+    assert {name: file.parent.name for name, file in shelf.recipes().items()} == {
+        "one.yaml": "ours",
+        "two.yaml": "theirs",
+    }
     assert shelf.load_method("one") == {"seed": 4}
     assert shelf.method_names() == ["one", "one-ptq", "two", "two-ptq"]
 
 
 def test_an_untrained_method_is_the_method_without_training_and_penalties(tmp_path):
     (tmp_path / "methods").mkdir()
-    (tmp_path / "methods" / "m.yaml").write_text("allocator: {name: knapsack}\nregularizers: [loss-gap]\ntrain: {rounds: 4}\n")
-    assert Library((tmp_path,)).load_method("m-ptq") == {"allocator": {"name": "knapsack"}, "train": {"post_training": True}}
+    (tmp_path / "methods" / "m.yaml").write_text(
+        "allocator: {name: knapsack}\nregularizers: [loss-gap]\ntrain: {rounds: 4}\n"
+    )
+    assert Library((tmp_path,)).load_method("m-ptq") == {
+        "allocator": {"name": "knapsack"},
+        "train": {"post_training": True},
+    }
 
 
 @pytest.mark.parametrize("name", ["quickstart", "quickstart.yaml", "recipes/quickstart", "recipes/quickstart.yaml"])

@@ -90,7 +90,9 @@ def test_there_are_enough_of_them():
 
 
 def test_plain_data_are_resolved_like_a_file(registry):
-    recipe = recipe_from({"dataset": {"name": "synthetic-lesions"}, "train": {"epochs": 3}}, ["seed=4"], registry=registry, name="mine")
+    recipe = recipe_from(
+        {"dataset": {"name": "synthetic-lesions"}, "train": {"epochs": 3}}, ["seed=4"], registry=registry, name="mine"
+    )
     assert (recipe.name, recipe.seed, recipe.train.epochs) == ("mine", 4, 3)
     with pytest.raises(UserError, match="seed: expected a whole number"):
         recipe_from({"dataset": "synthetic-lesions", "seed": "x"}, registry=registry)

@@ -36,7 +36,9 @@ def test_in_full_precision_nothing_quantizes(registry):
 
 
 def test_every_component_comes_with_its_role(registry):
-    recipe = read_recipe("quickstart", ["method=fq-qat", "regularizers=[loss-gap]", "metrics=[accuracy]"], registry=registry)
+    recipe = read_recipe(
+        "quickstart", ["method=fq-qat", "regularizers=[loss-gap]", "metrics=[accuracy]"], registry=registry
+    )
     assert [(role, component.name) for role, component in recipe.components()] == [
         ("dataset", "synthetic-lesions"), ("quantizer", "uniform"), ("allocator", "minimax"), ("importance", "fisher"),
         ("reducer", "max"), ("regularizer", "loss-gap"), ("metric", "accuracy"),

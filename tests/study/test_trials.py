@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,7 +116,8 @@ def test_a_hopeless_trial_is_given_up_on_the_first_objective_of_the_quantized_tr
 
 
 def test_the_facts_of_a_trial_are_validation_bits_and_the_baselines(metrics):
-    both = BeforeAfter(random_predictions(60, seed=1), random_predictions(60, seed=2))
+    before = random_predictions(60, seed=1)
+    both = BeforeAfter(before, replace(before, logits=random_predictions(60, seed=2).logits))
     Path("validation.npz").write_bytes(predictions_npz(both))
     recipe = SimpleNamespace(metrics=only(metrics, "accuracy"), seed=0)
     facts = validation_facts(recipe, Path(), {"bits": {"average": 2.5}, "artifact": {"bytes": 500_000}})

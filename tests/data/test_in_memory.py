@@ -1,0 +1,59 @@
+"""Data that a caller brings in Python's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.models import Triples
+
+from fairquant.data.in_memory import InMemoryDataset, in_memory_split, in_memory_splits
+from fairquant.errors import UserError
+from fairquant.roles import DataContext
+
+
+def splits_of(*seeds: int, **names: object):
+    data = {name: in_memory_split(name, Triples(6, seed)) for name, seed in zip(("train", "validation", "test"), seeds, strict=True)}
+    return in_memory_splits(data, **{"class_names": None, "group_names": None, **names})
+
+
+def test_items_become_a_split_with_a_name_for_each():
+    items = Triples(5, 0)
+    split = in_memory_split("train", items)
+    assert np.array_equal(split.labels, items.labels)
+    assert np.array_equal(split.groups, items.groups)
+    assert torch.equal(split.images[3], items.images[3])
+    assert split.ids == tuple(f"train-{row}" for row in range(5))
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([(torch.zeros(3, 8, 8), 0)], "train: every item must be .image, label, group."), ([], "train: needs at least one item"),
+        ([(torch.zeros(3, 8, 8), "mole", 0)], "whole numbers for label and group"), ([("a.png", 0, 0)], "tensors for images"),
+    ],
+)  # fmt: skip
+def test_items_of_another_form_are_refused(items, message):
+    with pytest.raises(UserError, match=message):
+        in_memory_split("train", items)
+
+
+def test_names_are_numbers_unless_they_are_given_and_then_there_must_be_enough():
+    assert splits_of(0, 1, 2).class_names == ("class 0", "class 1")
+    assert splits_of(0, 1, 2, group_names=["young", "old"]).group_names == ("young", "old")
+    with pytest.raises(UserError, match="the data have 2 classes and 2 groups"):
+        splits_of(0, 1, 2, class_names=["only"])
+
+
+def test_the_fingerprint_changes_with_any_image():
+    assert splits_of(0, 1, 2).fingerprint == splits_of(0, 1, 2).fingerprint
+    assert splits_of(0, 1, 2).fingerprint != splits_of(0, 1, 3).fingerprint
+
+
+def test_a_recipe_cannot_bring_the_data_back():
+    dataset = InMemoryDataset("f", "m")
+    assert dataset.check() == []
+    with pytest.raises(UserError, match="start it from Python again"):
+        dataset.load(DataContext(0, 32, Path("cache")))
