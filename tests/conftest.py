@@ -38,7 +38,9 @@ def metrics(registry: Registry) -> list:
     from fairquant.recipe.schema import DEFAULT_METRICS, Component
 
     return [
-        Component(given["name"], registry.load("metric", given["name"])(**{k: v for k, v in given.items() if k != "name"}))
+        Component(
+            given["name"], registry.load("metric", given["name"])(**{k: v for k, v in given.items() if k != "name"})
+        )
         for given in DEFAULT_METRICS
     ]
 
@@ -140,7 +142,10 @@ def untrained_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fairquant_paper.baq import Baq
     from helpers.artifacts import build
 
-    return made_once(tmp_path_factory, "untrained", lambda folder: build(folder / "model.safetensors", Baq())) / "model.safetensors"
+    return (
+        made_once(tmp_path_factory, "untrained", lambda folder: build(folder / "model.safetensors", Baq()))
+        / "model.safetensors"
+    )
 
 
 @pytest.fixture(scope="session")

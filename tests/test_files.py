@@ -42,7 +42,10 @@ def test_a_folder_that_is_held_is_refused_until_it_is_released():
     owner = threading.Thread(target=hold)
     owner.start()
     assert held.wait(10)
-    with pytest.raises(RunBusy, match="run: another process is working on this run"), folder_lock(Path("run"), blocking=False):
+    with (
+        pytest.raises(RunBusy, match="run: another process is working on this run"),
+        folder_lock(Path("run"), blocking=False),
+    ):
         pass
     release.set()
     owner.join()
@@ -50,7 +53,9 @@ def test_a_folder_that_is_held_is_refused_until_it_is_released():
         assert Path("run").is_dir()
 
 
-@pytest.mark.parametrize("address", ["postgresql://host/name", "sqlite:////data/runs.db", "sqlite:///:memory:", "http://host"])
+@pytest.mark.parametrize(
+    "address", ["postgresql://host/name", "sqlite:////data/runs.db", "sqlite:///:memory:", "http://host"]
+)
 def test_an_address_that_does_not_depend_on_the_folder_is_kept(address):
     assert absolute_database(address) == address
 

@@ -18,7 +18,9 @@ def python(code: str) -> str:
 
 @pytest.mark.parametrize("module", ["fairquant", "fairquant.cli", "fairquant.recipe", "fairquant.registry"])
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
-    loaded = python(f"import sys, {module}; print([m for m in ('torch', 'timm', 'mlflow', 'optuna') if m in sys.modules])")
+    loaded = python(
+        f"import sys, {module}; print([m for m in ('torch', 'timm', 'mlflow', 'optuna') if m in sys.modules])"
+    )
     assert loaded.strip() == "[]"
 
 

@@ -11,7 +11,9 @@ from fairquant.errors import UserError
 from fairquant.recipe.sections import ModelSettings
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet10t", 48), ("deit_tiny_patch16_224", 64), ("deit_tiny_patch16_224", 224)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet10t", 48), ("deit_tiny_patch16_224", 64), ("deit_tiny_patch16_224", 224)]
+)
 def test_a_network_takes_images_of_the_size_asked_for(name, size):
     network = create(ModelSettings(name=name, image_size=size), 5).eval()
     with torch.no_grad():
@@ -20,7 +22,10 @@ def test_a_network_takes_images_of_the_size_asked_for(name, size):
 
 def test_a_network_that_cannot_take_the_size_is_refused(monkeypatch):
     monkeypatch.setattr(architecture, "_accepts", lambda *_: False)
-    with pytest.raises(UserError, match="timm cannot build 'resnet10t' for images of 33 pixels; it is made for [0-9]+. Set model.image_size="):
+    with pytest.raises(
+        UserError,
+        match="timm cannot build 'resnet10t' for images of 33 pixels; it is made for [0-9]+. Set model.image_size=",
+    ):
         create(ModelSettings(name="resnet10t", image_size=33), 5)
 
 

@@ -54,7 +54,13 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(metrics):
         labels = draw.integers(0, 2, 300)
         right = draw.random(300) < 0.7
         logits = np.eye(2, dtype=np.float32)[np.where(right, labels, 1 - labels)]
-        p = Predictions(logits=logits, labels=labels, groups=draw.integers(0, 2, 300), group_names=("a", "b"), class_names=("n", "y"))
+        p = Predictions(
+            logits=logits,
+            labels=labels,
+            groups=draw.integers(0, 2, 300),
+            group_names=("a", "b"),
+            class_names=("n", "y"),
+        )
         accuracy = evaluate(p, only(metrics, "accuracy"), seed=seed, replicates=400)["accuracy"]
         covered += accuracy.low <= 0.7 <= accuracy.high
     assert 88 <= covered <= 100
@@ -144,6 +150,8 @@ def test_an_audit_holds_both_models_their_difference_and_the_images_of_each_grou
     before = random_predictions(count=120, seed=1)
     after = replace(before, logits=before.logits[:, ::-1].copy())
     audited = audit(after, before, only(metrics, "accuracy"), replicates=50)
-    assert audited.images == {name: int(n) for name, n in zip(before.group_names, np.bincount(before.groups), strict=True)}
+    assert audited.images == {
+        name: int(n) for name, n in zip(before.group_names, np.bincount(before.groups), strict=True)
+    }
     difference = audited.metrics["accuracy"].value - audited.baseline["accuracy"].value
     assert audited.change["accuracy"].value == pytest.approx(difference)

@@ -106,7 +106,9 @@ def test_no_allocator_exceeds_a_budget_of_operations(allocator, fraction):
     assert operations.bops(plan, {}) <= limit
     if isinstance(allocator, Knapsack | Minimax):  # exact: nearly all of it is spent
         assert operations.bops(plan, {}) >= floor + 0.93 * (limit - floor)
-    attachment = attach(layers, Baq(), plan, BitChoices(tuple(range(9))), Budget(cost_model.average_bits(layers), cost_model))
+    attachment = attach(
+        layers, Baq(), plan, BitChoices(tuple(range(9))), Budget(cost_model.average_bits(layers), cost_model)
+    )
     with torch.no_grad():
         for quantizer in attachment.quantizers:
             quantizer.bit_logits.add_(torch.randn_like(quantizer.bit_logits) + 1)
@@ -215,7 +217,9 @@ def test_no_allocator_exceeds_the_milliseconds(allocator, fraction):
 def test_learned_bits_are_projected_onto_the_milliseconds():
     layers, cost_model, problem = latency_problem(1, 0.5)
     plan = plan_of(layers, Knapsack().allocate(problem).bits)
-    attachment = attach(layers, Baq(), plan, BitChoices(CHOICES), Budget(cost_model.average_bits(layers, plan), cost_model))
+    attachment = attach(
+        layers, Baq(), plan, BitChoices(CHOICES), Budget(cost_model.average_bits(layers, plan), cost_model)
+    )
     assert attachment.bit_state().budget == pytest.approx(plan.average)
     with torch.no_grad():
         for quantizer in attachment.quantizers:

@@ -24,7 +24,10 @@ def test_slope_and_curvature_are_the_derivatives_of_the_value(seed):
     for axis in range(4):
         step = np.zeros(4)
         step[axis] = 1e-3 * point[axis]
-        (up, slope_up, _), (down, slope_down, _) = dual._at(point + step, temperature), dual._at(point - step, temperature)
+        (up, slope_up, _), (down, slope_down, _) = (
+            dual._at(point + step, temperature),
+            dual._at(point - step, temperature),
+        )
         assert slope[axis] == pytest.approx((up - down) / (2 * step[axis]), rel=0.02, abs=0.02 * np.abs(slope).max())
         measured = -(slope_up - slope_down) / (2 * step[axis])
         np.testing.assert_allclose(curvature[axis], measured, rtol=0.1, atol=0.02 * np.abs(curvature).max())

@@ -73,6 +73,7 @@ def test_a_larger_budget_is_never_worse():
     errors, costs = random_problem(300, (0, 2, 4, 8), seed=1)
     allowed = np.ones(costs.shape, bool)
     bounds = [
-        relax_and_fill(errors[0], BudgetConstraint(costs, allowed, costs.max(1).sum() * fraction)).lower_bound for fraction in (0.2, 0.4, 0.8)
+        relax_and_fill(errors[0], BudgetConstraint(costs, allowed, costs.max(1).sum() * fraction)).lower_bound
+        for fraction in (0.2, 0.4, 0.8)
     ]
     assert bounds[0] > bounds[1] > bounds[2]

@@ -29,7 +29,9 @@ def test_minimax_agrees_with_integer_programming_within_its_certificate(groups):
     allowed = np.ones(costs.shape, bool)
     capacity = costs.max(1).sum() * 0.4
     solution = solve_minimax(errors, BudgetConstraint(costs, allowed, capacity))
-    choice, bound = solve_milp(np.zeros(costs.size), BudgetConstraint(costs, allowed, capacity), errors, near=solution.value)
+    choice, bound = solve_milp(
+        np.zeros(costs.size), BudgetConstraint(costs, allowed, capacity), errors, near=solution.value
+    )
     reference = errors[:, np.arange(200), choice].sum(1).max()
     assert solution.lower_bound <= reference * (1 + 1e-9)
     assert bound <= solution.value * (1 + 1e-6)

@@ -15,7 +15,9 @@ from fairquant.roles import Predictions
 onnx = pytest.importorskip("onnx")
 
 
-def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(quickstart_runs, exported, tmp_path, monkeypatch):
+def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(
+    quickstart_runs, exported, tmp_path, monkeypatch
+):
     path, _ = exported
     out = tmp_path / "audit.json"
     result = CliRunner().invoke(app, ["audit", str(path), "--strict", "--out", str(out)])
@@ -32,7 +34,14 @@ def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(qu
     def always_wrong(runtime, splits, preprocessing, advance):
         split = splits.test
         logits = np.eye(len(splits.class_names), dtype=np.float32)[(split.labels + 1) % len(splits.class_names)]
-        return Predictions(logits=logits, labels=split.labels, groups=split.groups, group_names=splits.group_names, class_names=splits.class_names, ids=split.ids)
+        return Predictions(
+            logits=logits,
+            labels=split.labels,
+            groups=split.groups,
+            group_names=splits.group_names,
+            class_names=splits.class_names,
+            ids=split.ids,
+        )
 
     monkeypatch.setattr(fairquant.export.audit, "predictions_of", always_wrong)
     loose, bad = (CliRunner().invoke(app, ["audit", str(path), *options]) for options in ([], ["--strict"]))

@@ -20,7 +20,16 @@ onnx = pytest.importorskip("onnx")
 
 def test_bench_measures_all_side_by_side(exported, quickstart_runs):
     result = CliRunner().invoke(
-        app, ["bench", str(quickstart_runs[0] / "model.safetensors"), str(exported[0]), "--seconds", "0.3", "--batches", "1,4"]
+        app,
+        [
+            "bench",
+            str(quickstart_runs[0] / "model.safetensors"),
+            str(exported[0]),
+            "--seconds",
+            "0.3",
+            "--batches",
+            "1,4",
+        ],
     )
     assert result.exit_code == 0, result.output
     for text in (

@@ -44,7 +44,14 @@ def test_the_table_is_shown_in_blocks_that_fit_the_terminal():
 def test_the_table_shows_every_method_its_marks_and_the_permutation_baseline(registry, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     recipe = read_recipe("quickstart", registry=registry)
-    show(comparison_of(recipe, row("fp32", 0.9, 32.0), row("uniform-3", against=Difference(-0.05, -0.08, -0.02)), failed_row("hawq", "[x] failed")))
+    show(
+        comparison_of(
+            recipe,
+            row("fp32", 0.9, 32.0),
+            row("uniform-3", against=Difference(-0.05, -0.08, -0.02)),
+            failed_row("hawq", "[x] failed"),
+        )
+    )
     output = capsys.readouterr().out
     for text in ("fp32", "uniform-3", "0.800 ± 0.010*", "permutation baseline", "hawq: [x] failed", "compare.tex"):
         assert text in output, text

@@ -35,9 +35,19 @@ def test_what_is_missing_is_named(quickstart_runs, tmp_path):
     with pytest.raises(UserError, match="int8 activations need calibration images"):
         export_onnx(quickstart_runs[0] / "model.safetensors", tmp_path / "m.onnx")
     for arguments, text in {
-        ("export", str(quickstart_runs[0] / "model.safetensors"), "--format", "tflite"): "--format tflite: must be one of onnx",
+        (
+            "export",
+            str(quickstart_runs[0] / "model.safetensors"),
+            "--format",
+            "tflite",
+        ): "--format tflite: must be one of onnx",
         ("export", str(tmp_path / "none.safetensors")): "cannot be read",
         ("audit", str(tmp_path / "none.bin")): "a .safetensors artifact or an exported .onnx file is wanted",
-        ("bench", str(quickstart_runs[0] / "model.safetensors"), "--batches", "one"): "--batches one: must be whole numbers",
+        (
+            "bench",
+            str(quickstart_runs[0] / "model.safetensors"),
+            "--batches",
+            "one",
+        ): "--batches one: must be whole numbers",
     }.items():
         assert text in str(CliRunner().invoke(app, list(arguments)).exception)

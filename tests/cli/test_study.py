@@ -61,7 +61,9 @@ def test_the_best_recipe_is_that_of_the_first_objective_or_the_trial_named(study
 
 
 def test_a_trial_off_the_front_and_a_file_that_exists_are_refused(study):
-    assert "no such trial on its front. Trials there: 1, 2" in str(call("best", str(study), "--to", "x.yaml", "--trial", "0").exception)
+    assert "no such trial on its front. Trials there: 1, 2" in str(
+        call("best", str(study), "--to", "x.yaml", "--trial", "0").exception
+    )
     Path("x.yaml").touch()
     assert "exists already" in str(call("best", str(study), "--to", "x.yaml").exception)
 

@@ -73,7 +73,9 @@ def test_isic_groups_unknowns_and_lesions(tmp_path, attribute, groups):
 
 def test_the_split_does_not_change_with_the_runs_seed_unless_asked(tmp_path):
     root = str(isic(tmp_path / "isic"))
-    ids = lambda seed, split_seed: Isic2019(root=root, split_seed=split_seed).load(context(tmp_path, seed=seed)).test.ids
+    ids = lambda seed, split_seed: (
+        Isic2019(root=root, split_seed=split_seed).load(context(tmp_path, seed=seed)).test.ids
+    )
     assert ids(1, 42) == ids(2, 42)
     assert ids(1, None) != ids(2, None)
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from fairquant.cli import app
 from fairquant.data.download import fetch
-from fairquant.roles import Source
 from fairquant.errors import UserError
+from fairquant.roles import Source
 
 
 class Silent(SimpleHTTPRequestHandler):

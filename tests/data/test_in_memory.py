@@ -15,7 +15,10 @@ from fairquant.roles import DataContext
 
 
 def splits_of(*seeds: int, **names: object):
-    data = {name: in_memory_split(name, Triples(6, seed)) for name, seed in zip(("train", "validation", "test"), seeds, strict=True)}
+    data = {
+        name: in_memory_split(name, Triples(6, seed))
+        for name, seed in zip(("train", "validation", "test"), seeds, strict=True)
+    }
     return in_memory_splits(data, **{"class_names": None, "group_names": None, **names})
 
 

@@ -49,7 +49,9 @@ def test_splits_are_60_20_20_within_every_class_and_group():
 
 def test_the_split_depends_on_its_seed_only():
     labels, groups = drawn(60)
-    assert all(np.array_equal(a, b) for a, b in zip(split_rows(labels, groups, 3), split_rows(labels, groups, 3), strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(split_rows(labels, groups, 3), split_rows(labels, groups, 3), strict=True)
+    )
     assert not np.array_equal(split_rows(labels, groups, 3)[0], split_rows(labels, groups, 4)[0])
 
 

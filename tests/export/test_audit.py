@@ -20,7 +20,15 @@ def test_labels_of_other_data_are_numbered_as_the_files_classes_are():
         array = np.zeros((len(labels), 4, 4, 3), np.uint8) + np.array(labels, np.uint8)[:, None, None, None]
         return Split(ArrayImages(array, rows), np.array(labels), np.zeros(len(labels), np.int64), ids)
 
-    splits = Splits(train=split([0], "a"), validation=split([1, 0], "b", "c"), test=split([1], "d"), class_names=("mole", "wart"), group_names=("all",), attributes=("x",), fingerprint="")
+    splits = Splits(
+        train=split([0], "a"),
+        validation=split([1, 0], "b", "c"),
+        test=split([1], "d"),
+        class_names=("mole", "wart"),
+        group_names=("all",),
+        attributes=("x",),
+        fingerprint="",
+    )
     test = audit_splits(splits, ["wart", "burn", "mole"], True, Path("m.onnx")).test
     assert test.ids == ("a", "b", "c", "d")
     assert test.labels.tolist() == [2, 0, 2, 0]

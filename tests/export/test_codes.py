@@ -87,7 +87,9 @@ def test_rows_take_4_or_8_bits_as_their_levels_need_and_come_back_as_they_were(t
             opset_imports=[onnx.helper.make_opsetid("", 21)],
             ir_version=10,
         )
-        weight = QuantizedWeight(codes=torch.from_numpy(codes), bits=torch.full((7,), 8), scale=torch.ones(7), shape=shape)
+        weight = QuantizedWeight(
+            codes=torch.from_numpy(codes), bits=torch.full((7,), 8), scale=torch.ones(7), shape=shape
+        )
         small = _Layout(graph, "w").store(codes, GraphWeight("layer", weight, transposed, np.ones(7)))
         assert small == (INT8 not in kinds)
         onnx.checker.check_model(graph, full_check=True)

@@ -49,7 +49,9 @@ def test_int8_activations_agree_with_the_artifact(quickstart_runs, exported):
     assert (one.argmax(1) == two.argmax(1)).mean() > 0.9
     types = {each.op_type for each in onnx.load(exported[0]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= types
-    full = sum(value.numel() * 4 for value in fairquant.load(quickstart_runs[0] / "model.safetensors").state_dict().values())
+    full = sum(
+        value.numel() * 4 for value in fairquant.load(quickstart_runs[0] / "model.safetensors").state_dict().values()
+    )
     assert exported[0].stat().st_size < full / 4
 
 
@@ -68,7 +70,9 @@ def test_a_vision_transformer_is_exported_with_its_attention_in_float(tmp_path):
     )  # fmt: skip
     source = run.folder / "model.safetensors"
     size = read_artifact(source).metadata["preprocessing"]["image_size"]
-    exported_file = export_onnx(source, tmp_path / "vit.onnx", ExportOptions(method="minmax"), Calibration([random_images(size, 4)]))
+    exported_file = export_onnx(
+        source, tmp_path / "vit.onnx", ExportOptions(method="minmax"), Calibration([random_images(size, 4)])
+    )
     assert len(exported_file.int4) + len(exported_file.int8) == 50
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "vit.onnx").graph.node)
     assert kinds["Gemm"] == 49  # each with its bias in the integer kernel

@@ -44,7 +44,9 @@ def answer(model, batch: int = 2) -> np.ndarray:
 
     onnx.checker.check_model(model)
     images = np.random.default_rng(1).normal(size=(batch, TOKENS, WIDTH)).astype(np.float32)
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": images})[0]
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"x": images}
+    )[0]
 
 
 def test_a_linear_layer_on_tokens_becomes_one_gemm_with_the_same_answer():

@@ -16,7 +16,9 @@ def interval(value: float | None, low: float | None, high: float | None) -> dict
     return {"value": value, "low": low, "high": high}
 
 
-def metric(value: float, by_group: dict[str, float | None], low: float | None = None, high: float | None = None) -> dict:
+def metric(
+    value: float, by_group: dict[str, float | None], low: float | None = None, high: float | None = None
+) -> dict:
     low, high = value - 0.1 if low is None else low, value + 0.1 if high is None else high
     return {**interval(value, low, high), "by_group": by_group, "skipped": 0}
 
@@ -47,7 +49,9 @@ def run_report(change: tuple[float, float, float] = (-0.05, -0.08, -0.02), dark_
     }  # fmt: skip
 
 
-def row(name: str, accuracy: float = 0.8, bits: float = 3.0, *, against: Difference | None = None, **changes: object) -> Row:
+def row(
+    name: str, accuracy: float = 0.8, bits: float = 3.0, *, against: Difference | None = None, **changes: object
+) -> Row:
     """A method's row with accuracy and accuracy-gap, two seeds."""
     method, _, budget = name.partition(" @ ")
     values = {
@@ -77,11 +81,17 @@ def comparison_of(recipe: Recipe, *rows: Row, references: tuple[str, ...] = ("fp
 
 def trial(number: int, accuracy: float, bits: float, state: str = "complete", **more: object) -> Trial:
     validation = {"accuracy": accuracy, "accuracy/low": accuracy - 0.05, "accuracy/high": accuracy + 0.05, "bits": bits}
-    values = {"parameters": {"budget.average_bits": bits}, "folder": str(number), "overrides": (f"budget.average_bits={bits}",)}
+    values = {
+        "parameters": {"budget.average_bits": bits},
+        "folder": str(number),
+        "overrides": (f"budget.average_bits={bits}",),
+    }
     return Trial(number=number, state=state, validation=validation, **{**values, **more})
 
 
-def summary_of(*trials: Trial, front: tuple[int, ...], effects: tuple[Effect, ...] = (), objectives: int = 2) -> Summary:
+def summary_of(
+    *trials: Trial, front: tuple[int, ...], effects: tuple[Effect, ...] = (), objectives: int = 2
+) -> Summary:
     return Summary(
         name="study-abc", recipe="tiny.yaml", trials=trials, front=front, effects=effects,
         objectives=(Objective("accuracy", "maximize"), Objective("bits", "minimize"))[:objectives],

@@ -22,7 +22,15 @@ def problem(units: int, choices: tuple[int, ...], average: float, seed: int = 0,
     )
     sizes = torch.randint(1, 50, (units,), generator=draw)
     allowed = torch.ones(units, len(choices), dtype=torch.bool)
-    return AllocationProblem(scores=group_scores.max(0).values, group_scores=group_scores, sizes=sizes, errors=errors, allowed=allowed, choices=choices, average_bits=average)
+    return AllocationProblem(
+        scores=group_scores.max(0).values,
+        group_scores=group_scores,
+        sizes=sizes,
+        errors=errors,
+        allowed=allowed,
+        choices=choices,
+        average_bits=average,
+    )
 
 
 @settings(max_examples=80, deadline=None)

@@ -72,7 +72,13 @@ def test_the_order_of_groups_does_not_matter(regularizer):
 
 def test_group_dro_moves_weight_to_the_group_that_loses_most():
     losses = torch.tensor([1.0, 3.0, 1.0, 3.0], requires_grad=True)
-    made = Step(losses=losses, logits=torch.zeros(4, 2), labels=torch.zeros(4, dtype=torch.long), groups=torch.tensor([0, 1, 0, 1]), group_count=2)
+    made = Step(
+        losses=losses,
+        logits=torch.zeros(4, 2),
+        labels=torch.zeros(4, dtype=torch.long),
+        groups=torch.tensor([0, 1, 0, 1]),
+        group_count=2,
+    )
     regularizer = GroupDro(eta=0.5)
     memory = regularizer.memory()
     made = Step(**{**made.__dict__, "memory": memory})
@@ -102,7 +108,13 @@ def test_group_dro_keeps_any_number_of_groups_and_restores_them_from_a_checkpoin
 
 def test_cvar_takes_the_worst_share():
     losses = torch.tensor([1.0, 2.0, 3.0, 6.0])
-    made = Step(losses=losses, logits=torch.zeros(4, 2), labels=torch.zeros(4, dtype=torch.long), groups=torch.tensor([0, 1, 2, 3]), group_count=4)
+    made = Step(
+        losses=losses,
+        logits=torch.zeros(4, 2),
+        labels=torch.zeros(4, dtype=torch.long),
+        groups=torch.tensor([0, 1, 2, 3]),
+        group_count=4,
+    )
     assert float(CvarGroups(alpha=0.5).penalty(made)) == pytest.approx(4.5 - 3)
     assert float(CvarSamples(alpha=0.25).penalty(made)) == pytest.approx(6 - 3)
     assert float(CvarGroups(alpha=1).penalty(made)) == 0
@@ -124,7 +136,16 @@ def test_mmd_is_zero_for_like_groups_and_grows_with_the_shift():
         features = torch.cat([base, base + shift])
         groups = torch.arange(40) // 20
         return float(
-            FeatureMmd().penalty(Step(losses=torch.zeros(40), logits=torch.zeros(40, 2), labels=groups, groups=groups, group_count=2, features=features))
+            FeatureMmd().penalty(
+                Step(
+                    losses=torch.zeros(40),
+                    logits=torch.zeros(40, 2),
+                    labels=groups,
+                    groups=groups,
+                    group_count=2,
+                    features=features,
+                )
+            )
         )
 
     assert at(0.0) == pytest.approx(0, abs=1e-6)

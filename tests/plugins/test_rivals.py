@@ -32,7 +32,16 @@ def problem(average=3.0, layers=6, units=5, seed=0, choices=(0, 1, 2, 3, 4, 6, 8
     allowed[0] = torch.tensor([b == 8 for b in choices])
     number = torch.arange(layers).repeat_interleave(units)
     return AllocationProblem(
-        scores=groups.max(0).values, group_scores=groups, sizes=sizes, errors=errors, allowed=allowed, choices=choices, average_bits=average, layers=number, group_names=("dark", "light"), probe=probe
+        scores=groups.max(0).values,
+        group_scores=groups,
+        sizes=sizes,
+        errors=errors,
+        allowed=allowed,
+        choices=choices,
+        average_bits=average,
+        layers=number,
+        group_names=("dark", "light"),
+        probe=probe,
     )
 
 
@@ -189,7 +198,9 @@ def test_batching_does_not_matter_and_the_model_is_left_alone(importance, strang
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
     one = importance.measure(model, [batch], layers, ("a", "b")).table()
-    parts = [Batch(*tensor) for tensor in zip(*(t.split((5, 1, 8)) for t in (batch.images, batch.labels, batch.groups)))]  # noqa: B905
+    parts = [
+        Batch(*tensor) for tensor in zip(*(t.split((5, 1, 8)) for t in (batch.images, batch.labels, batch.groups)))
+    ]
     torch.testing.assert_close(importance.measure(model, parts, layers, ("a", "b")).table(), one, rtol=1e-8, atol=1e-18)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -233,7 +244,13 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
     units = sum(layer.units for layer in layers)
     low, high = torch.full((units,), 2), torch.full((units,), 4)
     passes = []
-    inner = LossProbe(model=model, layers=layers, quantizer=Uniform(), batches=lambda: [Batch(batch.images.float(), batch.labels, batch.groups)], groups=3)
+    inner = LossProbe(
+        model=model,
+        layers=layers,
+        quantizer=Uniform(),
+        batches=lambda: [Batch(batch.images.float(), batch.labels, batch.groups)],
+        groups=3,
+    )
     monkeypatch.setattr(LossProbe, "_losses", lambda self, real=LossProbe._losses: passes.append(1) or real(self))
 
     def probe(about="uniform"):
@@ -263,5 +280,7 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
 
 
 def test_a_probe_that_is_not_asked_writes_nothing(strange, tmp_path):
-    CachedProbe(LossProbe(model=strange, layers=(), quantizer=Uniform(), batches=lambda: [], groups=1), tmp_path, "").save()
+    CachedProbe(
+        LossProbe(model=strange, layers=(), quantizer=Uniform(), batches=lambda: [], groups=1), tmp_path, ""
+    ).save()
     assert not list(tmp_path.iterdir())

@@ -66,7 +66,11 @@ def test_a_bad_value_is_reported_at_its_key(values, problem):
 
 
 def test_everything_wrong_is_reported_at_once():
-    assert [key for key, _ in problems_of({"rate": 0, "epochs": 0, "speed": 1})] == ["train.speed", "train.rate", "train.epochs"]
+    assert [key for key, _ in problems_of({"rate": 0, "epochs": 0, "speed": 1})] == [
+        "train.speed",
+        "train.rate",
+        "train.epochs",
+    ]
 
 
 def test_an_unknown_option_is_reported_with_the_known_ones():
@@ -76,7 +80,9 @@ def test_an_unknown_option_is_reported_with_the_known_ones():
 
 
 def test_an_option_that_was_renamed_says_its_new_name():
-    assert problems_of({"settle_after": 0.5}) == [("train.settle_after", "this option is now called 'freeze_bits_after'")]
+    assert problems_of({"settle_after": 0.5}) == [
+        ("train.settle_after", "this option is now called 'freeze_bits_after'")
+    ]
 
 
 def test_an_option_without_default_is_needed():

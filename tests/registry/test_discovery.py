@@ -39,7 +39,13 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_it_is_named_and_skipped_whole(tmp_path, monkeypatch, kind):
     code, text = BAD[kind]
-    plugins = discover([*our_entry_points(), entry_point(monkeypatch, tmp_path, kind, code), entry_point(monkeypatch, tmp_path, "sound", GOOD)])
+    plugins = discover(
+        [
+            *our_entry_points(),
+            entry_point(monkeypatch, tmp_path, kind, code),
+            entry_point(monkeypatch, tmp_path, "sound", GOOD),
+        ]
+    )
     assert len(plugins.problems) == 1
     assert plugins.problems[0].startswith(f"plugin '{kind}' of ? is skipped: ")
     assert text in plugins.problems[0]

@@ -24,7 +24,12 @@ def test_a_card_goes_with_every_artifact(quickstart_runs):
 
 
 def test_the_card_claims_no_more_than_the_audit(registry):
-    card = model_card(read_recipe("quickstart", ["train.epochs=3"], registry=registry), run_report(), ["One sentence."], ["12 images were dropped."])
+    card = model_card(
+        read_recipe("quickstart", ["train.epochs=3"], registry=registry),
+        run_report(),
+        ["One sentence."],
+        ["12 images were dropped."],
+    )
     assert yaml.safe_load(card.split("---")[1])["datasets"] == ["synthetic-lesions"]
     for text in (
         "One sentence.", "| dark | 20 | 8 | 7 |", "| accuracy | 0.800 [0.700, 0.900] | 0.750 [0.650, 0.850] |",

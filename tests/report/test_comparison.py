@@ -17,13 +17,21 @@ def test_a_cell_is_named_by_method_and_budget_and_says_how_to_run_it():
     assert Cell("fp32", None, 7).overrides == ("method=fp32", "seed=7")
 
 
-@pytest.mark.parametrize(("low", "high", "significant"), [(-0.2, -0.1, True), (0.1, 0.2, True), (-0.1, 0.1, False), (0.0, 0.2, False)])
+@pytest.mark.parametrize(
+    ("low", "high", "significant"), [(-0.2, -0.1, True), (0.1, 0.2, True), (-0.1, 0.1, False), (0.0, 0.2, False)]
+)
 def test_a_difference_is_significant_where_its_interval_excludes_zero(low, high, significant):
     assert Difference((low + high) / 2, low, high).significant is significant
 
 
 def test_the_best_is_lowest_where_lower_is_better_and_never_full_precision(registry):
-    comparison = comparison_of(read_recipe("quickstart", registry=registry), row("fp32", 0.99), row("a", 0.7), row("b", 0.8), failed_row("c", "x"))
+    comparison = comparison_of(
+        read_recipe("quickstart", registry=registry),
+        row("fp32", 0.99),
+        row("a", 0.7),
+        row("b", 0.8),
+        failed_row("c", "x"),
+    )
     assert comparison.best("accuracy") == pytest.approx(0.8)
     assert comparison.best("accuracy-gap") == pytest.approx(0.2)
 

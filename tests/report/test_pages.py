@@ -35,7 +35,9 @@ def test_a_finished_run_has_a_page_that_loads_nothing(finished):
 
 
 def test_a_comparison_shows_every_row_and_marks_the_reference(recipe):
-    page = comparison_page(comparison_of(recipe, row("fp32", bits=32.0), row("a<b @ 3"), failed_row("c", "did not <run>")))
+    page = comparison_page(
+        comparison_of(recipe, row("fp32", bits=32.0), row("a<b @ 3"), failed_row("c", "did not <run>"))
+    )
     assert addresses(page) == []
     assert "a&lt;b @ 3" in page
     assert "a<b" not in page
@@ -44,12 +46,18 @@ def test_a_comparison_shows_every_row_and_marks_the_reference(recipe):
 
 
 def test_a_demonstration_says_so(registry):
-    assert "DEMO" in comparison_page(comparison_of(read_recipe("quickstart", registry=registry, demo=True), row("fp32")))
+    assert "DEMO" in comparison_page(
+        comparison_of(read_recipe("quickstart", registry=registry, demo=True), row("fp32"))
+    )
 
 
 def test_a_study_shows_its_front_its_commands_and_every_trial(recipe):
     best = trial(1, 0.9, 2.0, test={"accuracy": 0.88, "bits": 2.0})
-    page = study_page(summary_of(trial(0, 0.7, 3.0), best, trial(2, 0.1, 1.5, "failed", problem="Out of <memory>"), front=(1,)), recipe, SECTION)
+    page = study_page(
+        summary_of(trial(0, 0.7, 3.0), best, trial(2, 0.1, 1.5, "failed", problem="Out of <memory>"), front=(1,)),
+        recipe,
+        SECTION,
+    )
     assert addresses(page) == []
     assert "fairquant run tiny.yaml &#39;budget.average_bits=2.0&#39;" in page
     assert "0.900 [0.850, 0.950]" in page

@@ -81,10 +81,16 @@ def test_the_plan_has_a_line_for_each_unit():
 def test_the_budget_names_only_the_limits_that_there_are(registry):
     def report(*overrides, nominal=None):
         quantized = SimpleNamespace(allocation=Allocation(torch.zeros(1), nominal_bits=nominal))
-        return budget_report(read_recipe("quickstart", overrides, registry=registry), SimpleNamespace(quantized=quantized))
+        return budget_report(
+            read_recipe("quickstart", overrides, registry=registry), SimpleNamespace(quantized=quantized)
+        )
 
     assert report("budget.average_bits=3") == {"average_bits": 3.0}
-    assert report("budget.average_bits=3", "budget.size=90kB", nominal=5.2) == {"average_bits": 3.0, "size_bytes": 90e3, "nominal_bits": 5.2}
+    assert report("budget.average_bits=3", "budget.size=90kB", nominal=5.2) == {
+        "average_bits": 3.0,
+        "size_bytes": 90e3,
+        "nominal_bits": 5.2,
+    }
     assert report("budget.average_bits=null", "budget.bops=12G") == {"average_bits": None, "bops": 12e9}
     full_precision = read_recipe("quickstart", ["method=fp32"], registry=registry)
     assert budget_report(full_precision, SimpleNamespace(quantized=None)) == {"average_bits": None}

@@ -12,7 +12,9 @@ def test_the_pareto_front_by_hand():
     objectives = (Objective("a", "maximize"), Objective("b", "minimize"))
 
     def trial(number, a, b, state="complete"):
-        return Trial(number=number, state=state, parameters={}, validation={"a": a, "b": b}, folder=str(number), overrides=())
+        return Trial(
+            number=number, state=state, parameters={}, validation={"a": a, "b": b}, folder=str(number), overrides=()
+        )
 
     trials = [
         trial(0, 1, 5),
@@ -65,4 +67,6 @@ def test_effects_in_words():
 
 def test_too_few_trials_or_no_change_report_no_effect():
     assert "too few to report the effects" in effect_sentences(summary_of(front=()))[0]
-    assert effect_sentences(summary_of(front=(), effects=(effect("rate", 1e-5),))) == ["No parameter changes accuracy by 0.0005 or more."]
+    assert effect_sentences(summary_of(front=(), effects=(effect("rate", 1e-5),))) == [
+        "No parameter changes accuracy by 0.0005 or more."
+    ]

@@ -19,7 +19,10 @@ def section(objectives: int = 2) -> Search:
 
 @pytest.mark.parametrize(
     ("objectives", "headings"),
-    [(2, ["Pareto front", "Parallel coordinates", "Slices"]), (1, ["Optimization history", "Parallel coordinates", "Slices"])],
+    [
+        (2, ["Pareto front", "Parallel coordinates", "Slices"]),
+        (1, ["Optimization history", "Parallel coordinates", "Slices"]),
+    ],
 )
 def test_two_objectives_have_a_front_and_one_a_history(objectives, headings):
     plots = list(study_plots(summary_of(*TRIALS, front=(1,), objectives=objectives), section(objectives)))
@@ -44,12 +47,16 @@ def test_the_same_study_gives_the_same_bytes():
 
 
 def effect(quantity: str) -> Effect:
-    return Effect(parameter="budget.average_bits", quantity=quantity, moved=0.2, lowest_at="1", highest_at="4", importance=1.0)
+    return Effect(
+        parameter="budget.average_bits", quantity=quantity, moved=0.2, lowest_at="1", highest_at="4", importance=1.0
+    )
 
 
 @pytest.mark.parametrize("quantity", ["accuracy", "bits"])
 def test_the_importance_of_parameters_is_drawn_where_it_is_known_of_the_first_objective(quantity):
     """An objective that is the same in every trial has none, though another quantity may."""
-    trials = [trial(number, 0.8 if quantity == "bits" else 0.5 + 0.04 * number, 1.0 + 0.3 * number) for number in range(10)]
+    trials = [
+        trial(number, 0.8 if quantity == "bits" else 0.5 + 0.04 * number, 1.0 + 0.3 * number) for number in range(10)
+    ]
     plots = dict(study_plots(summary_of(*trials, front=(0,), effects=(effect(quantity),)), section()))
     assert ("Importance of the parameters for accuracy (fANOVA)" in plots) == (quantity == "accuracy")

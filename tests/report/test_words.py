@@ -17,7 +17,10 @@ def test_a_loss_of_accuracy_is_a_loss_where_its_interval_is_below_zero():
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [((0.05, 0.01, 0.08), "Accuracy increased: +5.0 points"), ((-0.01, -0.05, 0.02), "No change of accuracy that these test images can show")],
+    [
+        ((0.05, 0.01, 0.08), "Accuracy increased: +5.0 points"),
+        ((-0.01, -0.05, 0.02), "No change of accuracy that these test images can show"),
+    ],
 )
 def test_a_gain_or_no_change_is_said_as_such(change, words):
     text = " ".join(verdict(run_report(change), FULL))
@@ -34,7 +37,10 @@ def test_a_group_lost_accuracy_only_where_its_interval_is_below_zero():
 
 def test_the_worst_group_and_the_most_newly_misclassified_are_named():
     text = " ".join(verdict(run_report(), FULL))
-    assert "The worst-served group is 'dark' with an accuracy of 60.0 %, 70.0 % before (interval of the worst group: 50.0 to 70.0 %)" in text
+    assert (
+        "The worst-served group is 'dark' with an accuracy of 60.0 %, 70.0 % before (interval of the worst group: 50.0 to 70.0 %)"
+        in text
+    )
     assert "Newly misclassified images are most frequent in 'dark': 15.0 % of its images." in text
 
 
@@ -60,5 +66,10 @@ def test_a_budget_in_words(budget, text):
 
 
 def test_numbers_in_words():
-    assert [points(0.123), points(0.05, signed=True), points(None), points(float("nan"))] == ["12.3", "+5.0", "unknown", "unknown"]
+    assert [points(0.123), points(0.05, signed=True), points(None), points(float("nan"))] == [
+        "12.3",
+        "+5.0",
+        "unknown",
+        "unknown",
+    ]
     assert [size(99_999), size(100_000), size(2_500_000)] == ["100.0 kB", "0.10 MB", "2.50 MB"]

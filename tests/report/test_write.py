@@ -48,7 +48,12 @@ def test_a_comparison_leaves_its_table_in_four_forms_and_no_nan_in_json(registry
         outcomes=(Outcome(Cell("hawq", 1.0, 0), None, None, "too few bits"),), folder=Path("compare"),
     )  # fmt: skip
     write_comparison(compared)
-    assert sorted(file.name for file in Path("compare").iterdir()) == ["compare.html", "compare.json", "compare.md", "compare.tex"]
+    assert sorted(file.name for file in Path("compare").iterdir()) == [
+        "compare.html",
+        "compare.json",
+        "compare.md",
+        "compare.tex",
+    ]
     content = json.loads(Path("compare/compare.json").read_text(), parse_constant=pytest.fail)
     assert set(content) == {"recipe", "references", "lower_is_better", "permutation_baselines", "rows", "runs"}
     assert content["runs"] == [{"method": "hawq", "budget": 1.0, "seed": 0, "folder": None, "problem": "too few bits"}]
@@ -56,7 +61,9 @@ def test_a_comparison_leaves_its_table_in_four_forms_and_no_nan_in_json(registry
 
 
 def test_a_study_leaves_its_page_and_what_its_workers_have_to_know(registry):
-    section = Search(parameters=(Parameter(path="seed", choices=(1, 2)),), objectives=(Objective("accuracy", "maximize"),))
+    section = Search(
+        parameters=(Parameter(path="seed", choices=(1, 2)),), objectives=(Objective("accuracy", "maximize"),)
+    )
     summary = summary_of(trial(0, 0.7, 3.0), front=(0,), objectives=1)
     write_study(Path("study"), {"recipe": "tiny.yaml"}, summary, read_recipe("quickstart", registry=registry), section)
     content = json.loads(Path("study/study.json").read_text())

@@ -13,7 +13,9 @@ PIXELS = np.arange(6, dtype=np.uint8)[:, None, None, None] + np.zeros((6, 2, 2, 
 
 
 def split(rows: list[int], labels: list[int], groups: list[int]) -> Split:
-    return Split(ArrayImages(PIXELS, np.array(rows)), np.array(labels), np.array(groups), tuple(f"image {r}" for r in rows))
+    return Split(
+        ArrayImages(PIXELS, np.array(rows)), np.array(labels), np.array(groups), tuple(f"image {r}" for r in rows)
+    )
 
 
 def test_array_images_are_channels_first_in_the_order_of_the_index():

@@ -17,7 +17,9 @@ from fairquant.runs.folder import Run
 
 @pytest.fixture
 def recipe(registry):
-    return read_recipe("quickstart", ["baseline.epochs=1", "baseline.augment=none", "baseline.batch_size=8"], registry=registry)
+    return read_recipe(
+        "quickstart", ["baseline.epochs=1", "baseline.augment=none", "baseline.batch_size=8"], registry=registry
+    )
 
 
 @pytest.fixture
@@ -30,14 +32,22 @@ def splits():
 
 def test_the_second_run_takes_the_first_ones_weights(recipe, splits, plugins):
     epochs = []
-    run = Run(recipe=recipe, folder=Path("run"), runs=Path("runs"), plugins=plugins, watch=lambda stage, values: epochs.append(stage))
+    run = Run(
+        recipe=recipe,
+        folder=Path("run"),
+        runs=Path("runs"),
+        plugins=plugins,
+        watch=lambda stage, values: epochs.append(stage),
+    )
     first, second = bound(small_network(1)), bound(small_network(2))
     before = first.network[0].weight.detach().clone()
     train_baseline(recipe, run, splits, first)
     assert not torch.equal(first.network[0].weight, before)
     train_baseline(recipe, run, splits, second)
     assert epochs == ["baseline"]
-    assert all(torch.equal(value, second.network.state_dict()[name]) for name, value in first.network.state_dict().items())
+    assert all(
+        torch.equal(value, second.network.state_dict()[name]) for name, value in first.network.state_dict().items()
+    )
     (folder,) = Path("runs/baselines").iterdir()
     assert sorted(file.name for file in folder.iterdir() if not file.name.startswith(".")) == ["model.safetensors"]
 

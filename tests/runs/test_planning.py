@@ -14,7 +14,9 @@ import fairquant
 
 
 def test_losses_measured_for_one_budget_are_reused_by_the_next_and_change_nothing():
-    recipe = write_recipe(method="fmpq-ptq", quantize={"choices": [2, 4, 8]}, calibration={"images": 24, "probe_images": 8})
+    recipe = write_recipe(
+        method="fmpq-ptq", quantize={"choices": [2, 4, 8]}, calibration={"images": 24, "probe_images": 8}
+    )
     fairquant.run(recipe, "budget.average_bits=3", runs="shared")
     (file,) = Path("shared/probes").glob("*/*.json")
     known = file.read_bytes()

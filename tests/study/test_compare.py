@@ -40,7 +40,9 @@ def test_a_method_that_cannot_meet_the_budget_is_reported_and_the_others_run(com
 def test_the_files_hold_the_table(comparison):
     content = json.loads((comparison.folder / "compare.json").read_text())
     assert [row["name"] for row in content["rows"]] == [row.name for row in comparison.rows]
-    assert content["rows"][0]["metrics"]["accuracy"]["mean"] == pytest.approx(comparison.rows[0].metrics["accuracy"].mean)
+    assert content["rows"][0]["metrics"]["accuracy"]["mean"] == pytest.approx(
+        comparison.rows[0].metrics["accuracy"].mean
+    )
     page, text, tex = ((comparison.folder / f"compare.{kind}").read_text() for kind in ("html", "md", "tex"))
     for row in comparison.rows:
         assert row.name in page

@@ -77,7 +77,11 @@ def test_what_goes_wrong_with_a_cell_is_its_outcome(monkeypatch, error, problem)
 
 def test_the_cells_overrides_come_after_the_comparisons(monkeypatch):
     calls = []
-    monkeypatch.setattr(grid, "run", lambda *arguments, **options: calls.append(arguments) or SimpleNamespace(folder=Path("f"), report={}))
+    monkeypatch.setattr(
+        grid,
+        "run",
+        lambda *arguments, **options: calls.append(arguments) or SimpleNamespace(folder=Path("f"), report={}),
+    )
     assert run_cell(CELL, JOB, Quiet()).folder == Path("f")
     assert calls == [("quickstart", "seed=9", "method=fq-qat", "seed=1", "budget.average_bits=3")]
 

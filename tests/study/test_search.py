@@ -83,7 +83,14 @@ def test_a_trial_gives_what_the_command_that_is_shown_gives(studied):
 def test_the_page_and_the_verbs(studied, tmp_path):
     place, recipe, folder, results = studied
     page = (folder / "study.html").read_text()
-    for text in ("Pareto front", "Parallel coordinates", "Slices", "Commands to reproduce them", "too few to report", "fairquant run "):
+    for text in (
+        "Pareto front",
+        "Parallel coordinates",
+        "Slices",
+        "Commands to reproduce them",
+        "too few to report",
+        "fairquant run ",
+    ):
         assert text in page, text
     assert page.count("<svg") == 3  # the front, parallel coordinates, slices
     shown = CliRunner().invoke(app, ["study", "show", str(recipe), "--runs", str(place / "runs")])

@@ -26,7 +26,14 @@ def right_at(right: float, count: int = 300, seed: int = 0) -> Predictions:
     logits = draw.normal(size=(count, 3)).astype(np.float32)
     hit = draw.random(count) < right
     logits[np.arange(count), labels] += np.where(hit, 6, -6)
-    return Predictions(logits=logits, labels=labels, groups=groups, group_names=("a", "b"), class_names=("x", "y", "z"), ids=tuple(map(str, range(count))))
+    return Predictions(
+        logits=logits,
+        labels=labels,
+        groups=groups,
+        group_names=("a", "b"),
+        class_names=("x", "y", "z"),
+        ids=tuple(map(str, range(count))),
+    )
 
 
 def test_a_difference_is_paired_and_its_interval_covers_what_it_should():
@@ -52,9 +59,9 @@ def test_a_difference_is_paired_and_its_interval_covers_what_it_should():
 def test_an_interval_covers_the_truth_as_often_as_it_says():
     """Two methods of equal quality: about one interval in twenty excludes 0."""
     significant = sum(
-        paired_differences(
-            [(right_at(0.8, seed=2 * k), right_at(0.8, seed=2 * k + 1))], METRICS[:1], replicates=200
-        )["accuracy"].significant
+        paired_differences([(right_at(0.8, seed=2 * k), right_at(0.8, seed=2 * k + 1))], METRICS[:1], replicates=200)[
+            "accuracy"
+        ].significant
         for k in range(100)
     )
     assert significant <= 12

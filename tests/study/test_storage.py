@@ -174,9 +174,8 @@ def test_every_pruner_of_a_recipe_makes_a_study_and_the_same_name_is_the_same_st
 
 
 def test_a_worker_knows_whether_it_was_the_first_here(tmp_path):
-    with worker_lock(tmp_path) as first:
-        with worker_lock(tmp_path) as second:
-            assert (first, second) == (True, False)
+    with worker_lock(tmp_path) as first, worker_lock(tmp_path) as second:
+        assert (first, second) == (True, False)
     with worker_lock(tmp_path) as again:
         assert again
     assert not list((tmp_path / ".workers").glob("*.lock"))

@@ -90,7 +90,9 @@ def test_a_conditional_parameter_is_drawn_only_where_its_condition_holds():
     assert suggest(optuna.trial.FixedTrial(drawn), PARAMETERS) == drawn
 
 
-@pytest.mark.parametrize(("value", "encoded"), [(3, 3), (None, None), (True, True), ("a", "a"), ([2, 4], "[2, 4]"), ({"a": 1}, '{"a": 1}')])
+@pytest.mark.parametrize(
+    ("value", "encoded"), [(3, 3), (None, None), (True, True), ("a", "a"), ([2, 4], "[2, 4]"), ({"a": 1}, '{"a": 1}')]
+)
 def test_lists_and_mappings_become_text_that_optuna_can_keep(value, encoded):
     assert encode_choice(value) == encoded
 
@@ -106,7 +108,9 @@ def test_a_trials_recipe_is_the_studys_with_its_values_and_no_search(plugins):
 
 def test_a_hopeless_trial_is_given_up_on_the_first_objective_of_the_quantized_training():
     reported = []
-    trial = SimpleNamespace(report=lambda value, epoch: reported.append((value, epoch)), should_prune=lambda: len(reported) == 2)
+    trial = SimpleNamespace(
+        report=lambda value, epoch: reported.append((value, epoch)), should_prune=lambda: len(reported) == 2
+    )
     watch = _Watch(trial, SimpleNamespace(objectives=(Objective("accuracy", "maximize"),)))
     watch("baseline", {"accuracy": 0.1})
     watch("quantized", {"accuracy": 0.5})

@@ -490,8 +490,13 @@ class Dots:
         parts = [self.split(name, number, context) for number, name in enumerate(("train", "validation", "test"))]
         train, validation, test = parts
         return Splits(
-            train=train, validation=validation, test=test, class_names=("x", "y"), group_names=("a", "b"),
-            attributes=("group",), fingerprint="dots",
+            train=train,
+            validation=validation,
+            test=test,
+            class_names=("x", "y"),
+            group_names=("a", "b"),
+            attributes=("group",),
+            fingerprint="dots",
         )
 
     def split(self, name, number, context):

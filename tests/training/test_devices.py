@@ -26,13 +26,20 @@ def test_auto_takes_the_best_device_there_is(monkeypatch, only_a_cpu):
 
 
 def test_a_device_that_this_machine_lacks_is_reported(only_a_cpu):
-    with pytest.raises(UserError, match="train.device: this machine has no 'cuda'. Available: cpu; 'auto' takes the best"):
+    with pytest.raises(
+        UserError, match="train.device: this machine has no 'cuda'. Available: cpu; 'auto' takes the best"
+    ):
         choose_device("cuda")
 
 
 @pytest.mark.parametrize(
     ("precision", "native", "dtype"),
-    [("fp32", True, torch.float32), ("bf16", False, torch.bfloat16), ("auto", True, torch.bfloat16), ("auto", False, torch.float32)],
+    [
+        ("fp32", True, torch.float32),
+        ("bf16", False, torch.bfloat16),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ],
 )
 def test_bf16_is_used_where_asked_for_and_by_auto_where_it_is_native(monkeypatch, precision, native, dtype):
     monkeypatch.setattr(devices, "computes_bf16", lambda device: native)

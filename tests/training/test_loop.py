@@ -55,7 +55,14 @@ def test_a_run_with_these_options_is_the_same_twice(tmp_path, options):
 def trainer(**more) -> Trainer:
     network = small_network()
     return Trainer(
-        **{"model": bound(network), "train": small_split(32), "validation": small_split(8), "seed": 1, "checkpoint": None, **more}
+        **{
+            "model": bound(network),
+            "train": small_split(32),
+            "validation": small_split(8),
+            "seed": 1,
+            "checkpoint": None,
+            **more,
+        }
     )
 
 
@@ -122,7 +129,9 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_advice(tmp_path):
         def penalty(self, step):
             return step.losses.sum() * float("inf")
 
-    with pytest.raises(TrainingDiverged, match=r"loss is inf in epoch 1, step 1. The last good checkpoint stays in .* Lower the"):
+    with pytest.raises(
+        TrainingDiverged, match=r"loss is inf in epoch 1, step 1. The last good checkpoint stays in .* Lower the"
+    ):
         train(trainer(regularizers=(Component("infinite", Infinite()),), checkpoint=tmp_path / "train.pt"), SETTINGS)
 
 
@@ -138,7 +147,9 @@ def test_a_regularizer_gets_the_memory_it_made_and_the_inputs_it_needs():
             return step.losses.sum() * 0
 
     seen = []
-    train(trainer(regularizers=(Component("curious", Curious()),), teacher=small_network(5)), replace(SETTINGS, epochs=1))
+    train(
+        trainer(regularizers=(Component("curious", Curious()),), teacher=small_network(5)), replace(SETTINGS, epochs=1)
+    )
     assert seen == [(nn.Linear, (8, 6), (8, 2), 2)] * 4
 
 

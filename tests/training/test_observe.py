@@ -15,7 +15,13 @@ def test_running_losses_remember_groups_that_are_missing():
     memory = RunningLosses(2)
 
     def step(losses, groups):
-        return Step(losses=torch.tensor(losses), logits=torch.zeros(2, 2), labels=torch.zeros(2, dtype=torch.long), groups=torch.tensor(groups), group_count=2)
+        return Step(
+            losses=torch.tensor(losses),
+            logits=torch.zeros(2, 2),
+            labels=torch.zeros(2, dtype=torch.long),
+            groups=torch.tensor(groups),
+            group_count=2,
+        )
 
     assert torch.isnan(memory.update(step([1.0, 3.0], [0, 0]), 0.9)[1])
     assert memory.update(step([4.0, 6.0], [1, 1]), 0.9).tolist() == [2.0, 5.0]

@@ -45,7 +45,10 @@ def test_a_group_below_the_minimal_support_is_left_out_and_counted():
     rows = np.concatenate([np.flatnonzero(small.groups < 2), np.flatnonzero(small.groups == 2)[:3]])
     small_group = small.take(rows)
     small_group = replace(
-        small_group, logits=np.where((small_group.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[small_group.labels], small_group.logits)
+        small_group,
+        logits=np.where(
+            (small_group.groups == 2)[:, None], -np.eye(4, dtype=np.float32)[small_group.labels], small_group.logits
+        ),
     )
     table = Confusion(confusion_tensor(small_group))
     large = Confusion(table.table[:2])
