@@ -199,7 +199,8 @@ def test_batching_does_not_matter_and_the_model_is_left_alone(importance, strang
     random_state = torch.get_rng_state()
     one = importance.measure(model, [batch], layers, ("a", "b")).table()
     parts = [
-        Batch(*tensor) for tensor in zip(*(t.split((5, 1, 8)) for t in (batch.images, batch.labels, batch.groups)))
+        Batch(*tensor)
+        for tensor in zip(*(t.split((5, 1, 8)) for t in (batch.images, batch.labels, batch.groups)), strict=True)
     ]
     torch.testing.assert_close(importance.measure(model, parts, layers, ("a", "b")).table(), one, rtol=1e-8, atol=1e-18)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
