@@ -59,7 +59,7 @@ def recipe() -> str:
 
 def command_line() -> str:
     """Every command with its arguments and options."""
-    parts = [HEAD + "# Command line\n\nEvery verb. User errors end with exit code 2, bugs with 1, Ctrl-C with 130.\n"]
+    parts = [HEAD + "# Command line\n\nAll commands. User errors end with exit code 2, bugs with 1, Ctrl-C with 130.\n"]
 
     def add(command: Any, name: str) -> None:
         arguments = [p for p in command.params if p.param_type_name == "argument"]
@@ -103,7 +103,7 @@ def rules() -> str:
     from fairquant.testing.contract import SHARED
 
     shared = {function.__name__ for function in SHARED}
-    parts = [HEAD + "# Rules\n\nWhat `fairquant plugins --check` and `fairquant.testing` hold a component against.\n"]
+    parts = [HEAD + "# Rules\n\nWhat `fairquant plugins --check` and `fairquant.testing` check in a component.\n"]
 
     def rows(checks: list[Any]) -> str:
         return "\n| check | rule |\n|---|---|\n" + "".join(f"| `{c.name}` | {paragraphs(c.rule)} |\n" for c in checks)

@@ -1,4 +1,4 @@
-"""User errors: every problem at once, each with the way out, never a traceback."""
+"""User errors: every problem at once, each with a suggested fix, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and a folder has one owner at a time."""
+"""Atomic file writes, and locks of folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that ships: bit-packed safetensors, and the model back from it."""
+"""The packed model file: save, check and load."""
 
 from fairquant.artifact.load import load, read_artifact
 from fairquant.artifact.save import save_artifact

@@ -1,4 +1,4 @@
-"""Layers and units, the budget, plans and packing: where bits live."""
+"""Bit allocation: layers, costs, solvers, attaching quantizers, packing of codes."""
 
 from fairquant.bits.attach import Attachment, attach
 from fairquant.bits.layers import differentiable_weights, find_layers, untouched

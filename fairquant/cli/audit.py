@@ -22,12 +22,12 @@ def audit(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Other data: the name of a data set, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section."
+            help="Other data: the name of a dataset, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section."
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="With --dataset: every image, not only the test part.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 where the export costs a group accuracy beyond chance.")
+        bool, typer.Option("--strict", help="Exit with 3 if the export significantly reduces a group's accuracy.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the audit as JSON.")] = None,
 ) -> None:

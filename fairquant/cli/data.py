@@ -1,4 +1,4 @@
-"""fairquant data prepare: fetch a public data set into its official layout."""
+"""fairquant data prepare: fetch a public dataset into its official layout."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 if TYPE_CHECKING:
     from fairquant.roles import Downloadable
 
-app = typer.Typer(help="Fetch public data sets.", no_args_is_help=True)
+app = typer.Typer(help="Fetch public datasets.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Fetch public data sets."""
+    """Fetch public datasets."""
 
 
 @app.command()
@@ -26,7 +26,7 @@ def prepare(
         str | None, typer.Option("--from", help="A base URL or a folder with the files, instead of their own sites.")
     ] = None,
 ) -> None:
-    """Fetch what is missing of a data set; run it again to resume. Files that cannot be fetched are listed."""
+    """Fetch what is missing of a dataset; run it again to resume. Files that cannot be fetched are listed."""
     from fairquant.errors import UserError
     from fairquant.registry import discover
     from fairquant.registry.registry import DATASET

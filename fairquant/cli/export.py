@@ -31,7 +31,7 @@ def export(
     ] = "percentile",
     coverage: Annotated[
         str,
-        typer.Option(help="groups: a range covers what --method asks for of every group; all: of all images pooled."),
+        typer.Option(help="groups: a range covers what --method requires for each group; all: of all images pooled."),
     ] = "groups",
     images: Annotated[
         Path | None, typer.Option(help="A folder of images to calibrate with, in place of the recipe's data.")

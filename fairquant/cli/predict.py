@@ -21,7 +21,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to show of each image.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
 ) -> None:
-    """Class and probability of images. What does not decode is named and skipped; the exit code is then 1."""
+    """Class and probability of images. Files that cannot be decoded are listed and skipped; the exit code is then 1."""
     if format not in ("table", "csv", "json"):
         raise UserError(f"--format {format}: must be table, csv or json")
     from fairquant.cli.display import Bars

@@ -40,7 +40,8 @@ def run(
         int | None, typer.Option(min=1, help="How many in total; default: the recipe's search.trials.")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="A database that many machines share, such as postgresql://user@host/name.")
+        str | None,
+        typer.Option(help="A database that many machines share, such as postgresql+psycopg://user@host/name."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Workers on this machine.")] = 1,
     demo: Demo = False,
@@ -70,7 +71,7 @@ def run(
 def show(
     study: Annotated[Path, typer.Argument(help="A study's folder, or a recipe: its latest study.")], runs: Runs = None
 ) -> None:
-    """A finished study: its best trials and what each parameter moves."""
+    """A finished study: its best trials and the effect of each parameter."""
     print_summary(find_study(study, runs))
 
 

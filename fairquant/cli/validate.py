@@ -6,7 +6,7 @@ from fairquant.cli.options import Demo, Overrides, RecipeArgument
 
 
 def validate(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False) -> None:
-    """Check a recipe and its data without running anything; every problem with its line."""
+    """Check a recipe, and that its data exist, without running anything; every problem with its line."""
     from fairquant.errors import UserError
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover

@@ -1,1 +1,1 @@
-"""Images: decoded once, split without leaks, batched deterministically."""
+"""Images: downloaded, decoded once, split without leaks, batched deterministically."""

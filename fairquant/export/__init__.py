@@ -1,1 +1,1 @@
-"""From the artifact to what runs on a device: ONNX with the same integer codes, audited and timed as it ships."""
+"""ONNX export with the artifact's integer codes; running, auditing and timing of files."""

@@ -60,7 +60,7 @@ def need_onnx() -> None:
 @dataclass(frozen=True)
 class ExportOptions:
     """activations: int8 or fp32; method: the rule that calibrates their ranges; coverage: whether a range covers what the
-    rule asks for of every group, or of all images pooled."""
+    rule requires for each group, or of all images pooled."""
 
     activations: Activations = "int8"
     method: Method = "percentile"

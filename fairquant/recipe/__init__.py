@@ -1,4 +1,4 @@
-"""Recipes: what to do, read from YAML with line numbers, checked, and built into components."""
+"""Reading, merging and checking recipes, and building their components."""
 
 from fairquant.recipe.read import read_recipe, recipe_from
 from fairquant.recipe.schema import Recipe

@@ -121,7 +121,7 @@ class ActivationSettings:
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """images: drawn from train, equally many of every group as far as they last; batch_size: of the importance pass;
+    """images: drawn from train, equally many per group where available; batch_size: of the importance pass;
     probe_images: of these, used by allocators that measure the loss of many plans (impq, fmpq)."""
 
     images: PositiveInt = 1024

@@ -1,4 +1,4 @@
-"""Names to components: the registry, the hooks plugins implement, and their discovery."""
+"""Components by role and name; the hooks of plugins, their discovery, the template of a new one."""
 
 from fairquant.registry.discovery import Plugins, discover
 from fairquant.registry.hookspecs import hookimpl

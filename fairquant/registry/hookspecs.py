@@ -56,7 +56,7 @@ def fairquant_epoch_finished(run: RunInfo, stage: str, epoch: int, values: Mappi
 
 @hookspec
 def fairquant_run_finished(run: RunInfo, report: Report) -> None:
-    """Everything is written: report.json (given), the page, the plan and the artifact lie in run.folder."""
+    """Everything is written: report.json (given), the page, the plan and the artifact are in run.folder."""
 
 
 @hookspec
@@ -71,12 +71,12 @@ def fairquant_comparison_started(comparison: ComparisonInfo) -> None:
 
 @hookspec
 def fairquant_comparison_finished(comparison: ComparisonInfo, folders: Sequence[Path]) -> None:
-    """All runs are over: `folders` are those of the finished ones; compare.json and the rest lie in comparison.folder."""
+    """All runs are over: `folders` are those of the finished ones; compare.json and the rest are in comparison.folder."""
 
 
 @hookspec
 def fairquant_study_started(study: StudyInfo) -> None:
-    """A worker of `fairquant study` begins: the recipe, the study's folder and its name. More workers, more calls."""
+    """A worker of `fairquant study` begins: the recipe, the study's folder and its name. Called once per worker."""
 
 
 @hookspec
@@ -88,4 +88,4 @@ def fairquant_trial_finished(
 
 @hookspec
 def fairquant_study_finished(study: StudyInfo, folders: Sequence[Path]) -> None:
-    """The search is over and its best trials are tested: `folders` are theirs; study.html lies in study.folder."""
+    """The search is over and its best trials are tested: `folders` are theirs; study.html is in study.folder."""

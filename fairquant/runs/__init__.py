@@ -1,1 +1,1 @@
-"""One run: from a recipe to its results, as the paper tells it (start with pipeline.py)."""
+"""The pipeline of one run, from a recipe to its results (start with pipeline.py)."""

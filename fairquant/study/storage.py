@@ -18,7 +18,7 @@ from fairquant.recipe.search import Search
 
 
 def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int = 30) -> optuna.storages.BaseStorage:
-    """url: a database (postgresql://...), or None for a journal in the study's folder, which a shared disk may hold.
+    """url: a database (postgresql+psycopg://...), or None for a journal in the study's folder, which a shared disk may hold.
 
     In a database every running trial sends a heartbeat; when it stops, the trial goes to another worker. Raises
     UserError where it cannot be reached.

@@ -30,7 +30,7 @@ NOT_FACTS = (RETRIED, "worker")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What every worker of a study must know; it lies in the folder as study.json."""
+    """What every worker of a study must know; stored in the folder as study.json."""
 
     recipe: str
     overrides: tuple[str, ...]

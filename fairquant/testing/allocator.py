@@ -72,7 +72,7 @@ def pinned_units_keep_their_bits(allocator: Allocator) -> None:
     for_all(law, seed=st.integers(0, 999), units=st.integers(4, 40))
 
 
-def an_impossible_budget_is_said(allocator: Allocator) -> None:
+def an_infeasible_budget_raises(allocator: Allocator) -> None:
     """A budget below the cheapest plan raises Infeasible."""
 
     def law(seed: int, units: int) -> None:
@@ -123,6 +123,6 @@ def objections_name_recipe_keys(allocator: Allocator) -> None:
 
 CHECKS = (
     covers_every_unit_with_allowed_bits, never_exceeds_the_budget, pinned_units_keep_their_bits,
-    an_impossible_budget_is_said, meets_some_budget, the_same_problem_gives_the_same_plan, leaves_its_input_alone,
+    an_infeasible_budget_raises, meets_some_budget, the_same_problem_gives_the_same_plan, leaves_its_input_alone,
     objections_name_recipe_keys,
 )  # fmt: skip

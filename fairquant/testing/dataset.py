@@ -56,7 +56,7 @@ def images_are_three_channels_of_the_size_asked_for(dataset: Dataset) -> None:
         assert valid, f"{name}: an image is {image.dtype} {list(image.shape)}"
 
 
-def no_image_is_in_two_parts(dataset: Dataset) -> None:
+def no_image_is_in_two_splits(dataset: Dataset) -> None:
     """Train, validation and test have no id in common."""
     ids = {name: set(split.ids) for name, split in _by_name(_load(dataset)).items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -88,5 +88,5 @@ def sources_stay_under_the_root(dataset: Dataset) -> None:
 
 CHECKS = (
     says_what_is_missing, labels_and_groups_fit_their_names, images_are_three_channels_of_the_size_asked_for,
-    no_image_is_in_two_parts, the_same_seed_gives_the_same_splits, sources_stay_under_the_root,
+    no_image_is_in_two_splits, the_same_seed_gives_the_same_splits, sources_stay_under_the_root,
 )  # fmt: skip

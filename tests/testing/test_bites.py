@@ -619,7 +619,7 @@ BROKEN = {
     ("allocator", "covers_every_unit_with_allowed_bits"): OwnWidths(),
     ("allocator", "never_exceeds_the_budget"): Spender(),
     ("allocator", "pinned_units_keep_their_bits"): Unpins(),
-    ("allocator", "an_impossible_budget_is_said"): NeverRefuses(),
+    ("allocator", "an_infeasible_budget_raises"): NeverRefuses(),
     ("allocator", "meets_some_budget"): AlwaysRefuses(),
     ("allocator", "the_same_problem_gives_the_same_plan"): Dice(),
     ("allocator", "leaves_its_input_alone"): Rescales(),
@@ -649,7 +649,7 @@ BROKEN = {
     ("dataset", "says_what_is_missing"): SaysNothing(),
     ("dataset", "labels_and_groups_fit_their_names"): SmallIntegers(),
     ("dataset", "images_are_three_channels_of_the_size_asked_for"): FixedSize(),
-    ("dataset", "no_image_is_in_two_parts"): Leaks(),
+    ("dataset", "no_image_is_in_two_splits"): Leaks(),
     ("dataset", "the_same_seed_gives_the_same_splits"): NewEachTime(),
 }
 SHARED = (
