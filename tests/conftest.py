@@ -159,7 +159,10 @@ def untrained_export(tmp_path_factory: pytest.TempPathFactory, untrained_artifac
 
 #: The files that take longest, begun first: with two workers the last one would otherwise run alone.
 LONGEST = (
-    "test_docs.py", "study/test_search.py", "study/test_compare.py", "training/test_distributed.py",
+    "test_docs.py", "study/test_storage.py", "runs/test_pipeline.py", "registry/test_examples.py", "testing/test_built_ins.py",
+    "training/test_distributed.py", "runs/test_papers_grid.py", "cli/test_run.py", "runs/test_planning.py",
+    "export/test_graph_checks.py", "study/test_search.py", "study/test_compare.py", "cli/test_bench.py",
+    "artifact/test_header.py", "export/test_onnx.py", "training/test_loop.py", "recipe/test_presets.py",
 )  # fmt: skip
 
 

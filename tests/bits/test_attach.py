@@ -12,6 +12,7 @@ from torch import nn
 
 from fairquant.bits import attach, find_layers, plan_of
 from fairquant.bits.problem import BitChoices, Budget
+from fairquant.roles import BitPlan
 
 CHOICES = (0, 2, 4, 8)
 
@@ -41,25 +42,6 @@ def test_projected_bits_never_exceed_the_budget_and_are_choices(average, seed, s
     assert all(set(bits.tolist()) <= set(CHOICES) for bits in plan.bits.values())
     assert not attachment.learns_bits
     assert attachment.average() == pytest.approx(plan.average)
-
-
-def test_projecting_again_changes_nothing():
-    attachment = learning(model(), 3.0)
-    first = attachment.project_to_budget()
-    second = attachment.project_to_budget()
-    assert all(torch.equal(first.bits[name], second.bits[name]) for name in first.bits)
-
-
-def test_pinned_layers_keep_their_bits_and_the_others_learn_within_what_is_left():
-    attachment = learning(model(), 4.0, pinned={"0": 8})
-    state = attachment.bit_state()
-    assert len(state.bits) == 10 + 3
-    weights, pinned = 120 + 60 + 30, 120
-    assert state.budget == pytest.approx((4.0 * weights - 8 * pinned) / (weights - pinned))
-    attachment = learning(model(), 6.0, pinned={"0": 8})
-    plan = attachment.project_to_budget()
-    assert plan.bits["0"].tolist() == [8] * 6
-    assert plan.average <= 6.0
 
 
 def test_bits_that_are_not_learned_have_no_state():
@@ -93,3 +75,65 @@ def test_modules_that_share_a_weight_share_its_quantizer_and_its_values():
     attachment.detach()
     assert network[0].weight is network[1].weight
     assert len(network[0].weight.unique()) <= 3 * 4
+
+
+def attached(model: nn.Module, quantizer: object, bits: int):
+    layers = find_layers(model, "channel")
+    plan = BitPlan({l.name: torch.full((l.units,), bits) for l in layers}, {l.name: l.unit_size for l in layers})
+    return attach(layers, quantizer, plan, BitChoices(tuple(range(9))), Budget(float(bits)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(average=st.floats(0.3, 8), seed=st.integers(0, 99), quantizer=st.sampled_from([Baq(), Uniform()]))
+def test_projection_never_exceeds_the_budget_and_is_idempotent(average, seed, quantizer):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(20, 4))
+    layers = find_layers(model, "channel")
+    plan = BitPlan({l.name: torch.randint(9, (l.units,)) for l in layers}, {l.name: l.unit_size for l in layers})
+    attachment = attach(layers, quantizer, plan, BitChoices(tuple(range(9))), Budget(average))
+    projected = attachment.project_to_budget()
+    assert projected.average <= average * (1 + 1e-9)
+    again = attachment.project_to_budget()
+    assert all(torch.equal(again.bits[name], bits) for name, bits in projected.bits.items())
+    assert attachment.average() == pytest.approx(projected.average)
+
+
+def test_a_pinned_layer_keeps_its_bits_when_the_others_are_projected():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    layers = find_layers(model, "channel")
+    plan = BitPlan({"0": torch.full((8,), 8), "1": torch.full((8,), 6)}, {"0": 8, "1": 8})
+    projected = attach(layers, Baq(), plan, BitChoices((2, 3, 4), {"0": 8}), Budget(5.0)).project_to_budget()
+    assert projected.bits["0"].tolist() == [8] * 8
+    assert projected.average <= 5.0
+
+
+def test_taking_the_quantizers_off_leaves_a_plain_module(strange):
+    attachment = attached(strange, Uniform(), 4)
+    images = torch.randn(2, 3, 8, 8)
+    strange.eval()
+    before = strange(images)
+    attachment.detach()
+    assert torch.equal(strange(images), before)
+    assert not any("parametrizations" in name for name, _ in strange.named_modules())
+
+
+def test_the_budget_of_learned_bits_is_what_pinned_layers_leave():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    layers = find_layers(model, "channel")
+    plan = BitPlan({"0": torch.full((8,), 8), "1": torch.full((8,), 2)}, {"0": 8, "1": 8})
+    state = attach(layers, Baq(), plan, BitChoices((1, 2, 3, 4), {"0": 8}), Budget(5.0)).bit_state()
+    assert state.budget == pytest.approx(2.0)  # (5 * 128 - 8 * 64) / 64
+    assert len(state.bits) == 8
+
+
+def test_projection_spends_what_learned_bits_leave_of_the_budget():
+    model = nn.Sequential(nn.Linear(16, 64))
+    layers = find_layers(model, "channel")
+    plan = BitPlan({"0": torch.arange(64) % 4 + 1}, {"0": 16})
+    attachment = attach(layers, Baq(), plan, BitChoices(tuple(range(9))), Budget(4.2))
+    assert attachment.average() == pytest.approx(2.5, abs=0.1)
+    with torch.no_grad():  # bits that all lie just below the half: rounding alone would throw them away
+        attachment.quantizers[0].bit_logits.copy_(torch.atanh((torch.arange(64) % 4 + 1.4) / 8))
+    projected = attachment.project_to_budget()
+    assert 4.1 < projected.average <= 4.2
+    assert attachment.project_to_budget().bits["0"].tolist() == projected.bits["0"].tolist()

@@ -159,7 +159,7 @@ def model():
 
 
 def random_table(seed, layers):
-    """Times that need not rise with the bits, and that are alike for some."""
+    """Times that need not rise with the bits, and that are equal for some."""
     draw = np.random.default_rng(seed)
     return {layer.name: {bits: float(draw.choice([0.1, 0.2, 0.3, 0.5, 0.8])) for bits in CHOICES} for layer in layers}
 

@@ -35,13 +35,13 @@ def test_slope_and_curvature_are_the_derivatives_of_the_value(seed):
 
 def test_the_ascent_raises_the_value_and_keeps_multipliers_on_the_simplex():
     dual, *_ = dual_of(1)
-    start, price = np.full(3, 1 / 3), dual.unit
-    multipliers, shadow_price = dual.newton_ascent(start, price, 0.1, 20)
+    start, unit = np.full(3, 1 / 3), dual.unit
+    multipliers, shadow_price = dual.newton_ascent(start, unit, 0.1, 20)
     assert multipliers.sum() == pytest.approx(1)
     assert (multipliers >= 0).all()
     assert shadow_price >= 0
     value = lambda weights, at: dual._at(np.append(weights, at / dual.unit), 0.1 * dual.bit)[0]
-    assert value(multipliers, shadow_price) > value(start, price)
+    assert value(multipliers, shadow_price) > value(start, unit)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,72 +1,11 @@
-"""data prepare against a local server: resumes, names what fails, refuses a dangerous archive."""
+"""Files fetched into a data set's folder."""
 
 from __future__ import annotations
 
-import functools
-import threading
 import zipfile
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-from fairquant_datasets.fitzpatrick17k import Fitzpatrick17k
-from fairquant_datasets.isic2019 import Isic2019
-from test_datasets import fitzpatrick, isic
-from typer.testing import CliRunner
-
-from fairquant.cli import app
 from fairquant.data.download import fetch
-from fairquant.errors import UserError
 from fairquant.roles import Source
-
-
-class Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=str(folder)))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-
-
-def test_isic_comes_from_a_server_into_its_layout(tmp_path, server):
-    folder, url = server
-    root = isic(tmp_path / "made", count=20)
-    for name in ("ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Metadata.csv"):
-        (root / name).rename(folder / name)
-    with zipfile.ZipFile(folder / "ISIC_2019_Training_Input.zip", "w") as bundle:
-        for file in (root / "ISIC_2019_Training_Input").iterdir():
-            bundle.write(file, f"ISIC_2019_Training_Input/{file.name}")
-    result = CliRunner().invoke(app, ["data", "prepare", "isic2019", "--root", "isic", "--from", url])
-    assert result.exit_code == 0, result.output
-    assert "3 file(s) fetched, 0 present before, 0 failed" in result.output
-    assert Isic2019(root="isic").check() == []
-    again = CliRunner().invoke(app, ["data", "prepare", "isic2019", "--root", "isic", "--from", url])
-    assert "0 file(s) fetched, 3 present before" in again.output
-
-
-def test_fitzpatrick_goes_on_and_names_what_is_gone(tmp_path, server):
-    folder, url = server
-    root = fitzpatrick(tmp_path / "made", count=30)
-    text = (root / "fitzpatrick17k.csv").read_text().splitlines()
-    rows = [text[0], *(f"{line.rstrip(',')},,http://gone.invalid/x.jpg" for line in text[1:])]
-    (folder / "fitzpatrick17k.csv").write_text("\n".join(rows))
-    (folder / "images").mkdir()
-    for file in (root / "images").iterdir():
-        (folder / "images" / file.name).write_bytes(file.read_bytes())
-    broken = sorted((folder / "images").iterdir())[0]
-    broken.write_bytes(b"<html>gone</html>")
-    result = CliRunner().invoke(app, ["data", "prepare", "fitzpatrick17k", "--root", "f", "--from", url])
-    assert isinstance(result.exception, UserError)
-    assert "26 file(s) fetched" in result.output  # the table and 25 images: one is broken, one row lost its url
-    assert "4 failed" in result.output
-    assert broken.name in str(result.exception)
-    assert Fitzpatrick17k(root="f").check() == []
 
 
 def test_an_archive_that_would_leave_the_folder_is_refused(tmp_path):
@@ -79,7 +18,30 @@ def test_an_archive_that_would_leave_the_folder_is_refused(tmp_path):
     assert not (tmp_path / "root" / "outside.txt").exists()
 
 
-def test_without_a_network_it_says_what_to_do(tmp_path):
-    result = CliRunner().invoke(app, ["data", "prepare", "isic2019", "--root", "x", "--from", "http://127.0.0.1:9"])
-    assert isinstance(result.exception, UserError)
-    assert "name their folder with --from FOLDER" in str(result.exception)
+def test_files_that_are_there_are_kept_and_each_failure_is_reported(tmp_path):
+    mirror, root = tmp_path / "mirror", tmp_path / "root"
+    for folder in (mirror, root):
+        folder.mkdir()
+    (mirror / "a.csv").write_text("new")
+    (root / "b.csv").write_text("own")
+    (mirror / "b.csv").write_text("theirs")
+    (mirror / "c.png").write_bytes(b"<html>gone</html>")
+    done = []
+    sources = [Source("", name) for name in ("a.csv", "b.csv", "c.png", "d.csv")]
+    fetched = fetch(sources, root, str(mirror), done.append)
+    assert (fetched.new, fetched.present, sorted(fetched.failed)) == (1, 1, ["c.png", "d.csv"])
+    assert (root / "b.csv").read_text() == "own"
+    assert not (root / "c.png").exists()
+    assert done == [1, 1, 1]
+
+
+def test_an_archive_is_unpacked_beside_itself_and_not_fetched_again(tmp_path):
+    mirror, root = tmp_path / "mirror", tmp_path / "root"
+    mirror.mkdir()
+    with zipfile.ZipFile(mirror / "images.zip", "w") as bundle:
+        bundle.writestr("images/1.txt", "one")
+    source = Source("", "images.zip", unpack=True)
+    assert fetch([source], root, str(mirror)).new == 1
+    assert (root / "images" / "1.txt").read_text() == "one"
+    assert sorted(file.name for file in root.iterdir()) == ["images"]
+    assert fetch([source], root, str(mirror)).present == 1

@@ -50,16 +50,16 @@ def test_minmax_covers_everything_and_percentile_what_it_says():
 
 def test_no_group_is_clipped_more_than_the_rule_allows_though_it_is_where_all_images_count_equally():
     images, groups = two_groups(512)
-    alike = find_ranges(run, "abc", calibration(images, groups, 64), "percentile", "all")
+    pooled = find_ranges(run, "abc", calibration(images, groups, 64), "percentile", "all")
     each = find_ranges(run, "abc", calibration(images, groups, 64), "percentile", "groups")
-    assert alike.clipped["few"][1] > 3 * (1 - KEPT)
+    assert pooled.clipped["few"][1] > 3 * (1 - KEPT)
     for _, worst in each.clipped.values():
         assert worst <= (1 - KEPT) * 1.01
-    low, high = alike.bounds["a"]
+    low, high = pooled.bounds["a"]
     outside = (images < low) | (images > high)
-    assert alike.clipped["few"][0] > 0
+    assert pooled.clipped["few"][0] > 0
     worst_of_first = outside[groups == 1].mean()
-    assert alike.clipped["few"][1] >= worst_of_first * 0.8
+    assert pooled.clipped["few"][1] >= worst_of_first * 0.8
 
 
 def test_entropy_cuts_a_lone_outlier_off_and_keeps_the_bulk():

@@ -10,7 +10,7 @@ from fairquant.bits.problem import BitChoices, make_problem, squared_errors
 
 
 class Strange(nn.Module):
-    """All that a stranger may bring: grouped, depthwise, padded and strided convolutions, a weight shared by two
+    """What a model from elsewhere may contain: grouped, depthwise, padded and strided convolutions, a weight shared by two
     modules, a module called twice, a Linear on tokens, attention, no biases, an
     activation in place, a frozen layer, a batch norm."""
 

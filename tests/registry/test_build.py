@@ -42,8 +42,8 @@ def problems_of(values: object, cls: type = Settings) -> list[tuple[str, str]]:
 
 def test_good_values_make_the_data_class():
     problems: list = []
-    made = build(Settings, {"rate": 1, "names": ["a", "b"], "inner": {"depth": 2}}, "train", "train", problems)
-    assert made == Settings(rate=1.0, names=("a", "b"), inner=Inner(2))
+    built = build(Settings, {"rate": 1, "names": ["a", "b"], "inner": {"depth": 2}}, "train", "train", problems)
+    assert built == Settings(rate=1.0, names=("a", "b"), inner=Inner(2))
     assert not problems
 
 

@@ -1,4 +1,4 @@
-"""A study's plots: which there are, and that they are SVG with the study's own words."""
+"""A study's plots: which there are, and that they are SVG that names the study's quantities."""
 
 from __future__ import annotations
 

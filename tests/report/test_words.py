@@ -16,15 +16,15 @@ def test_a_loss_of_accuracy_is_a_loss_where_its_interval_is_below_zero():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "sentence"),
     [
         ((0.05, 0.01, 0.08), "Accuracy increased: +5.0 points"),
         ((-0.01, -0.05, 0.02), "No change of accuracy that these test images can show"),
     ],
 )
-def test_a_gain_or_no_change_is_said_as_such(change, words):
+def test_a_gain_or_no_change_is_reported_as_such(change, sentence):
     text = " ".join(verdict(run_report(change), FULL))
-    assert words in text
+    assert sentence in text
     assert "reduced" not in text
 
 

@@ -111,9 +111,9 @@ def test_a_listener_that_fails_costs_a_warning(recipe):
 
 
 def test_other_versions_are_named_and_unknown_ones_are_not(plugins):
-    here = versions(plugins)
-    assert other_versions({"versions": here}, plugins) == ""
+    installed = versions(plugins)
+    assert other_versions({"versions": installed}, plugins) == ""
     assert other_versions({}, plugins) == ""
-    made = {**here, "torch": "1.0", "a package of theirs": "7"}
-    assert other_versions({"versions": made}, plugins) == f"torch 1.0 (now {here['torch']})"
+    report_versions = {**installed, "torch": "1.0", "a package of theirs": "7"}
+    assert other_versions({"versions": report_versions}, plugins) == f"torch 1.0 (now {installed['torch']})"
     assert versions_key(plugins) == versions_key(discover())

@@ -36,7 +36,7 @@ def run(place: Path, *overrides: str, processes: int) -> tuple[dict[str, Any], A
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=140
     )
     assert process.returncode == 0, process.stdout + process.stderr
-    assert process.stdout.count("report  ") == 1  # one process speaks
+    assert process.stdout.count("report  ") == 1  # only rank 0 prints
     folder = next((place / str(processes)).glob("quickstart/*/report.json")).parent
     return json.loads((folder / "report.json").read_text()), np.load(folder / "predictions.npz")
 

@@ -1,8 +1,9 @@
-"""The data sets that need files keep the contract too: a made-up table here, the real ones where they are."""
+"""A class of tests per role: the data sets that need files keep the contract, and unknown checks are refused."""
 
 from __future__ import annotations
 
 import csv
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from fairquant_datasets.image_table import ImageTable
 from fairquant_datasets.isic2019 import Isic2019
 from PIL import Image
 
-from fairquant.testing import DatasetSuite
+from fairquant.testing import CHECKS, DatasetSuite, MetricSuite
 
 
 class TestImageTable(DatasetSuite):
@@ -39,3 +40,16 @@ class TestFitzpatrick17k(DatasetSuite):
     @pytest.fixture
     def component(self, fitzpatrick_root):
         return Fitzpatrick17k(root=str(fitzpatrick_root), groups="six")
+
+
+def test_a_suite_cannot_expect_an_unknown_check_to_fail():
+    with pytest.raises(TypeError, match="no check of role 'metric' is called 'equal_groups'. Did you mean"):
+
+        class TestUnknown(MetricSuite):
+            expected_failures: ClassVar = {"equal_groups": "?"}
+
+
+def test_a_suite_has_a_test_for_every_check_of_its_role():
+    for suite in (DatasetSuite, MetricSuite):
+        tests = {name.removeprefix("test_") for name in dir(suite) if name.startswith("test_")}
+        assert tests == {check.name for check in CHECKS[suite.role]}

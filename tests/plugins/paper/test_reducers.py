@@ -9,6 +9,8 @@ from fairquant_paper.reducers import Balanced, Cvar, Max, Mean, Subtractive
 from fairquant.errors import UserError
 
 SCORES = torch.tensor([[1.0, 8.0, 3.0], [4.0, 2.0, 3.0], [7.0, 5.0, 3.0], [0.0, 1.0, 3.0]])
+
+
 NAMES = ("a", "b", "c", "d")
 
 
@@ -28,7 +30,7 @@ def test_cvar_goes_from_max_to_mean_and_is_not_the_mean_at_a_small_level():
         Cvar(0)
 
 
-def test_balanced_hears_a_group_with_small_gradients():
+def test_balanced_reflects_a_group_with_small_gradients():
     quiet = torch.tensor([[100.0, 1.0], [0.1, 0.9]])
     reduced = Balanced().reduce(quiet, ("loud", "quiet"))
     fractions = quiet.sum(1) / quiet.sum()

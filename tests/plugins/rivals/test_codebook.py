@@ -1,4 +1,4 @@
-"""codebook-ema (ADQ): words by hand, better than a uniform grid on strange weights, follow the weights in training."""
+"""codebook-ema (ADQ): codewords by hand, better than a uniform grid on strange weights, follow the weights in training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def build(weight, bits, **options):
     return CodebookEma(**options).build(weight, torch.tensor(bits), CHOICES)
 
 
-def test_words_start_at_quantiles_of_the_scaled_weights():
+def test_codewords_start_at_quantiles_of_the_scaled_weights():
     weight = torch.tensor([[1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0, -8.0]])
     codewords = build(weight, [2], refine=0).codewords[2, :4]
     ordered = weight[0].sort().values / root_mean_square(weight)
@@ -38,7 +38,7 @@ def test_one_step_of_the_moving_averages_by_hand():
     with torch.no_grad():
         weight.copy_(torch.tensor([[-1.0, -1.0, 1.0, 3.0]]))
     scale = 3**0.5  # root mean square of (-1, -1, 1, 3)
-    built(weight)  # takes the weights in; the words of this step are the old ones
+    built(weight)  # takes the weights in; the codewords of this step are the old ones
     assert torch.allclose(built.codewords[1, :2], torch.tensor([-1.0, 1.0]))
     built(weight)  # now they have followed
     expected = (0.9 * 2 * 1.0 + 0.1 * 4 / scale) / (0.9 * 2 + 0.1 * 2)

@@ -1,0 +1,45 @@
+"""Fitzpatrick17k: editions, label levels, split files."""
+
+from __future__ import annotations
+
+import pytest
+from fairquant_datasets.fitzpatrick17k import Fitzpatrick17k
+from helpers.data_sets import context, fitzpatrick, table
+
+from fairquant.errors import UserError
+
+
+@pytest.mark.parametrize("scale", ["fitzpatrick_scale", "fitzpatrick"])
+@pytest.mark.parametrize(("labels", "classes"), [(114, 6), (9, 3), (3, 2)])
+def test_fitzpatrick_editions_and_label_levels(tmp_path, scale, labels, classes):
+    splits = Fitzpatrick17k(root=str(fitzpatrick(tmp_path / "f", scale)), labels=labels).load(context(tmp_path))
+    assert len(splits.class_names) == classes
+    assert splits.group_names == ("types 1-3", "types 4-6")
+    assert splits.counts == {"dropped_wrongly_labelled": 1, "dropped_unknown": 12, "without_image": 8}
+    assert sum(map(len, (splits.train, splits.validation, splits.test))) == 90 - 1 - 12 - 8
+
+
+def test_fitzpatrick_six_groups(tmp_path):
+    splits = Fitzpatrick17k(root=str(fitzpatrick(tmp_path / "f")), groups="six").load(context(tmp_path))
+    assert splits.group_names == tuple(f"type {n}" for n in range(1, 7))
+
+
+def test_the_older_editions_split_files_keep_test_images_out_of_training(tmp_path):
+    root = fitzpatrick(tmp_path / "f", "fitzpatrick")
+    names = [f"{number:032x}" for number in range(90)]
+    table(root / "train_score.csv", [{"md5hash": name} for name in names[:70]])
+    table(root / "all_val.csv", [{"md5hash": name} for name in names[70:]])
+    splits = Fitzpatrick17k(root=str(root), split="files").load(context(tmp_path))
+    assert set(splits.test.ids) <= set(names[70:])
+    assert set(splits.train.ids) | set(splits.validation.ids) <= set(names[:70])
+    assert len(splits.validation) > 5
+    table(root / "all_val.csv", [{"md5hash": name} for name in names[60:]])
+    with pytest.raises(UserError, match="10 image.s. are in both"):
+        Fitzpatrick17k(root=str(root), split="files").load(context(tmp_path))
+
+
+def test_real_fitzpatrick(fitzpatrick_root, tmp_path):
+    splits = Fitzpatrick17k(root=str(fitzpatrick_root)).load(context(tmp_path, 32))
+    assert len(splits.class_names) == 21
+    assert splits.counts["without_image"] > 10_000
+    assert sum(map(len, (splits.train, splits.validation, splits.test))) <= 2729
