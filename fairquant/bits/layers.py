@@ -71,6 +71,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
         try:
             model.eval()
+            for parameter, _, _ in parameters:
+                parameter.grad = None  # a backward pass inside would add to it in place
             yield
         finally:
             for module, training in modes:

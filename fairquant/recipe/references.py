@@ -6,6 +6,7 @@ and keys that are not text before their line can be named, and takes the text ??
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 
@@ -48,7 +49,7 @@ def resolve_references(content: Content, with_defaults: Content) -> tuple[Conten
     if not references:
         return content, []
     config = OmegaConf.create(_holdable(with_defaults), flags={"allow_objects": True})
-    resolved: Content = _copied(content)
+    resolved: Content = copy.deepcopy(content)
     problems: Problems = []
     for path, _ in references:
         try:
@@ -95,14 +96,3 @@ def _holdable(value: object) -> object:
     if isinstance(value, Mapping):
         return {key if isinstance(key, str | int | float) else str(key): _holdable(each) for key, each in value.items()}
     return [_holdable(each) for each in value] if isinstance(value, list) else value
-
-
-def _copied(content: Content) -> Content:
-    """A copy whose mappings and lists can be changed."""
-
-    def copied(value: object) -> object:
-        if isinstance(value, Mapping):
-            return {key: copied(each) for key, each in value.items()}
-        return [copied(each) for each in value] if isinstance(value, list) else value
-
-    return {key: copied(value) for key, value in content.items()}

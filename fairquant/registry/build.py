@@ -17,7 +17,9 @@ Problems = list[tuple[str, str]]
 
 
 def build(cls: type[T], values: object, path: str, noun: str, problems: Problems) -> T | None:
-    """An instance of the dataclass `cls`, or None with (dotted key, problem) added for each thing wrong.
+    """An instance of the dataclass `cls`, or None where a value is wrong or missing.
+
+    Everything wrong is added to the problems as (dotted key, what); unknown options are added there and left out.
 
     noun: how messages refer to the owner of the keys, e.g. "allocator 'knapsack'".
     """

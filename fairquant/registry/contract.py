@@ -19,7 +19,7 @@ def objection(built_for: object) -> str | None:
         return None
     if built_for > CONTRACT:
         return f"it was built for contract {built_for}, this FairQuant has contract {CONTRACT}: upgrade fairquant"
-    changes = " ".join(CHANGES[version] for version in sorted(CHANGES) if version >= built_for)
+    changes = "".join(f"{CHANGES[version]} " for version in sorted(CHANGES) if version >= built_for)
     return (
         f"it was built for contract {built_for}, this FairQuant has contract {CONTRACT}: upgrade the plugin. "
         f"{changes}See docs/contract.md, then set FAIRQUANT_CONTRACT = {CONTRACT}"

@@ -10,7 +10,7 @@ from fairquant.report.comparison import Comparison, Row
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of the table. best: the best mean of its column; clear: differs from the reference (interval without 0)."""
+    """One cell of the table. best: the best mean of its column; significant: differs from the reference (interval without 0)."""
 
     text: str
     best: bool = False

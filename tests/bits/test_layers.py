@@ -68,3 +68,12 @@ def test_gradients_are_taken_of_the_layers_weights_alone(strange):
         assert {id(weight) for weight in weights} == {id(p) for p in strange.parameters() if p.requires_grad}
     assert not strange.frozen.weight.requires_grad
     assert strange.norm.weight.requires_grad
+
+
+def test_a_backward_pass_inside_leaves_the_gradients_from_before():
+    model = nn.Linear(2, 1)
+    model(torch.ones(1, 2)).sum().backward()
+    before = model.weight.grad.clone()
+    with untouched(model):
+        model(torch.ones(1, 2)).sum().backward()
+    assert torch.equal(model.weight.grad, before)

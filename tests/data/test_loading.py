@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from helpers.splits import unequal_split
 
 from fairquant.data.loading import TrainingBatches, sampling_chances
-from fairquant.roles import Split
-
-
-class Ramp:
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.full((3, 4, 4), float(index))
-
-
-def split() -> Split:
-    """90 images of group 0 and 10 of group 1; class 1 is rare in either."""
-    groups = np.repeat([0, 1], [90, 10]).astype(np.int64)
-    labels = np.zeros(100, np.int64)
-    labels[[0, 1, 2, 95]] = 1
-    return Split(Ramp(100), labels, groups, tuple(map(str, range(100))))
 
 
 def test_balanced_samplers_draw_groups_or_cells_equally():
-    data = split()
+    data = unequal_split()
     assert sampling_chances(data, "uniform") is None
     by_group = sampling_chances(data, "group-balanced")
     assert by_group[data.groups == 1].sum() == pytest.approx(0.5)
@@ -41,7 +21,7 @@ def test_balanced_samplers_draw_groups_or_cells_equally():
 
 
 def test_a_balanced_epoch_has_the_same_length_is_even_and_can_be_resumed():
-    batches = TrainingBatches(split(), 10, "none", seed=3, sampler="group-balanced")
+    batches = TrainingBatches(unequal_split(), 10, "none", seed=3, sampler="group-balanced")
     drawn = [batch.groups for epoch in range(20) for batch in batches.epoch(epoch)]
     assert len(drawn) == 20 * 10
     assert float(torch.cat(drawn).float().mean()) == pytest.approx(0.5, abs=0.05)

@@ -7,22 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from fairquant_fair.accuracy import group_accuracy, nan_spread
-from helpers.contract import failures, own_checks
+from fairquant_fair.accuracy import group_accuracy
+from helpers.contract import Gap, failures, own_checks
 
 from fairquant.roles import Rates
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A sound metric."""
-
-    needs: ClassVar = "confusion"
-    gap: ClassVar = True
-
-    def evaluate(self, confusion):
-        accuracy = group_accuracy(confusion)
-        return Rates(nan_spread(accuracy), accuracy)
 
 
 @dataclass(frozen=True)

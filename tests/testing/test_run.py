@@ -5,23 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fairquant_fair.accuracy import group_accuracy, nan_spread
-from helpers.contract import SHARED, failures
+from helpers.contract import SHARED, Gap, failures
 
-from fairquant.roles import Rates
 from fairquant.testing import CHECKS, conformance
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A sound metric."""
-
-    needs: ClassVar = "confusion"
-    gap: ClassVar = True
-
-    def evaluate(self, confusion):
-        accuracy = group_accuracy(confusion)
-        return Rates(nan_spread(accuracy), accuracy)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from helpers.splits import unequal_split
 from torch import nn
 
-from fairquant.roles import Batch, Split
+from fairquant.roles import Batch
 from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
 
 
@@ -27,27 +28,8 @@ def test_batch_norm_gets_the_statistics_of_the_images_and_keeps_all_else():
     assert reestimate_batch_norm(nn.Linear(2, 2), []) == 0
 
 
-class Ramp:
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.full((3, 4, 4), float(index))
-
-
-def split() -> Split:
-    """90 images of group 0 and 10 of group 1; class 1 is rare in either."""
-    groups = np.repeat([0, 1], [90, 10]).astype(np.int64)
-    labels = np.zeros(100, np.int64)
-    labels[[0, 1, 2, 95]] = 1
-    return Split(Ramp(100), labels, groups, tuple(map(str, range(100))))
-
-
 def test_balanced_images_for_batch_norm_hold_each_group_equally():
-    data = split()
+    data = unequal_split()
     even = draw_train_subset(data, 40, 3, seed=0, balanced=True)  # a third group without images is no harm
     assert np.bincount(even.groups).tolist() == [20, 20]
     plain = draw_train_subset(data, 40, 3, seed=0, balanced=False)
