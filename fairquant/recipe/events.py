@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 from fairquant.recipe.schema import Recipe
 
@@ -111,6 +111,32 @@ class BaselineReport(TypedDict):
     metrics: dict[str, MetricReport]
 
 
+#: What the test images say of a limit: kept, broken, or neither can be told.
+Answer = Literal["PASS", "FAIL", "CANNOT TELL"]
+
+
+class LimitReport(IntervalReport):
+    """One limit of the recipe's section `accept` and what became of it.
+
+    name: what is limited, such as "sensitivity of MEL in 'male'"; kind: what `value`, its one-sided interval ends and `limit` are;
+    images: what it rests on; more_images: how many more would be needed, where it cannot be told.
+    """
+
+    name: str
+    kind: Literal["loss", "rise", "at least", "at most"]
+    limit: float
+    answer: Answer
+    images: int
+    more_images: int | None
+
+
+class AcceptReport(TypedDict):
+    """The answer to "may I ship this?" and the limits behind it, those that fail first."""
+
+    answer: Answer
+    limits: list[LimitReport]
+
+
 class Report(TypedDict):
     """report.json: stable keys (docs/report.md)."""
 
@@ -124,6 +150,7 @@ class Report(TypedDict):
     metrics: dict[str, MetricReport]
     baseline: BaselineReport
     change: dict[str, ChangeReport]
+    accept: AcceptReport
     optimality: OptimalityReport
     timings: dict[str, float]
     versions: dict[str, str]
