@@ -20,6 +20,7 @@ from fairquant.recipe.merge import merge, read_overrides
 from fairquant.recipe.presets import library
 from fairquant.recipe.references import reference_problems
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
+from fairquant.recipe.sections import PROTECTED, Protect
 from fairquant.recipe.search import read_search, try_out
 from fairquant.registry.build import Problems, build
 from fairquant.registry.registry import (
@@ -173,6 +174,7 @@ def _assemble(
     seed = merged["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         problems.append(("seed", f"expected a whole number of at least 0, got {seed!r}"))
+    protect = _protect(merged["protect"], problems)
     plain: dict[str, Any] = {  # of the classes that PLAIN_SECTIONS names
         section: build(cls, {} if (given := merged.get(section)) is None else given, section, section, problems)
         for section, cls in PLAIN_SECTIONS.items()
@@ -189,11 +191,22 @@ def _assemble(
     if problems or dataset is None:
         return None
     recipe = Recipe(
-        name=name, seed=seed, method=str(merged["method"]), dataset=dataset, quantization=quantization,
-        regularizers=regularizers, metrics=metrics, search=search, demo=demo, notes=notes, **plain,
+        name=name, seed=seed, method=str(merged["method"]), protect=protect, dataset=dataset,
+        quantization=quantization, regularizers=regularizers, metrics=metrics, search=search, demo=demo, notes=notes, **plain,
     )  # fmt: skip
     problems += cross_check(recipe)
     return None if problems else recipe
+
+
+def _protect(given: object, problems: Problems) -> Protect:
+    """One of PROTECTED, or a list of classes, each once."""
+    if given in PROTECTED:
+        return str(given)
+    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
+        return tuple(dict.fromkeys(given))
+    close = suggestion(str(given), PROTECTED)
+    problems.append(("protect", f"expected {', '.join(PROTECTED)} or a list of classes, got {given!r}.{close}"))
+    return "groups"
 
 
 def _quantization(merged: Content, registry: Registry, problems: Problems) -> Quantization | None:

@@ -14,6 +14,7 @@ from fairquant.recipe.sections import (
     BudgetSettings,
     CalibrationSettings,
     ModelSettings,
+    Protect,
     QuantizeSettings,
     TrackingSettings,
     TrainSettings,
@@ -38,7 +39,7 @@ PLAIN_SECTIONS: dict[str, type[object]] = {
 ROLE_SECTIONS = ("dataset", "importance", "reducer", "allocator", "quantizer")
 #: Sections with a list of components, and their role.
 LIST_SECTIONS = {"regularizers": "regularizer", "metrics": "metric"}
-SCALARS = ("seed", "method")
+SCALARS = ("seed", "method", "protect")
 ALL_KEYS = (*SCALARS, *ROLE_SECTIONS, *PLAIN_SECTIONS, *LIST_SECTIONS, "search")
 
 BASELINE_DEFAULTS: dict[str, object] = {
@@ -110,6 +111,7 @@ class Recipe:
     name: str
     seed: int
     method: str
+    protect: Protect
     dataset: Component[Dataset]
     model: ModelSettings
     baseline: TrainSettings
@@ -141,7 +143,7 @@ class Recipe:
     def to_dict(self) -> dict[str, object]:
         """As plain data, in the order of the sections; reading it again gives the same recipe."""
         single = {role: component for role, component in self.components() if role in ROLE_SECTIONS}
-        content: dict[str, object] = {"seed": self.seed, "method": self.method}
+        content: dict[str, object] = {"seed": self.seed, "method": self.method, "protect": self.protect}
         for key in ROLE_SECTIONS:
             content[key] = single[key].to_dict() if key in single else None
         for key in PLAIN_SECTIONS:

@@ -17,6 +17,9 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 ImageSize = Annotated[int, Field(ge=16)]
 ActivationBits = Annotated[int, Field(ge=2, le=8)]
+#: For whom a plan and its training work: one of PROTECTED, or names of classes.
+Protect = str | tuple[str, ...]
+PROTECTED = ("groups", "classes", "cells", "none")
 AverageBits = Annotated[float, Field(gt=0, le=8)]
 
 

@@ -17,6 +17,7 @@ from fairquant.bits import Attachment, find_layers
 from fairquant.bits.activations import describe_inputs
 from fairquant.bits.costs import Operations
 from fairquant.data.batching import batches
+from fairquant.data.protection import protect
 from fairquant.data.ranks import is_leader
 from fairquant.recipe.events import ArtifactReport
 from fairquant.recipe.schema import Quantization, Recipe
@@ -49,20 +50,21 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
 
     ValidationResults where the run is `validation_only`; None on the ranks of torchrun that do not write.
     """
+    parts = protect(splits, recipe.protect)
     make_deterministic()
     with run.stage("baseline"):
         if not model.trained:
             train_baseline(recipe, run, splits, model)
         baseline = model.copy()
 
-    plan = None if recipe.quantization is None else make_plan(recipe, recipe.quantization, run, splits, model)
+    plan = None if recipe.quantization is None else make_plan(recipe, recipe.quantization, run, parts, model)
 
     with run.stage("train"):
         if not recipe.train.post_training:
             train_quantized(recipe, run, splits, model, baseline.network, plan)
         quantized = None if plan is None else finish(plan)
         if recipe.train.batch_norm != "as-trained":
-            repair_batch_norm(recipe, splits, model)
+            repair_batch_norm(recipe, parts, model)
 
     with run.stage("validation"):
         validation = BeforeAfter(predict(baseline, splits.validation), predict(model, splits.validation))
@@ -105,8 +107,9 @@ def train_quantized(
     recipe: Recipe, run: Run, splits: Splits, model: Model, teacher: nn.Module, plan: Plan | None
 ) -> None:
     """Weights, and bits where they are learned, under the method's regularizers (fp32: the same training, no quantizers)."""
+    parts = protect(splits, recipe.protect)
     trainer = Trainer(
-        model=model, train=splits.train, validation=splits.validation, seed=recipe.seed + 1,
+        model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
         checkpoint=run.folder / "checkpoints" / "train.pt", attachment=None if plan is None else plan.attachment,
         regularizers=recipe.regularizers, teacher=teacher, on_step=run.steps("training"),
         on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
