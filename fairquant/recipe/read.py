@@ -20,8 +20,8 @@ from fairquant.recipe.merge import merge, read_overrides
 from fairquant.recipe.presets import library
 from fairquant.recipe.references import reference_problems
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
-from fairquant.recipe.sections import PROTECTED, Protect
 from fairquant.recipe.search import read_search, try_out
+from fairquant.recipe.sections import PROTECTED, Protect
 from fairquant.registry.build import Problems, build
 from fairquant.registry.registry import (
     ALLOCATOR,
