@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_tensor, image_weights, resample
+from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_of, image_weights, resample
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.roles import AnyMetric, Confusion, MetricValue, Predictions, Rates, SampleMetric, WeightedMetric
@@ -61,7 +61,7 @@ def evaluate(
     """Every metric with its percentile interval; gaps also with their permutation baseline. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
-    table = Confusion(confusion_tensor(predictions))
+    table = confusion_of(predictions)
     spreads = _replicates(predictions, metrics, seed, replicates)
     baselines = permutation_baselines(predictions, metrics, seed=seed)
     values = {}

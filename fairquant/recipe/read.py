@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
+from fairquant.recipe.accept import read_accept
 from fairquant.recipe.cross_checks import cross_check
 from fairquant.recipe.lines import Content, line_of, parse_yaml
 from fairquant.recipe.merge import merge, read_overrides
@@ -21,7 +22,7 @@ from fairquant.recipe.presets import library
 from fairquant.recipe.references import reference_problems
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
 from fairquant.recipe.search import read_search, try_out
-from fairquant.recipe.sections import PROTECTED, Protect
+from fairquant.recipe.sections import PROTECTED, OperatingPointSettings, Protect
 from fairquant.registry.build import Problems, build
 from fairquant.registry.registry import (
     ALLOCATOR,
@@ -185,6 +186,10 @@ def _assemble(
     quantization = _quantization(merged, registry, problems)
     regularizers = _components(REGULARIZER, "regularizers", merged, registry, problems)
     metrics = _components(METRIC, "metrics", merged, registry, problems)
+    point: OperatingPointSettings | None = None
+    if (given_point := merged.get("operating_point")) is not None:
+        point = build(OperatingPointSettings, given_point, "operating_point", "operating_point", problems)
+    accept = read_accept(merged.get("accept"), given_point is not None, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):
         problems.append(("search", f"expected a mapping, got {search!r}"))
@@ -192,7 +197,8 @@ def _assemble(
         return None
     recipe = Recipe(
         name=name, seed=seed, method=str(merged["method"]), protect=protect, dataset=dataset,
-        quantization=quantization, regularizers=regularizers, metrics=metrics, search=search, demo=demo, notes=notes, **plain,
+        quantization=quantization, regularizers=regularizers, metrics=metrics, operating_point=point,
+        accept=accept, search=search, demo=demo, notes=notes, **plain,
     )  # fmt: skip
     problems += cross_check(recipe)
     return None if problems else recipe

@@ -184,6 +184,22 @@ class TrainSettings:
     batch_norm: Literal["as-trained", "re-estimate", "re-estimate-group-balanced"] = "as-trained"
 
 
+@dataclass(frozen=True, kw_only=True)
+class OperatingPointSettings:
+    """A decision at a threshold: positive where the probabilities of `classes` sum to at least the threshold, which is
+    chosen on validation, for each model by itself, such that its sensitivity (or specificity) is at least the one given.
+    partial_from: the partial area under the ROC curve counts sensitivities (specificities) from here on."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    sensitivity: UpToOne | None = None
+    specificity: UpToOne | None = None
+    partial_from: BelowOne = 0.8
+
+    def __post_init__(self) -> None:
+        if (self.sensitivity is None) == (self.specificity is None):
+            raise ValueError("give sensitivity or specificity, one of the two")
+
+
 @dataclass(frozen=True)
 class TrackingSettings:
     """mlflow: the tracking store, or null for none. experiment: its name there (null: the recipe's)."""
