@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.errors import suggestion
 from fairquant.recipe.schema import Component, Limit
 from fairquant.roles import AnyMetric, Predictions
 
@@ -50,6 +51,18 @@ def _claims(limit: Limit, metric: Component[AnyMetric], predictions: Predictions
             what = metric.label if name is None else f"{metric.name} of {name}"
             where = "" if group is None else f" in '{predictions.group_names[group]}'"
             yield Claim(limit=limit, metric=Component(metric.name, one), name=what + where, group=group)
+
+
+def class_problems(limits: Sequence[Limit], class_names: Sequence[str]) -> list[str]:
+    """What is wrong with the classes that limits name."""
+    return [
+        f"accept.{limit.name}.classes: the data have no class {name!r}.{suggestion(name, class_names)} "
+        f"Classes: {', '.join(class_names)}"
+        for limit in limits
+        if limit.metric is not None
+        for name in getattr(limit.metric.value, "classes", ())
+        if name not in class_names
+    ]
 
 
 def has_classes(metric: AnyMetric) -> bool:

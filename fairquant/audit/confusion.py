@@ -27,15 +27,6 @@ def confusion_of(predictions: Predictions) -> Confusion:
     return Confusion(confusion_tensor(predictions), predictions.class_names, reference)
 
 
-def resample(counts: Floats, replicates: int, draw: np.random.Generator) -> Floats:
-    """Bootstrap of images: counts [...] -> [replicates, ...]. Only the counts of the cells matter."""
-    cells = np.repeat(np.arange(counts.size), counts.reshape(-1).astype(np.int64))
-    chosen = (
-        cells[draw.integers(0, len(cells), (replicates, len(cells)))] if len(cells) else np.zeros((replicates, 0), int)
-    )
-    return _count(chosen, counts.shape)
-
-
 def image_weights(images: int, replicates: int, draw: np.random.Generator) -> Floats:
     """Bootstrap of images as weights: how often each image is drawn [replicates, images]."""
     rows = draw.integers(0, images, (replicates, images)) + np.arange(replicates)[:, None] * images
@@ -109,14 +100,6 @@ class WeightedConfusion(Confusion):
     @cached_property
     def _by_image(self) -> Floats:
         return np.ascontiguousarray(self.weights.T)
-
-
-def _count(cells: NDArray[np.int64], shape: tuple[int, ...]) -> Floats:
-    """Cell numbers [replicates, N] -> counts [replicates, *shape]."""
-    size = int(np.prod(shape))
-    offsets = np.arange(len(cells))[:, None] * size
-    counts = np.bincount((cells + offsets).ravel(), minlength=len(cells) * size)
-    return counts.reshape(len(cells), *shape).astype(np.float64)
 
 
 def chunk_sizes(total: int, cells: int) -> list[int]:

@@ -155,11 +155,12 @@ class Resampled:
     def p_kept(self, scale: Floats | float = 1.0) -> Floats:
         sizes = np.floor(np.broadcast_to(scale, self.values.shape)[:, None] * self.sizes + 1e-9)
         unseen = np.where(self.shares < 1, (1 - self.shares) ** sizes, 0.0).max(1)
-        return np.nan_to_num(np.maximum(norm.cdf(self._score(self.values - self.limit, scale)), unseen), nan=1.0)
+        p = np.maximum(norm.cdf(self._score(self.values - self.limit, scale)), unseen)
+        return np.asarray(np.nan_to_num(p, nan=1.0))
 
     def p_broken(self, scale: Floats | float = 1.0) -> Floats:
         p = np.maximum(norm.sf(self._score(self.values - self.harmless, scale)), self.smallest() ** scale)
-        return np.nan_to_num(p, nan=1.0)
+        return np.asarray(np.nan_to_num(p, nan=1.0))
 
     def smallest(self) -> Floats:
         return np.asarray(0.5**self.changed)

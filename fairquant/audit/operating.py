@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,19 +77,6 @@ def choose_threshold(validation: Predictions, settings: OperatingPointSettings) 
     else:
         threshold = float(np.nextafter(np.sort(scores[side])[needed - 1], np.inf))
     return OperatingPoint(classes, threshold)
-
-
-def at_operating_points(
-    validation: tuple[Predictions, Predictions],
-    test: tuple[Predictions, Predictions],
-    settings: OperatingPointSettings | None,
-) -> tuple[Predictions, Predictions]:
-    """The test predictions (before, after), each at the threshold that its own model has on validation."""
-    if settings is None:
-        return test
-    points = [choose_threshold(each, settings) for each in validation]
-    before, after = (replace(each, operating=point) for each, point in zip(test, points, strict=True))
-    return before, replace(after, reference=before)
 
 
 def decisions_of(

@@ -21,6 +21,9 @@ Overrides = Annotated[
 Demo = Annotated[
     bool, typer.Option("--demo", help="Synthetic images and a few epochs: runs anywhere; the numbers mean nothing.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 3 where a limit is broken (FAIL), with 4 where it cannot be told.")
+]
 Runs = Annotated[
     Path | None, typer.Option("--runs", envvar="FAIRQUANT_RUNS", help="Where run folders go.", show_default="runs")
 ]

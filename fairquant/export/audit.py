@@ -164,6 +164,6 @@ def audit_file(own: Predictions, name: str, others: dict[str, Predictions], reci
     if not others:
         return ShippedAudit(columns, {}, "", ())
     against = list(others)[-1]
-    change = change_against(own, others[against], seed=recipe.seed)
+    change = change_against(own, others[against])
     harmed = tuple(group for group, value in change["accuracy"].by_group.items() if value["high"] < 0)
     return ShippedAudit(columns, change, against, harmed)
