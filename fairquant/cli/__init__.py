@@ -11,6 +11,7 @@ from fairquant.cli import (
     bench,
     compare,
     data,
+    diff,
     export,
     plugins,
     predict,
@@ -32,6 +33,7 @@ app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.add_typer(study.app, name="study")
 app.command("runs")(runs.runs)
+app.command("diff")(diff.diff)
 app.command("export")(export.export)
 app.command("audit")(audit.audit)
 app.command("predict")(predict.predict)
