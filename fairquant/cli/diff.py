@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fairquant.cli.options import AllImages, OtherData, Overrides
+from fairquant.errors import UserError
 
 if TYPE_CHECKING:
     from fairquant.report.diff import Diff
@@ -29,10 +30,10 @@ def diff(
 ) -> None:
     """Show two runs or artifacts side by side, paired where they were tested on the same images."""
     from fairquant.cli.display import Bars
-    from fairquant.files import write_atomically
 
     with Bars() as bars:
         bars.say("loading ...")
+        from fairquant.files import write_atomically
         from fairquant.report.pages import diff_page
         from fairquant.report.run import plain
         from fairquant.report.write import write_json
@@ -40,10 +41,13 @@ def diff(
 
         result = compared(a, b, *(overrides or []), dataset=dataset, every=every, display=bars)
     print(json.dumps(plain(result), indent=1) if as_json else text(result))
-    if out is not None:
-        write_json(out, result)
-    if html is not None:
-        write_atomically(html, diff_page(result).encode())
+    try:
+        if out is not None:
+            write_json(out, result)
+        if html is not None:
+            write_atomically(html, diff_page(result).encode())
+    except OSError as error:
+        raise UserError(f"{error.filename or out or html}: cannot be written: {error.strerror or error}") from error
 
 
 def text(result: Diff) -> str:

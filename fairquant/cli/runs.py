@@ -100,23 +100,27 @@ def table(found: Sequence[FinishedRun], place: Path) -> list[str]:
 
 
 def _cells(run: FinishedRun, place: Path) -> tuple[str, ...]:
+    from fairquant.runs.reports import answer_of
+
     report = run.report
     name, _, demo = report["recipe"].partition(" (DEMO")
     values = (run.metric("accuracy"), run.metric("worst-group-accuracy"))
     return (
         run.folder.name if run.folder == place else str(run.folder.relative_to(place)), name + (" (demo)" if demo else ""),
         report["method"], str(report["seed"]), f"{report['bits']['average']:.2f}", f"{report['artifact']['bytes'] / 1e6:.2f}",
-        *("-" if value is None else f"{value:.3f}" for value in values), run.answer or "-",
+        *("-" if value is None else f"{value:.3f}" for value in values), answer_of(report) or "-",
         f"{datetime.fromtimestamp(run.finished):%Y-%m-%d %H:%M}",
     )  # fmt: skip
 
 
 def _content(chosen: Sequence[FinishedRun], found: FoundRuns) -> dict[str, object]:
+    from fairquant.runs.reports import answer_of
+
     rows = [
         {
             "folder": str(run.folder), "recipe": run.report["recipe"], "method": run.report["method"],
             "seed": run.report["seed"], "bits": run.report["bits"]["average"], "bytes": run.report["artifact"]["bytes"],
-            "answer": run.answer, "finished": datetime.fromtimestamp(run.finished).astimezone().isoformat("T", "seconds"),
+            "answer": answer_of(run.report), "finished": datetime.fromtimestamp(run.finished).astimezone().isoformat("T", "seconds"),
             "metrics": {label: run.metric(label) for label in run.report["metrics"]},
         }
         for run in chosen

@@ -24,8 +24,8 @@ class Estimate:
 class Side:
     """One of the two. images: of its own test; predictions: where they come from.
 
-    method, seed and bits are None where the file does not say; answer None where its recipe has no limits, or it is not the
-    file that its report is about.
+    method, seed and bits are None where the file does not say; answer None where the recipe has no limits, or where the
+    predictions are not those of the report.
     """
 
     path: str

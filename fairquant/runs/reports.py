@@ -29,12 +29,6 @@ class FinishedRun:
     report: Report
     finished: float
 
-    @property
-    def answer(self) -> str | None:
-        """The answer of the section `accept`; None in reports that have none."""
-        accept = self.report.get("accept")
-        return accept["answer"] if accept else None
-
     def metric(self, label: str) -> float | None:
         """The value of a metric; None where the report has none, or it is undefined."""
         found = self.report["metrics"].get(label)
@@ -48,6 +42,12 @@ class FoundRuns:
     finished: tuple[FinishedRun, ...]
     damaged: tuple[str, ...]
     unfinished: tuple[Path, ...]
+
+
+def answer_of(report: Report) -> str | None:
+    """The answer of the section `accept`; None in reports that have none."""
+    accept = report.get("accept")
+    return accept.get("answer") if accept else None
 
 
 def read_report(file: Path) -> Report:
@@ -116,8 +116,8 @@ def _problem(content: Any) -> str:
     ]
     if "metrics" not in wrong:
         wrong += [f"metrics.{label}" for label, metric in content["metrics"].items() if not _is_metric(metric)]
-    accept = content.get("accept", {"answer": ""})
-    if accept is not None and not (isinstance(accept, dict) and isinstance(accept.get("answer"), str)):
+    accept = content.get("accept") or {}
+    if not (isinstance(accept, dict) and isinstance(accept.get("answer"), str | None)):
         wrong.append("accept")
     return f"damaged: {', '.join(wrong)} missing or not of the right kind" if wrong else ""
 

@@ -15,6 +15,7 @@ from fairquant.audit.evaluate import change_against, evaluate, group_intervals
 from fairquant.errors import UserError
 from fairquant.export.audit import recipe_of
 from fairquant.recipe import Recipe, recipe_from
+from fairquant.recipe.merge import read_overrides
 from fairquant.recipe.schema import Component
 from fairquant.registry import Plugins, discover
 from fairquant.report.comparison import Difference
@@ -22,6 +23,7 @@ from fairquant.report.diff import Diff, Estimate, Flips, Group, Quantity, Recipe
 from fairquant.roles import AnyMetric, Confusion, Predictions, Rates
 from fairquant.roles.metric import lower_is_better
 from fairquant.runs.folder import Display, Quiet
+from fairquant.runs.reports import answer_of
 from fairquant.study.matching import Matched, check_classes, match
 from fairquant.study.sides import Data, Source, open_source, predicted
 from fairquant.study.statistics import paired_differences
@@ -38,6 +40,8 @@ def diff(
     their classes differ.
     """
     plugins = discover() if plugins is None else plugins
+    if wrong := read_overrides(overrides)[1]:
+        raise UserError(wrong)
     first, second = _open([Path(a), Path(b)], dataset is not None)
     check_classes(first.classes, second.classes)
     needed = [source for source in (first, second) if source.stored is None]
@@ -104,10 +108,11 @@ def _leaks(predicted: Sequence[Source], recipe: Recipe) -> list[str]:
 def _side(source: Source, predictions: Predictions, made: str) -> Side:
     report, content = source.report, source.content
     method, seed = content.get("method"), content.get("seed")
+    answer = None if report is None or source.stored is None else answer_of(report)
     return Side(
         path=str(source.path), recipe="-" if report is None else report["recipe"],
         method=method if isinstance(method, str) else None, seed=seed if isinstance(seed, int) else None,
-        bits=source.bits, bytes=source.bytes, answer=source.answer, images=len(predictions.labels), predictions=made,
+        bits=source.bits, bytes=source.bytes, answer=answer, images=len(predictions.labels), predictions=made,
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def match(a: Predicted, b: Predicted) -> Matched:
     rows_a, rows_b = rows_a[agree], rows_b[agree]
     if not len(rows_a):
         return _apart(first, second, sizes, ())
-    notes = [f"{int((~agree).sum())} images have another class in B: left out"] if not agree.all() else []
+    notes = [f"{int((~agree).sum())} image(s) have another class in B: left out"] if not agree.all() else []
     complete = len(rows_a) == len(first.labels) == len(second.labels)
     if not complete:
         notes.insert(
@@ -123,5 +123,5 @@ def _with_groups_of(a: Predictions, b: Predictions) -> tuple[Predictions, tuple[
     if set(a.group_names).isdisjoint(b.group_names):
         notes = (f"the groups of B are others ({', '.join(b.group_names)}): both are shown by the groups of A",)
     elif count := int((names_a != names_b).sum()):
-        notes = (f"{count} images are in another group in B: both are shown by the groups of A",)
+        notes = (f"{count} image(s) are in another group in B: both are shown by the groups of A",)
     return replace(b, groups=a.groups, group_names=a.group_names), notes

@@ -19,7 +19,7 @@ from fairquant.recipe.lines import parse_yaml
 from fairquant.roles import Predictions, Splits
 from fairquant.runs.folder import Display
 from fairquant.runs.predictions import checked_predictions
-from fairquant.runs.reports import FinishedRun, read_report
+from fairquant.runs.reports import read_report
 from fairquant.study.matching import Predicted
 
 ARTIFACT = "model.safetensors"
@@ -41,11 +41,6 @@ class Source:
     def classes(self) -> tuple[str, ...]:
         """The names of its classes, in its own order."""
         return tuple(self.metadata["classes"]) if self.stored is None else self.stored.class_names
-
-    @property
-    def answer(self) -> str | None:
-        """The answer of its report's section `accept`."""
-        return None if self.report is None else FinishedRun(self.path, self.report, 0.0).answer
 
     @property
     def bits(self) -> float | None:

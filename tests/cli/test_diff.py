@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fairquant.cli import app
 from fairquant.cli.diff import text
+from fairquant.errors import UserError
 
 
 def test_two_runs_are_shown_written_and_made_a_page(quickstart_runs, tmp_path):
@@ -54,3 +55,12 @@ def test_other_data_are_drawn_for_both(quickstart_runs):
     result = CliRunner().invoke(app, ["diff", *names, "dataset.images=70", "--dataset", "synthetic-lesions", "--all"])
     assert result.exit_code == 0, result.output
     assert "Both were tested on the same 70 images" in result.stdout
+
+
+def test_an_output_that_cannot_be_written_and_a_third_folder_are_mistakes(quickstart_runs, tmp_path):
+    names = [str(folder) for folder in quickstart_runs]
+    (tmp_path / "folder").mkdir()
+    failed = CliRunner().invoke(app, ["diff", *names, "--html", "folder"])
+    assert isinstance(failed.exception, UserError)
+    assert "cannot be written: Is a directory" in str(failed.exception)
+    assert "'third' is not key=value" in str(CliRunner().invoke(app, ["diff", *names, "third"]).exception)

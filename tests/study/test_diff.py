@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fairquant_fair.accuracy import Accuracy, AccuracyGap
+from helpers.models import Triples
 from helpers.predictions import two_models
 
+import fairquant
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.report.diff import Flips
@@ -19,6 +21,7 @@ from fairquant.roles import Confusion
 from fairquant.study import diff
 from fairquant.study.diff import Recall, _groups, _quantities, flips, recipe_keys
 from fairquant.study.matching import Matched
+from fairquant.study.sides import open_source
 from fairquant.study.statistics import REPLICATES
 
 METRICS = [Component("accuracy", Accuracy()), Component("accuracy-gap", AccuracyGap())]
@@ -185,3 +188,33 @@ def test_what_cannot_be_compared_is_refused_with_a_reason(quickstart_runs, tmp_p
         np.savez(other / "predictions.npz", **{**dict(stored), "class_names": names})
     with pytest.raises(UserError, match="the classes differ.*only B has 'wart'"):
         diff(quickstart_runs[0], other)
+
+
+def test_runs_from_python_are_compared_by_their_predictions(small):
+    made = [
+        fairquant.quantize(small, Triples(64, 0), Triples(32, 1), Triples(32, 2), method=method, overrides=("train.epochs=1", "tracking.mlflow=null"))
+        for method in ("fq-qat-ptq", "uniform-4-ptq")
+    ]  # fmt: skip
+    result = diff(*(each.folder for each in made))
+    assert (result.pairing, result.images) == ("same", 32)
+    with pytest.raises(UserError, match="data in Python's memory"):
+        diff(made[0].folder, shutil.copy(made[1].folder / "model.safetensors", "moved.safetensors"))
+
+
+def test_files_of_other_image_sizes_see_the_same_images_each_at_its_own(finished, quickstart_runs):
+    sizes = [
+        open_source(folder, True).metadata["preprocessing"]["image_size"]
+        for folder in (finished.folder, quickstart_runs[0])
+    ]
+    assert sizes[0] != sizes[1]
+    result = diff(finished.folder, quickstart_runs[0], "dataset.images=70", dataset="synthetic-lesions", every=True)
+    assert (result.pairing, result.images) == ("same", 70)
+
+
+def test_the_answer_is_shown_with_the_predictions_that_it_is_about(quickstart_runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(quickstart_runs[0], run)
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps({**report, "accept": {"answer": "FAIL", "limits": []}}))
+    assert diff(run, run / "model.safetensors").a.answer == "FAIL"
+    assert diff(run, run, "dataset.images=70", dataset="synthetic-lesions").a.answer is None

@@ -74,7 +74,7 @@ def test_a_corrected_label_costs_its_image_only():
     assert matched.pairing == "common"
     assert "image 7" not in matched.b.ids
     assert len(matched.b.ids) == 39
-    assert "1 images have another class in B: left out" in matched.notes[1]
+    assert "1 image(s) have another class in B: left out" in matched.notes[1]
 
 
 def test_images_from_memory_are_matched_in_the_same_data_only():
@@ -102,7 +102,7 @@ def test_other_groups_of_the_same_images_are_those_of_a_and_said():
     moved = replace(b, groups=np.where(np.arange(40) < 2, (b.groups + 1) % 3, b.groups))
     matched = match(on_data(a), on_data(moved))
     assert np.array_equal(matched.b.groups, a.groups)
-    assert matched.notes == ("2 images are in another group in B: both are shown by the groups of A",)
+    assert matched.notes == ("2 image(s) are in another group in B: both are shown by the groups of A",)
 
 
 def test_classes_that_differ_are_an_error_that_names_them():
