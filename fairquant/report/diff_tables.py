@@ -18,12 +18,13 @@ CHANCE = (
 
 @dataclass(frozen=True)
 class Section:
-    """One table: its title, the heads of its columns, its rows of text; notes below it."""
+    """One table: its title, the heads of its columns, its rows of text; notes below it; prose: its cells are words, not numbers."""
 
     title: str
     head: list[str]
     rows: list[list[str]]
     notes: tuple[str, ...] = ()
+    prose: bool = False
 
 
 def sections(diff: Diff) -> list[Section]:
@@ -32,10 +33,10 @@ def sections(diff: Diff) -> list[Section]:
     arrow = {each.label: "↓" if each.lower_is_better else "↑" for each in diff.metrics}
     tail = ["B - A", "better?"] if paired else []
     return [
-        Section("The two", ["", "A", "B"], _sides(diff)),
+        Section("The two", ["", "A", "B"], _sides(diff), prose=True),
         Section(
             "What differs in the recipes", ["key", "A", "B"],
-            [[each.key, each.a or "-", each.b or "-"] for each in diff.recipe], () if diff.recipe else ("Nothing.",),
+            [[each.key, each.a or "-", each.b or "-"] for each in diff.recipe], () if diff.recipe else ("Nothing.",), prose=True,
         ),
         Section(
             "Metrics", ["", "A", "B", *tail],
@@ -86,7 +87,7 @@ def _groups(diff: Diff) -> Section:
             row += [difference(group.change), group.says, *map(str, counts)]
         rows.append(row)
     extra = ["B - A", "better?", "changed", "newly wrong", "newly right"] if paired else []
-    note = "Images whose predicted class changed; of these, right in A and wrong in B; wrong in A and right in B."
+    note = "changed: images whose predicted class differs; newly wrong: right in A, wrong in B; newly right: wrong in A, right in B."
     return Section("Accuracy by group", [*head, *extra], rows, (note,) if paired else ())
 
 

@@ -80,6 +80,7 @@ def test_a_diff_shows_both_sides_and_takes_nothing_for_markup():
     assert "Left &lt;out&gt;." in page
     for text in ("-0.100 [-0.150, -0.050]</td><td>B worse", "train.epochs", "newly wrong", "mole"):
         assert text in page
+    assert page.count('<section class="prose">') == 2  # what holds paths and lists may break its lines
     assert "DEMO" not in page
     assert "DEMO" in diff_page(diff_of(demo=True))
 
