@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import Overrides
+from fairquant.cli.options import AllImages, OtherData, Overrides
 from fairquant.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,13 +19,8 @@ if TYPE_CHECKING:
 def audit(
     file: Annotated[Path, typer.Argument(help="A model.safetensors or an exported .onnx.")],
     overrides: Overrides = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Other data: the name of a dataset, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section."
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="With --dataset: every image, not only the test part.")] = False,
+    dataset: OtherData = None,
+    every: AllImages = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if the export significantly reduces a group's accuracy.")
     ] = False,

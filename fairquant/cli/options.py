@@ -27,3 +27,11 @@ Strict = Annotated[
 Runs = Annotated[
     Path | None, typer.Option("--runs", envvar="FAIRQUANT_RUNS", help="Where run folders go.", show_default="runs")
 ]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="Other data: the name of a dataset, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section.",
+    ),
+]
+AllImages = Annotated[bool, typer.Option("--all", help="With --dataset: every image, not only the test part.")]

@@ -1,4 +1,5 @@
-"""compare.html and study.html (report.html: `run_page`): single files that need no network, in the form of Jinja2 templates."""
+"""compare.html, study.html and the page of a diff (report.html: `run_page`): single files that need no network, made from
+Jinja2 templates."""
 
 from __future__ import annotations
 
@@ -13,6 +14,9 @@ from fairquant.recipe.schema import Recipe
 from fairquant.recipe.search import Search
 from fairquant.report import plots, study_plots
 from fairquant.report.comparison import Comparison
+from fairquant.report.diff import Diff
+from fairquant.report.diff_tables import sections
+from fairquant.report.diff_tables import summary as diff_summary
 from fairquant.report.study import Summary, effect_sentences, front_sentences
 from fairquant.report.tables import PERMUTATION, entries, header, notes, permutation_entries
 
@@ -46,6 +50,14 @@ def comparison_page(comparison: Comparison) -> str:
         baseline_name=PERMUTATION, baseline=permutation_entries(comparison), notes=notes(comparison),
         pareto=Markup(plots.pareto(rows) if has_worst else ""), changes=Markup(plots.changes(rows) if rows else ""),
         layers=Markup(plots.bits_by_method(layers) if layers else ""),
+    )  # fmt: skip
+
+
+def diff_page(diff: Diff) -> str:
+    """The page of `fairquant diff --html`: what was compared, then the same tables as on the terminal."""
+    names = " and ".join(f"{Path(side.path).parent.name}/{Path(side.path).name}" for side in (diff.a, diff.b))
+    return templates().get_template("diff.html").render(
+        kind="diff", narrow=False, demo=diff.demo, title=names, summary=diff_summary(diff), sections=sections(diff),
     )  # fmt: skip
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fairquant.errors import UserError
 from fairquant.roles import OperatingPoint, Predictions
 from fairquant.runs.results import BeforeAfter
+
+_AGAIN = "Remove it, and name the model.safetensors of the run: it then predicts again"
 
 
 def predictions_npz(predictions: BeforeAfter) -> bytes:
@@ -39,3 +45,38 @@ def read_predictions(file: Path) -> BeforeAfter:
             )  # fmt: skip
 
         return BeforeAfter(predictions("baseline_logits", 0), predictions("logits", 1))
+
+
+def checked_predictions(file: Path) -> Predictions:
+    """This model's predictions out of a file that may be anything. Raises UserError where it is missing or damaged."""
+    try:
+        predictions = read_predictions(file).after
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: missing. Name the model.safetensors of the run: it then predicts again") from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        EOFError,
+        BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
+        raise UserError(f"{file}: damaged or cut off. {_AGAIN}") from error
+    images, classes = len(predictions.labels), len(predictions.class_names)
+    numbers = ((predictions.labels, classes), (predictions.groups, len(predictions.group_names)))
+    fits = predictions.logits.dtype.kind == "f" and predictions.logits.shape == (images, classes) == (
+        len(predictions.ids),
+        classes,
+    )
+    if not fits or not all(_in_range(values, images, count) for values, count in numbers):
+        raise UserError(f"{file}: damaged: its arrays do not fit together. {_AGAIN}")
+    return predictions
+
+
+def _in_range(values: NDArray[np.int64], images: int, count: int) -> bool:
+    """Whether these are the numbers [images] of `count` names."""
+    if values.shape != (images,) or values.dtype.kind not in "iu":
+        return False
+    return not images or 0 <= int(values.min()) <= int(values.max()) < count
