@@ -19,12 +19,11 @@ WIDTH = 144  # pixels
 
 def show_images(page: Path, images: Images) -> int:
     """Put a small picture beside each image that the page lists; images: of the test split. Returns how many there are."""
+
     def place(found: re.Match[str]) -> str:
         return f"<!--image {found[1]}-->{_picture(images, int(found[1]))}"
 
     text, count = _PLACE.subn(place, page.read_text("utf-8"))
-        lambda found: found[0].split("-->")[0] + "-->" + _picture(images, int(found[1])), page.read_text("utf-8")
-    )
     write_atomically(page, text.encode())
     return count
 
