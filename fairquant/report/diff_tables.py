@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairquant.report.answer import size
 from fairquant.report.comparison import Difference
 from fairquant.report.diff import Diff, Estimate, Quantity
 from fairquant.report.tables import number
-from fairquant.report.words import size
 
 #: Said below every table with intervals of differences.
 CHANCE = (
-    "B - A: paired bootstrap over the same test images, 95 % interval. 'better' and 'worse': the interval excludes 0. Many "
+    "B - A: paired over the same test images, 95 % interval (bootstrap; of accuracies Tango's). 'better' and 'worse': the interval "
+    "excludes 0. Many "
     "values are compared: about one in twenty is marked by chance alone."
 )
 

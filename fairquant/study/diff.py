@@ -133,7 +133,7 @@ def _compared(
         images=0 if matched.pairing == "none" else len(matched.a.labels), notes=(*matched.notes, *notes),
         metrics=_quantities(matched, list(metrics.values()), seed),
         flips=None if matched.pairing == "none" else flips(matched.a, matched.b),
-        groups=_groups(matched, seed), classes=_quantities(matched, recalls, seed),
+        groups=_groups(matched), classes=_quantities(matched, recalls, seed),
     )  # fmt: skip
 
 
@@ -152,11 +152,11 @@ def _quantities(matched: Matched, metrics: Sequence[Component[AnyMetric]], seed:
     )  # fmt: skip
 
 
-def _groups(matched: Matched, seed: int) -> tuple[Group, ...]:
+def _groups(matched: Matched) -> tuple[Group, ...]:
     """Accuracy of each group of A, then of those that only B has; paired, the groups are the same."""
     a, b, paired = matched.a, matched.b, matched.pairing != "none"
-    estimates = [group_intervals(each, seed) for each in (a, b)]
-    changes = change_against(b, a, seed=seed)["accuracy"].by_group if paired else {}
+    estimates = [group_intervals(each) for each in (a, b)]
+    changes = change_against(b, a)["accuracy"].by_group if paired else {}
     groups = []
     for name in dict.fromkeys((*a.group_names, *b.group_names)):
         members = [

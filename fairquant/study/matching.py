@@ -76,9 +76,18 @@ def with_classes(predictions: Predictions, names: tuple[str, ...]) -> Prediction
         return predictions
     order = [predictions.class_names.index(name) for name in names]
     number = np.argsort(order)
+    point, reference = predictions.operating, predictions.reference
     return replace(
-        predictions, logits=predictions.logits[:, order], labels=number[predictions.labels], class_names=names
-    )
+        predictions, logits=predictions.logits[:, order], labels=number[predictions.labels], class_names=names,
+        reference=None if reference is None else with_classes(reference, names),
+        operating=None if point is None else replace(point, classes=tuple(int(number[each]) for each in point.classes)),
+    )  # fmt: skip
+
+
+def with_groups(predictions: Predictions, groups: NDArray[np.int64], names: tuple[str, ...]) -> Predictions:
+    """The predictions with other groups [N]."""
+    reference = None if predictions.reference is None else with_groups(predictions.reference, groups, names)
+    return replace(predictions, groups=groups, group_names=names, reference=reference)
 
 
 def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -112,7 +121,7 @@ def _apart(a: Predictions, b: Predictions, sizes: str, notes: tuple[str, ...]) -
     )
     if set(a.group_names) == set(b.group_names):
         number = np.array([a.group_names.index(name) for name in b.group_names], np.int64)
-        b = replace(b, groups=number[b.groups], group_names=a.group_names)
+        b = with_groups(b, number[b.groups], a.group_names)
     return Matched(a, b, "none", (note, *notes))
 
 
@@ -124,4 +133,4 @@ def _with_groups_of(a: Predictions, b: Predictions) -> tuple[Predictions, tuple[
         notes = (f"the groups of B are others ({', '.join(b.group_names)}): both are shown by the groups of A",)
     elif count := int((names_a != names_b).sum()):
         notes = (f"{count} image(s) are in another group in B: both are shown by the groups of A",)
-    return replace(b, groups=a.groups, group_names=a.group_names), notes
+    return with_groups(b, a.groups, a.group_names), notes
