@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
+from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs, Strict
+from fairquant.cli.run import exit_by
 from fairquant.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ def compare(
         ),
     ] = "",
     against: Annotated[str | None, typer.Option(help="The method that differences are taken from.")] = None,
+    columns: Annotated[
+        str, typer.Option(help="Metrics to show, separated by commas. Default: those of the recipe.")
+    ] = "",
+    strict: Strict = False,
     jobs: Annotated[int, typer.Option(min=1, help="Number of runs in parallel.")] = 1,
     demo: Demo = False,
     runs: Runs = None,
@@ -46,7 +51,7 @@ def compare(
 
             comparison = run_comparison(
                 recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
-                against=against, jobs=jobs, demo=demo, runs=runs, plugins=plugins,
+                against=against, columns=[name.strip() for name in columns.split(",") if name.strip()], jobs=jobs, demo=demo, runs=runs, plugins=plugins,
                 displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -55,6 +60,9 @@ def compare(
     show(comparison)
     if any(row.problems for row in comparison.rows):
         raise typer.Exit(1)
+    if strict:
+        answers = [row.answer for row in comparison.rows]
+        exit_by(next((each for each in ("FAIL", "CANNOT TELL") if each in answers), "PASS"))
 
 
 def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[float]:

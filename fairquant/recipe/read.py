@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.accept import read_accept
@@ -35,6 +35,9 @@ from fairquant.registry.registry import (
     Registry,
     Role,
 )
+
+if TYPE_CHECKING:
+    from fairquant.roles import AnyMetric
 
 T = TypeVar("T")
 
@@ -189,6 +192,7 @@ def _assemble(
     point: OperatingPointSettings | None = None
     if (given_point := merged.get("operating_point")) is not None:
         point = build(OperatingPointSettings, given_point, "operating_point", "operating_point", problems)
+    selection = _selection(plain, metrics, registry, problems)
     accept = read_accept(merged.get("accept"), given_point is not None, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):
@@ -197,11 +201,38 @@ def _assemble(
         return None
     recipe = Recipe(
         name=name, seed=seed, method=str(merged["method"]), protect=protect, dataset=dataset,
-        quantization=quantization, regularizers=regularizers, metrics=metrics, operating_point=point,
+        quantization=quantization, regularizers=regularizers, metrics=metrics, selection=selection, operating_point=point,
         accept=accept, search=search, demo=demo, notes=notes, **plain,
     )  # fmt: skip
     problems += cross_check(recipe)
     return None if problems else recipe
+
+
+def _selection(
+    sections: Mapping[str, Any], metrics: Sequence[Component[AnyMetric]], registry: Registry, problems: Problems
+) -> tuple[Component[AnyMetric], ...]:
+    """The metrics that choose epochs: those that the recipe lists, by label, or any other with its default options."""
+    chosen: dict[str, Component[AnyMetric]] = {}
+    for section in ("baseline", "train"):
+        settings = sections[section]
+        stopping = getattr(settings, "early_stopping", None)
+        named = {
+            "early_stopping.metric": getattr(stopping, "metric", None),
+            "select": getattr(settings, "select", None),
+        }
+        for key, label in named.items():
+            if label is None or label in chosen:
+                continue
+            listed = next((component for component in metrics if component.label == label), None)
+            known = registry.names("metric")
+            if listed is None and label not in known:
+                text = f"no metric is called {label!r}.{suggestion(label, known)} Known: {', '.join(known)}"
+                problems.append((f"{section}.{key}", text))
+                continue
+            built = listed or _component(METRIC, label, registry, problems, f"{section}.{key}")
+            if built is not None:
+                chosen[label] = built
+    return tuple(chosen.values())
 
 
 def _protect(given: object, problems: Problems) -> Protect:

@@ -123,7 +123,8 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A resolved recipe: every default filled in, every component built. quantization None: full precision."""
+    """A resolved recipe: every default filled in, every component built. quantization None: full precision; selection: the
+    metrics that choose epochs in either training."""
 
     name: str
     seed: int
@@ -140,6 +141,7 @@ class Recipe:
     regularizers: tuple[Component[Regularizer], ...]
     train: TrainSettings
     metrics: tuple[Component[AnyMetric], ...]
+    selection: tuple[Component[AnyMetric], ...]
     operating_point: OperatingPointSettings | None
     accept: tuple[Limit, ...]
     tracking: TrackingSettings

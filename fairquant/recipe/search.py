@@ -15,8 +15,10 @@ Direction = Literal["maximize", "minimize"]
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "qmc", "grid")
 PRUNERS = ("none", "median", "hyperband", "successive-halving")
 KEYS = ("parameters", "objectives", "constraints", "sampler", "pruner", "trials")
+#: How many limits of `accept` are broken, and how many cannot be told, on validation.
+BROKEN, UNDECIDED = "limits-broken", "limits-undecided"
 #: Quantities of a run besides its metrics.
-FACTS = ("bits", "megabytes")
+FACTS = ("bits", "megabytes", BROKEN, UNDECIDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +197,11 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
         if name not in known:
             problems.append((f"{key}.{name}", f"unknown key.{suggestion(str(name), known)} Keys: {', '.join(known)}"))
             return None
-    when = tuple(dict(values.get("when") or {}).items())
+    condition = values.get("when") or {}
+    if not isinstance(condition, Mapping):
+        problems.append((f"{key}.when", f"expected a mapping, such as {{allocator.name: knapsack}}, got {condition!r}"))
+        return None
+    when = tuple((str(path), wanted) for path, wanted in condition.items())
     if "choices" in values:
         choices = values["choices"]
         if not isinstance(choices, list) or not choices:
@@ -225,6 +231,8 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
 
 def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: Problems) -> list[Constraint]:
     key = f"search.constraints.{quantity}"
+    if quantity == "accept":
+        return _accept(key, bounds, problems)
     _quantity(key, quantity, known, problems)
     if not isinstance(bounds, Mapping) or not bounds or set(bounds) - {"at_least", "at_most"}:
         problems.append((key, f"expected {{at_least: ...}} or {{at_most: ...}}, got {bounds!r}"))
@@ -234,7 +242,7 @@ def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: P
         if isinstance(bound, int | float) and not isinstance(bound, bool):
             constraints.append(Constraint(quantity, side == "at_least", float(bound), False))
             continue
-        match = re.fullmatch(r"baseline(?:\s*([+-])\s*([0-9.eE-]+))?", str(bound).strip())
+        match = re.fullmatch(r"baseline(?:\s*([+-])\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?))?", str(bound).strip())
         if match is None:
             problems.append((f"{key}.{side}", f"expected a number or 'baseline - 0.01', got {bound!r}"))
         elif quantity in FACTS:
@@ -243,6 +251,14 @@ def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: P
             offset = float(match[2]) * (-1 if match[1] == "-" else 1) if match[2] else 0.0
             constraints.append(Constraint(quantity, side == "at_least", offset, True))
     return constraints
+
+
+def _accept(key: str, answer: Any, problems: Problems) -> list[Constraint]:
+    """`accept: PASS`: every limit of the section accept is kept; `accept: CANNOT TELL`: none is broken."""
+    constraints = [Constraint(BROKEN, False, 0.0, False), Constraint(UNDECIDED, False, 0.0, False)]
+    if answer not in ("PASS", "CANNOT TELL"):
+        problems.append((key, f"expected PASS (every limit is kept) or CANNOT TELL (none is broken), got {answer!r}"))
+    return constraints if answer == "PASS" else constraints[:1]
 
 
 def _quantity(key: str, quantity: Any, known: tuple[str, ...], problems: Problems) -> None:

@@ -134,9 +134,9 @@ class CalibrationSettings:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Keep the epoch that is best on validation; stop after `patience` epochs without a better one."""
+    """Keep the epoch that is best on validation, by any metric; stop after `patience` epochs without a better one."""
 
-    metric: Literal["accuracy", "balanced-accuracy", "worst-group-accuracy", "group-mean-accuracy"] = "accuracy"
+    metric: str = "accuracy"
     patience: PositiveInt = 10
 
 
@@ -147,6 +147,7 @@ class TrainSettings:
 
     freeze_bits_after: fraction of the epochs after which learned bits are projected onto the budget and frozen, so that the
     weights adapt to what ships. post_training: quantize without any training.
+    select: keep the epoch that is best on validation by this metric (null: by that of early stopping, or else the last one).
     sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
     losses that fairness regularizers see (0: each batch alone); helps where small groups are missing from batches.
     rounds: in each, a further 1/rounds of the quantized units, least important first, keeps its weights while the others
@@ -169,6 +170,7 @@ class TrainSettings:
     class_balanced: bool = False
     augment: Literal["none", "flips", "standard", "autoaugment"] = "standard"
     early_stopping: EarlyStopping | None = None
+    select: str | None = None
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     channels_last: bool = False

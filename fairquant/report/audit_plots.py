@@ -49,7 +49,7 @@ def limits(reports: Sequence[LimitReport]) -> str:
     axes.axvline(0, color="#9aa5b1", lw=0.9)
     axes.set_yticks(range(len(shown)), [f"{each['name']}  ({each['images']} images)" for each in shown], fontsize=8.5)
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlabel("what compression took, in points: right of the black line is beyond the limit")
+    axes.set_xlabel("loss in points; beyond the limit is right of its line")
     axes.grid(axis="x", alpha=0.25)
     for answer, (colour, marker) in ANSWERS.items():
         axes.plot([], [], marker, color=colour, ms=7, ls="none", label=answer)

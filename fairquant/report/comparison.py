@@ -67,7 +67,8 @@ class Row:
 
     metrics: label -> spread over seeds; worst: ends of the interval of worst-group accuracy, mean over seeds; change:
     group -> accuracy against full precision; layers: average bits of each layer, first seed; reference: the row that
-    differences are taken from, None for a reference itself; against: label -> difference.
+    differences are taken from, None for a reference itself; against: label -> difference; answers: of each seed, to the limits
+    of the recipe against full precision.
     """
 
     name: str
@@ -82,7 +83,13 @@ class Row:
     layers: dict[str, float]
     reference: str | None
     against: dict[str, Difference]
+    answers: tuple[str, ...]
     problems: tuple[str, ...]
+
+    @property
+    def answer(self) -> str:
+        """The worst answer over seeds; "" where no run has finished."""
+        return next((each for each in ("FAIL", "CANNOT TELL", "PASS") if each in self.answers), "")
 
 
 @dataclass(frozen=True, kw_only=True)

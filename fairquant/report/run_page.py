@@ -21,8 +21,8 @@ from fairquant.roles import MetricValue, Predictions
 from fairquant.runs.results import Results
 
 SPLITS = ("train", "validation", "test")
-#: Sentences on the first screen, and images whose answer changed that are listed (all are in flips.csv).
-FIRST, MOST_FLIPS = 3, 25
+#: Sentences on the first screen besides the reason of the answer, and images whose answer changed that are listed (all are in flips.csv).
+FIRST, MOST_FLIPS = 2, 25
 Rows = list[list[str]]
 
 
@@ -47,7 +47,7 @@ def _evidence(report: Report, results: Results, seed: int) -> dict[str, object]:
     before, after = (group_intervals(each) for each in (test.before, test.after))
     flips = flips_of(test.before, test.after)
     return {
-        "class_head": ["rate", "class", "of whom", "images", "full precision [%]", "this model [%]", "change [points]", "significant"],
+        "class_head": ["rate", "class", "of whom", "images", "full precision [%]", "this model [%]", "change [points]",],
         "classes": [_cell_row(cell) for cell in cells.cells if cell.after.images and _is_first(cell, cells)],
         "attributes": [_cell_row(cell) for cell in cells.cells if _kind(cell, cells) == "attribute" and cell.rate == "sensitivity"],
         "absent": sum(not cell.after.images for cell in cells.cells if cell.rate == "sensitivity"),
@@ -127,17 +127,8 @@ def _limit_row(limit: LimitReport) -> list[str]:
 def _cell_row(cell: Cell) -> list[str]:
     value, low, high = cell.change
     images = str(cell.after.images) if cell.rate != "ppv" else f"{cell.before.images} / {cell.after.images}"
-    marked = "LOSS" if cell.significant else ""
-    return [
-        cell.rate,
-        cell.label,
-        cell.scope,
-        images,
-        _rate(cell.before),
-        _rate(cell.after),
-        _ends(value, low, high),
-        marked,
-    ]
+    change = ("LOSS " if cell.significant else "") + _ends(value, low, high)
+    return [cell.rate, cell.label, cell.scope, images, _rate(cell.before), _rate(cell.after), change]
 
 
 def _rate(rate: Rate) -> str:

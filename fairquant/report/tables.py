@@ -19,14 +19,14 @@ class Entry:
 
 def header(comparison: Comparison) -> list[str]:
     arrows = [f"{name} {'↓' if name in comparison.lower else '↑'}" for name in comparison.columns]
-    return ["method", "bits", "MB", *arrows]
+    return ["method", "accept", "bits", "MB", *arrows]
 
 
 def entries(comparison: Comparison, row: Row) -> list[Entry]:
     """A row's cells after its name."""
     if not row.metrics:
-        return [Entry("-") for _ in range(2 + len(comparison.columns))]
-    cells = [Entry(number(row.bits.mean, 2)), Entry(number(row.megabytes.mean, 2))]
+        return [Entry("-") for _ in range(3 + len(comparison.columns))]
+    cells = [Entry(row.answer), Entry(number(row.bits.mean, 2)), Entry(number(row.megabytes.mean, 2))]
     for column in comparison.columns:
         spread = row.metrics[column]
         text = number(spread.mean, 3) + ("" if math.isnan(spread.deviation) else f" ± {spread.deviation:.3f}")
@@ -39,6 +39,7 @@ def entries(comparison: Comparison, row: Row) -> list[Entry]:
 def permutation_entries(comparison: Comparison) -> list[Entry]:
     """The last row: what each gap would be if the groups had no meaning."""
     return [
+        Entry(""),
         Entry(""),
         Entry(""),
         *(
@@ -70,6 +71,7 @@ def notes(comparison: Comparison) -> list[str]:
         "Many cells are compared: about one in twenty is marked by chance alone.",
         f"Permutation baseline: each gap with the groups of the test images permuted, predictions of {permuted}. "
         "A gap near it is no evidence of a difference between groups.",
+        "accept: the worst answer over seeds to the recipe's limits, against the full-precision model of the seed.",
         "All methods start from the same full-precision model of each seed; rows that train have the same epochs.",
     ]
     if comparison.recipe.demo:
@@ -96,7 +98,7 @@ def latex(comparison: Comparison) -> str:
             text = text.replace(raw, escaped)
         return text.replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$").replace("±", r"$\pm$")
 
-    lines = [r"\begin{tabular}{l" + "r" * (2 + len(comparison.columns)) + "}", r"\toprule"]
+    lines = [r"\begin{tabular}{ll" + "r" * (2 + len(comparison.columns)) + "}", r"\toprule"]
     lines += [" & ".join(map(safe, header(comparison))) + r" \\", r"\midrule"]
     for row in comparison.rows:
         cells = [(rf"\textbf{{{safe(e.text)}}}" if e.best else safe(e.text)) + ("$^*$" if e.significant else "")

@@ -17,6 +17,7 @@ from fairquant.roles import Splits
 from fairquant.runs.folder import Run
 from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
+from fairquant.training.selection import Measures
 
 
 def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> None:
@@ -33,7 +34,7 @@ def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> No
         if recipe.baseline.epochs:
             trainer = Trainer(
                 model=model, train=splits.train, validation=splits.validation, seed=recipe.seed,
-                checkpoint=folder / "train.pt", on_step=run.steps("full precision"),
+                checkpoint=folder / "train.pt", measures=Measures(metrics=recipe.selection), on_step=run.steps("full precision"),
                 on_epoch=lambda epoch, values: run.epoch("baseline", epoch, values),
             )  # fmt: skip
             train(trainer, recipe.baseline)
@@ -45,13 +46,15 @@ def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> No
 
 def baseline_key(recipe: Recipe, splits: Splits) -> str:
     """Hash of data, model, settings and seed."""
-    weights = recipe.model.weights
+    weights, stopping = recipe.model.weights, recipe.baseline.early_stopping
+    used = {recipe.baseline.select, None if stopping is None else stopping.metric}
     content = {
         "data": splits.fingerprint,
         "classes": splits.class_names,
         "model": asdict(recipe.model),
         "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
         "settings": asdict(recipe.baseline),
+        "selection": [component.to_dict() for component in recipe.selection if component.label in used],
         "seed": recipe.seed,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

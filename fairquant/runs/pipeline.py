@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from fairquant.artifact.save import save_artifact
 from fairquant.audit.acceptance import acceptance
 from fairquant.audit.claims import class_problems
@@ -35,6 +33,7 @@ from fairquant.training.devices import make_deterministic
 from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
 from fairquant.training.predict import predict
+from fairquant.training.selection import Measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
 
     with run.stage("train"):
         if not recipe.train.post_training:
-            train_quantized(recipe, run, splits, model, baseline.network, plan)
+            train_quantized(recipe, run, splits, model, baseline, plan)
         quantized = None if plan is None else finish(plan)
         if recipe.train.batch_norm != "as-trained":
             repair_batch_norm(recipe, parts, model)
@@ -149,18 +148,25 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
     return Plan(attachment=attachment, allocation=allocation, operations=operations, input_bits=input_bits)
 
 
-def train_quantized(
-    recipe: Recipe, run: Run, splits: Splits, model: Model, teacher: nn.Module, plan: Plan | None
-) -> None:
+def train_quantized(recipe: Recipe, run: Run, splits: Splits, model: Model, baseline: Model, plan: Plan | None) -> None:
     """Weights, and bits where they are learned, under the method's regularizers (fp32: the same training, no quantizers)."""
     parts = protect(splits, recipe.protect)
     trainer = Trainer(
         model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
         checkpoint=run.folder / "checkpoints" / "train.pt", attachment=None if plan is None else plan.attachment,
-        regularizers=recipe.regularizers, teacher=teacher, on_step=run.steps("training"),
+        regularizers=recipe.regularizers, teacher=baseline.network,
+        measures=measures(recipe, splits, baseline), on_step=run.steps("training"),
         on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
     )  # fmt: skip
     train(trainer, recipe.train)
+
+
+def measures(recipe: Recipe, splits: Splits, baseline: Model) -> Measures:
+    """What chooses the epoch that is kept; the full-precision model's predictions beside it, for metrics that compare."""
+    if not recipe.selection:
+        return Measures()
+    reference = predict(baseline, splits.validation) if len(splits.validation) else None
+    return Measures(metrics=recipe.selection, reference=reference, operating=recipe.operating_point)
 
 
 def finish(plan: Plan) -> Quantized:

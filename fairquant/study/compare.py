@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from fairquant.audit.evaluate import permutation_baselines
-from fairquant.errors import UserError
+from fairquant.errors import UserError, suggestion
 from fairquant.recipe import Recipe, read_recipe
 from fairquant.recipe.events import ComparisonInfo, Report
 from fairquant.recipe.presets import library
@@ -25,16 +25,13 @@ from fairquant.runs.predictions import read_predictions
 from fairquant.study.grid import Job, make_cells, run_cells
 from fairquant.study.statistics import paired_differences, spread
 
-#: The table's columns, where the recipe measures them.
-COLUMNS = (
-    "accuracy", "balanced-accuracy", "worst-group-accuracy", "accuracy-gap", "eopp1", "eodd", "demographic-parity",
-    "predictive-parity", "worst-group-auc", "ece",
-)  # fmt: skip
+#: Variants of a metric under conventions of others: columns only where they are asked for.
+VARIANTS = ("-fairprune", "-fairquant")
 
 
 def compare(
     recipe: str | os.PathLike[str], *overrides: str, methods: Sequence[str], seeds: Sequence[int],
-    budgets: Sequence[float] = (), against: str | None = None, jobs: int = 1, demo: bool = False,
+    budgets: Sequence[float] = (), against: str | None = None, columns: Sequence[str] = (), jobs: int = 1, demo: bool = False,
     runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
     displays: Callable[[Cell], Display] = lambda cell: Quiet(), on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Comparison:  # fmt: skip
@@ -42,6 +39,7 @@ def compare(
 
     against: the method that differences are taken from (default: fq-baq where it takes part, else the first method); at
     several budgets each row is compared with that method at its own budget, or all with one row ("fq-baq @ 3").
+    columns: labels of the metrics to show; none: all that the recipe lists, but for variants under others' conventions.
     Raises UserError where the recipe is not valid; a run that fails is a row's problem. (So many parameters: each is a
     user's.)
     """
@@ -53,6 +51,7 @@ def compare(
         raise UserError(missing)
     cells = make_cells(methods, budgets, seeds, library(plugins.registry))
     names = list(dict.fromkeys(cell.row for cell in cells))
+    shown = chosen_columns(columns, [component.label for component in base.metrics])
     references = _references(against, names)
     place = Path(runs) if runs is not None else default_runs()
     folder = comparison_folder(base, cells, overrides, place)
@@ -63,7 +62,7 @@ def compare(
         warn(f"warning: {warning}")
     job = Job(recipe=str(recipe), overrides=tuple(overrides), demo=demo, runs=place)
     outcomes = run_cells(cells, job, jobs, displays, on_done)
-    comparison = summarise(base, outcomes, names, references, folder)
+    comparison = summarise(base, outcomes, names, references, folder, shown)
     write_comparison(comparison)
     finished = [outcome.folder for outcome in outcomes if outcome.folder is not None]
     for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
@@ -96,9 +95,22 @@ def comparison_folder(recipe: Recipe, cells: Sequence[Cell], overrides: Sequence
     return runs / f"{recipe.name}{demo}" / f"compare-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
+def chosen_columns(wanted: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """The columns by label. Raises UserError for those that the recipe does not measure."""
+    problems = [
+        f"--columns: the recipe measures no {name!r}.{suggestion(name, labels)} Metrics: {', '.join(labels)}"
+        for name in wanted
+        if name not in labels
+    ]
+    if problems:
+        raise UserError(problems)
+    return tuple(dict.fromkeys(wanted)) or tuple(label for label in labels if not label.endswith(VARIANTS))
+
+
 def summarise(
-    recipe: Recipe, outcomes: Sequence[Outcome], names: Sequence[str], references: tuple[str, ...], folder: Path
-) -> Comparison:
+    recipe: Recipe, outcomes: Sequence[Outcome], names: Sequence[str], references: tuple[str, ...], folder: Path,
+    columns: tuple[str, ...],
+) -> Comparison:  # fmt: skip
     """From reports and predictions to the table."""
     labels = [component.label for component in recipe.metrics]
     by_row = {name: [outcome for outcome in outcomes if outcome.cell.row == name] for name in names}
@@ -113,7 +125,7 @@ def summarise(
     first = baselines[0] if baselines else {}
     return Comparison(
         recipe=recipe, references=references, rows=tuple(rows),
-        columns=tuple(name for name in COLUMNS if name in labels) or tuple(labels[:8]),
+        columns=columns,
         lower=frozenset(component.label for component in recipe.metrics if lower_is_better(component.value)),
         permutation_baselines={label: sum(each[label] for each in baselines) / len(baselines) for label in first},
         outcomes=tuple(outcomes), folder=folder,
@@ -131,7 +143,7 @@ def _row(name: str, outcomes: Sequence[Outcome], labels: Sequence[str]) -> Row:
         bits=spread([report["bits"]["average"] for report in reports]),
         megabytes=spread([report["artifact"]["bytes"] / 1e6 for report in reports]),
         metrics=metrics if reports else {}, worst=_worst(reports), change=_changes(reports), layers=_layers(finished),
-        reference=None, against={},
+        reference=None, against={}, answers=tuple(report["accept"]["answer"] for report in reports),
         problems=tuple(f"seed {o.cell.seed}: {o.problem}" for o in outcomes if o.problem is not None),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import optuna
 from fairquant.api import execute
 from fairquant.recipe import Recipe
 from fairquant.recipe.events import StudyInfo
-from fairquant.recipe.search import Search
+from fairquant.recipe.search import BROKEN, UNDECIDED, Search
 from fairquant.registry import Plugins
 from fairquant.report.study import FEWEST, Effect, Summary, Trial, pareto_front
 from fairquant.report.write import write_study
@@ -73,7 +73,9 @@ def test_front(summary: Summary, plan: Plan, plugins: Plugins, display: Display)
     for trial in summary.on_front():
         recipe = trial_recipe(plan, trial.overrides, plugins)
         report = execute(recipe, plugins, Path(plan.runs), display).report
+        answers = [limit["answer"] for limit in report["accept"]["limits"]]
         facts: dict[str, Any] = {"bits": report["bits"]["average"], "megabytes": report["artifact"]["bytes"] / 1e6}
+        facts |= {BROKEN: answers.count("FAIL"), UNDECIDED: answers.count("CANNOT TELL")}
         for label, metric in report["metrics"].items():
             if metric["value"] is not None:
                 facts |= {label: metric["value"], f"{label}/low": metric["low"], f"{label}/high": metric["high"]}

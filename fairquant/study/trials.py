@@ -13,12 +13,13 @@ from typing import Any
 import optuna
 
 from fairquant.api import ValidationOnly, execute
+from fairquant.audit.acceptance import acceptance
 from fairquant.audit.evaluate import evaluate
 from fairquant.errors import Infeasible, Pruned, RunBusy, UserError
 from fairquant.recipe import Recipe, read_recipe
 from fairquant.recipe.events import Report, StudyInfo
 from fairquant.recipe.read import with_lists
-from fairquant.recipe.search import Parameter, Search, override, read_search
+from fairquant.recipe.search import BROKEN, UNDECIDED, Parameter, Search, override, read_search
 from fairquant.registry import Plugins
 from fairquant.runs.folder import Display, run_folder
 from fairquant.runs.predictions import read_predictions
@@ -182,9 +183,11 @@ def trial_recipe(plan: Plan, overrides: Sequence[str], plugins: Plugins) -> Reci
 
 
 def validation_facts(recipe: Recipe, folder: Path, report: Report) -> dict[str, float]:
-    """Every metric on validation with its interval, the baseline's, bits and megabytes."""
-    stored = read_predictions(folder / "validation.npz")
-    facts: dict[str, float] = {"bits": report["bits"]["average"], "megabytes": report["artifact"]["bytes"] / 1e6}
+    """Every metric on validation with its interval, the baseline's, bits, megabytes, and limits that are not kept."""
+    stored, size = read_predictions(folder / "validation.npz"), report["artifact"]["bytes"]
+    answers = [limit["answer"] for limit in acceptance(stored.after, stored.before, recipe.accept, size)["limits"]]
+    facts: dict[str, float] = {"bits": report["bits"]["average"], "megabytes": size / 1e6}
+    facts |= {BROKEN: answers.count("FAIL"), UNDECIDED: answers.count("CANNOT TELL")}
     baseline = evaluate(stored.before, recipe.metrics, seed=recipe.seed, replicates=50)
     for label, metric in evaluate(stored.after, recipe.metrics, seed=recipe.seed, replicates=300).items():
         facts |= {label: metric.value, f"{label}/low": metric.low, f"{label}/high": metric.high}

@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from fairquant.data.ranks import is_leader
 from fairquant.errors import TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
-from fairquant.roles import KeepsMemory, Predictions, Regularizer, Split, Step
+from fairquant.roles import KeepsMemory, Regularizer, Split, Step
 from fairquant.roles.regularizer import inputs_needed
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
@@ -34,6 +34,7 @@ from fairquant.training.observe import RunningLosses, capture_features
 from fairquant.training.optimizer import clipped_together, make_optimizer, rate_factor
 from fairquant.training.predict import predict
 from fairquant.training.rounds import Frozen, freeze_units, frozen_fraction
+from fairquant.training.selection import Measures, Selection
 
 Values = dict[str, float]
 RUNNING_LOSSES = "running group losses"
@@ -44,7 +45,7 @@ class Trainer:
     """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress.
 
     teacher: the full-precision network, for regularizers that need its logits. parts: names of the groups of `train`, where
-    they are not those of the model (see `fairquant.data.protection`).
+    they are not those of the model (see `fairquant.data.protection`). measures: what is measured on validation after each epoch.
     """
 
     model: Model
@@ -56,6 +57,7 @@ class Trainer:
     regularizers: Sequence[Component[Regularizer]] = ()
     teacher: nn.Module | None = None
     parts: tuple[str, ...] | None = None
+    measures: Measures = field(default_factory=Measures)
     on_step: Callable[[int, int], None] = lambda done, total: None
     on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
 
@@ -87,7 +89,7 @@ class _Training:
         classes = len(trainer.model.class_names)
         self.class_weights = _class_weights(trainer.train, classes, settings).to(self.device)
         self.history: list[Values] = []
-        self.best: tuple[float, int] = (-math.inf, -1)
+        self.selection = Selection(settings, trainer.measures)
         self.best_state: dict[str, Tensor] | None = None
         self.epoch, self.step, self.sums = 0, 0, torch.zeros(3, dtype=torch.float64)
         self.bits_frozen = trainer.attachment is None or not trainer.attachment.learns_bits
@@ -111,9 +113,9 @@ class _Training:
     def run(self) -> list[Values]:
         self._resume()
         self._maybe_freeze_bits()
-        while self.epoch < self.settings.epochs and not self._out_of_patience():
+        while self.epoch < self.settings.epochs and not self.selection.out_of_patience(self.epoch):
             self._run_epoch()
-        if self.best_state is not None and self.settings.early_stopping is not None:
+        if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
         broadcast_state(self.network)
         return self.history
@@ -200,23 +202,14 @@ class _Training:
         mean = (self.sums / max(self.step, 1)).tolist()
         values = {"loss": mean[0], "penalty": mean[1], "train-accuracy": mean[2]}
         if len(self.of.validation):
-            values |= validation_values(predict(self.of.model, self.of.validation))
+            values |= self.of.measures.of(predict(self.of.model, self.of.validation))
         if self.of.attachment is not None:
             values["average-bits"] = self.of.attachment.average()
         return values
 
     def _remember_best(self, values: Values) -> None:
-        stopping = self.settings.early_stopping
-        if stopping is None or not self.bits_frozen:
-            return
-        score = values.get(stopping.metric, math.nan)
-        if score > self.best[0]:
-            self.best = (score, self.epoch)
+        if self.bits_frozen and self.selection.is_best(values, self.epoch):
             self.best_state = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-
-    def _out_of_patience(self) -> bool:
-        stopping = self.settings.early_stopping
-        return stopping is not None and self.best[1] >= 0 and self.epoch - 1 - self.best[1] >= stopping.patience
 
     def _maybe_freeze_bits(self) -> None:
         if not self.bits_frozen and self.epoch >= math.ceil(self.settings.freeze_bits_after * self.settings.epochs):
@@ -237,7 +230,7 @@ class _Training:
             self.of.checkpoint,
             {
                 "model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "memories": self.memories.state_dict(), "history": self.history, "best": list(self.best),
+                "memories": self.memories.state_dict(), "history": self.history, "best": self.selection.state(),
                 "best_state": self.best_state, "epoch": self.epoch, "step": self.step, "sums": self.sums,
                 "bits_frozen": self.bits_frozen,
             },
@@ -250,24 +243,12 @@ class _Training:
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.memories.load_state_dict(saved["memories"])
-        self.history, self.best, self.best_state = saved["history"], tuple(saved["best"]), saved["best_state"]
+        self.history, self.best_state = saved["history"], saved["best_state"]
+        self.selection.load(saved["best"])
         self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"].cpu()
         if saved["bits_frozen"] and not self.bits_frozen and self.of.attachment is not None:
             self.of.attachment.project_to_budget()  # restored bits are whole already: projecting again only freezes them
         self.bits_frozen = saved["bits_frozen"]
-
-
-def validation_values(predictions: Predictions) -> Values:
-    """Accuracies on validation, in the plain form that early stopping and progress need."""
-    right = predictions.predicted == predictions.labels
-    groups = [right[predictions.groups == g].mean() for g in np.unique(predictions.groups)]
-    classes = [right[predictions.labels == c].mean() for c in np.unique(predictions.labels)]
-    return {
-        "accuracy": float(right.mean()),
-        "balanced-accuracy": float(np.mean(classes)),
-        "worst-group-accuracy": float(min(groups)),
-        "group-mean-accuracy": float(np.mean(groups)),
-    }
 
 
 def _class_weights(train: Split, classes: int, settings: TrainSettings) -> Tensor:
