@@ -51,7 +51,7 @@ def compare(
 
             comparison = run_comparison(
                 recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
-                against=against, columns=[name.strip() for name in columns.split(",") if name.strip()], jobs=jobs, demo=demo, runs=runs, plugins=plugins,
+                against=against, columns=_names(columns), jobs=jobs, demo=demo, runs=runs, plugins=plugins,
                 displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -70,6 +70,10 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[floa
         return [kind(number) for number in text.split(",") if number.strip()]
     except ValueError:
         raise UserError(f"{option} {text}: must be numbers with commas, such as 2,42") from None
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _say(bars: Bars, outcome: Outcome) -> None:

@@ -21,7 +21,7 @@ from fairquant.roles import MetricValue, Predictions
 from fairquant.runs.results import Results
 
 SPLITS = ("train", "validation", "test")
-#: Sentences on the first screen besides the reason of the answer, and images whose answer changed that are listed (all are in flips.csv).
+#: Sentences on the first screen besides the reason of the answer; images whose answer changed that are listed.
 FIRST, MOST_FLIPS = 2, 25
 Rows = list[list[str]]
 
