@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,9 +111,8 @@ class Worker:
     def _evaluate(self, trial: optuna.Trial, overrides: Sequence[str]) -> dict[str, float]:
         """Run it up to validation: every quantity, label -> value, baseline/label, .../low, .../high."""
         recipe, runs = trial_recipe(self.plan, overrides, self.plugins), Path(self.plan.runs)
-        watch: Callable[[str, Mapping[str, float]], None] = lambda stage, values: None
+        watch = _Watch(trial, self.search) if self.search.pruner != "none" else lambda stage, values: None
         if self.search.pruner != "none":  # the objective is then measured after every epoch
-            watch = _Watch(trial, self.search)
             first = [each for each in recipe.metrics if each.label == self.search.objectives[0].quantity]
             recipe = replace(recipe, selection=tuple(dict.fromkeys([*recipe.selection, *first])))
         trial.set_user_attr("folder", str(run_folder(recipe, runs)))
