@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairquant.files import folder_lock
 from fairquant.recipe.events import StudyInfo
 from fairquant_mlflow import machine
-from fairquant_mlflow.listener import run_id_in
+from fairquant_mlflow.listener import ID_FILE, run_id_in
 from fairquant_mlflow.parents import parent_id, set_parent
 from fairquant_mlflow.store import client_of, experiment_of, log_values
 
@@ -26,31 +27,41 @@ def trial(study: StudyInfo, number: int, state: str, folder: Path | None, values
     Trials that drew the same values share one run, the child of the first; each later one gets a small child of its own.
     So does a trial that failed before its run began.
     """
-    run_id, own = (None if folder is None else run_id_in(folder)), parent_id(study)
-    if run_id is None and own is None:
+    run_id = None if folder is None else run_id_in(folder)
+    if run_id is None and parent_id(study) is None:
         return
-    client = client_of(study.recipe)
-    if run_id is not None:
-        machine.stop(run_id)
-        tags: dict[str, str] = client.get_run(run_id).data.tags
-        mine = tags.get("trial") == str(number) and tags.get("mlflow.parentRunId") == own
-        if "trial" in tags and not mine:
-            run_id = _duplicate(client, study, number, run_id, tags)
-        elif not mine:
-            client.set_tag(run_id, "mlflow.runName", f"trial-{number:03d} {tags.get('mlflow.runName', '')}")
-            client.set_tag(run_id, "trial", str(number))
+    client, status = client_of(study.recipe), STATUS.get(state, "FINISHED")
+    if folder is None or run_id is None:
+        shown = _child(client, study, f"trial-{number:03d} not run", {"trial": str(number)})
     else:
-        run_id = _child(client, study, f"trial-{number:03d} not run", {"trial": str(number)})
-    client.set_tag(run_id, "state", state)
+        machine.stop(run_id)
+        with folder_lock((folder / ID_FILE).parent, blocking=True):  # of workers that share the run, one is the first
+            first = _claimed(client, study, number, run_id)
+        shown = run_id if first is None else _duplicate(client, study, number, run_id, first)
+        if client.get_run(run_id).info.status == "RUNNING":  # a duplicate may have resumed what the first had stopped
+            client.set_terminated(run_id, status)
+    client.set_tag(shown, "state", state)
+    set_parent(client, shown, study)
+    log_values(client, shown, {f"validation/{key}": value for key, value in values.items()})
+    client.set_terminated(shown, status)
+
+
+def _claimed(client: MlflowClient, study: StudyInfo, number: int, run_id: str) -> Mapping[str, str] | None:
+    """Make the run this trial's. Where it is another's already, nothing is changed; returns its tags."""
+    tags: dict[str, str] = client.get_run(run_id).data.tags
+    if "trial" in tags:
+        mine = tags["trial"] == str(number) and tags.get("mlflow.parentRunId") == parent_id(study)
+        return None if mine else tags
+    client.set_tag(run_id, "mlflow.runName", f"trial-{number:03d} {tags.get('mlflow.runName', '')}")
+    client.set_tag(run_id, "trial", str(number))
     set_parent(client, run_id, study)
-    log_values(client, run_id, {f"validation/{key}": value for key, value in values.items()})
-    client.set_terminated(run_id, STATUS.get(state, "FINISHED"))
+    return None
 
 
-def _duplicate(client: MlflowClient, study: StudyInfo, number: int, run_id: str, tags: Mapping[str, str]) -> str:
+def _duplicate(client: MlflowClient, study: StudyInfo, number: int, run_id: str, first: Mapping[str, str]) -> str:
     """A run that stands for a trial whose results are those of an earlier trial's run."""
-    shared = {key: tags[key] for key in SHARED if key in tags}
-    name = f"trial-{number:03d} same as trial-{int(tags['trial']):03d}"
+    shared = {key: first[key] for key in SHARED if key in first}
+    name = f"trial-{number:03d} same as trial-{int(first['trial']):03d}"
     return _child(client, study, name, {**shared, "trial": str(number), "duplicate_of": run_id})
 
 

@@ -96,7 +96,10 @@ class Client:
         self.runs[run][key] = value
 
     def get_run(self, run):
-        return SimpleNamespace(data=SimpleNamespace(tags=dict(self.runs[run])))
+        return SimpleNamespace(
+            data=SimpleNamespace(tags=dict(self.runs[run])),
+            info=SimpleNamespace(status=self.status.get(run, "RUNNING")),
+        )
 
     def log_batch(self, run, metrics=(), params=()):
         self.metrics.setdefault(run, {}).update({metric.key: metric.value for metric in metrics})

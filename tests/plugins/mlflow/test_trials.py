@@ -50,6 +50,31 @@ def test_a_later_trial_with_the_same_values_is_a_child_that_names_the_first(clie
     assert client.status[other] == "FINISHED"
 
 
+def test_a_run_that_failed_and_that_a_later_trial_finished_does_not_stay_open(client, study):
+    trials.trial(study, 7, "failed", Path("run"), {})
+    client.status["child"] = "RUNNING"  # resumed by the later trial
+    trials.trial(study, 9, "complete", Path("run"), {"accuracy": 0.7})
+    assert client.status["child"] == "FINISHED"
+    assert client.runs["child"]["state"] == "failed"
+
+
+def test_of_workers_that_share_a_run_one_is_the_first(client, study):
+    from concurrent.futures import ThreadPoolExecutor
+    from time import sleep
+
+    slowly = client.set_tag
+
+    def set_tag(run, key, value):
+        sleep(0.02)
+        slowly(run, key, value)
+
+    client.set_tag = set_tag
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: trials.trial(study, number, "complete", Path("run"), {}), range(4)))
+    assert sorted(client.runs[run]["trial"] for run in children(client)) == ["0", "1", "2", "3"]
+    assert sum("duplicate_of" in client.runs[run] for run in children(client)) == 3
+
+
 def test_a_trial_told_twice_has_one_child(client, study):
     for _ in range(2):
         trials.trial(study, 7, "complete", Path("run"), {"accuracy": 0.7})
