@@ -21,13 +21,10 @@ def confusion_tensor(predictions: Predictions) -> Floats:
     return np.bincount(cell, minlength=groups * classes**2).reshape(groups, classes, classes).astype(np.float64)
 
 
-def resample(counts: Floats, replicates: int, draw: np.random.Generator) -> Floats:
-    """Bootstrap of images: counts [...] -> [replicates, ...]. Only the counts of the cells matter."""
-    cells = np.repeat(np.arange(counts.size), counts.reshape(-1).astype(np.int64))
-    chosen = (
-        cells[draw.integers(0, len(cells), (replicates, len(cells)))] if len(cells) else np.zeros((replicates, 0), int)
-    )
-    return _count(chosen, counts.shape)
+def confusion_of(predictions: Predictions) -> Confusion:
+    """The counts, with those of the full-precision model beside them."""
+    reference = None if predictions.reference is None else Confusion(confusion_tensor(predictions.reference))
+    return Confusion(confusion_tensor(predictions), predictions.class_names, reference)
 
 
 def image_weights(images: int, replicates: int, draw: np.random.Generator) -> Floats:
@@ -48,7 +45,7 @@ class WeightedConfusion(Confusion):
         shape: tuple[int, int] | None = None,
     ) -> None:
         """weights [R, N]. groups [N] and shape (R, G): other than the predictions' own, see `of_permuted_groups`."""
-        self.predictions, self.weights = predictions, weights
+        self.predictions, self.weights, self.class_names = predictions, weights, predictions.class_names
         self.groups = predictions.groups if groups is None else groups
         self.shape = (len(weights), len(predictions.group_names)) if shape is None else shape
 
@@ -60,6 +57,13 @@ class WeightedConfusion(Confusion):
         member = (shuffled[:, None] == np.arange(groups)[:, None]).astype(np.float64)
         everyone = np.zeros_like(predictions.groups)  # the weights say who is in which group
         return cls(predictions, member.reshape(replicates * groups, -1), everyone, (replicates, groups))
+
+    @cached_property
+    def reference(self) -> Confusion:
+        """The full-precision model's counts under the same weights."""
+        if self.predictions.reference is None:
+            return self
+        return WeightedConfusion(self.predictions.reference, self.weights, self.groups, self.shape)
 
     @cached_property
     def table(self) -> Floats:
@@ -96,14 +100,6 @@ class WeightedConfusion(Confusion):
     @cached_property
     def _by_image(self) -> Floats:
         return np.ascontiguousarray(self.weights.T)
-
-
-def _count(cells: NDArray[np.int64], shape: tuple[int, ...]) -> Floats:
-    """Cell numbers [replicates, N] -> counts [replicates, *shape]."""
-    size = int(np.prod(shape))
-    offsets = np.arange(len(cells))[:, None] * size
-    counts = np.bincount((cells + offsets).ravel(), minlength=len(cells) * size)
-    return counts.reshape(len(cells), *shape).astype(np.float64)
 
 
 def chunk_sizes(total: int, cells: int) -> list[int]:

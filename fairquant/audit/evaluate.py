@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_tensor, image_weights, resample
+from fairquant.audit.cells import Cells, cells_of
+from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_of, image_weights
+from fairquant.audit.paired import interval as paired_interval
+from fairquant.audit.paired import wilson
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.roles import AnyMetric, Confusion, MetricValue, Predictions, Rates, SampleMetric, WeightedMetric
@@ -29,12 +32,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Audit:
-    """metrics and baseline: label -> MetricValue; change: accuracy, flips, harmful_flips against the baseline."""
+    """metrics and baseline: label -> MetricValue; change: accuracy, flips, harmful_flips against the baseline; cells: the rates
+    of every class for everyone; images: group -> number."""
 
     metrics: dict[str, MetricValue]
     baseline: dict[str, MetricValue]
     change: dict[str, Change]
     images: dict[str, int]
+    cells: Cells
 
 
 def audit(
@@ -42,16 +47,21 @@ def audit(
     baseline: Predictions,
     metrics: Sequence[Component[AnyMetric]],
     *,
+    attributes: Sequence[str] = (),
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Audit:
-    """Every metric of both predictions, which are on the same images, and what changed between them."""
+    """Every metric of both predictions, which are on the same images, and what changed between them. attributes: names of those
+    whose intersections the groups are."""
+    if not np.array_equal(predictions.labels, baseline.labels):
+        raise UserError("the two predictions are not of the same images")
     counts = np.bincount(predictions.groups, minlength=len(predictions.group_names))
     return Audit(
         evaluate(predictions, metrics, seed=seed, replicates=replicates),
         evaluate(baseline, metrics, seed=seed, replicates=replicates),
-        change_against(predictions, baseline, seed=seed, replicates=replicates),
+        change_against(predictions, baseline),
         {name: int(count) for name, count in zip(predictions.group_names, counts, strict=True)},
+        cells_of(predictions, baseline, attributes),
     )
 
 
@@ -61,7 +71,7 @@ def evaluate(
     """Every metric with its percentile interval; gaps also with their permutation baseline. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
-    table = Confusion(confusion_tensor(predictions))
+    table = confusion_of(predictions)
     spreads = _replicates(predictions, metrics, seed, replicates)
     baselines = permutation_baselines(predictions, metrics, seed=seed)
     values = {}
@@ -154,64 +164,58 @@ def interval(spread: Floats, level: float = LEVEL, around: float | None = None) 
     return float(low), float(high)
 
 
-def group_intervals(
-    predictions: Predictions, seed: int = 0, replicates: int = REPLICATES
-) -> dict[str, tuple[float, float, float]]:
-    """Accuracy of each group with its interval: name -> (value, low, high)."""
+def group_intervals(predictions: Predictions) -> dict[str, tuple[float, float, float]]:
+    """Accuracy of each group with its interval (Wilson): name -> (value, low, high)."""
     right = predictions.predicted == predictions.labels
-    groups = len(predictions.group_names)
-    counts = np.stack([np.bincount(predictions.groups[right == flag], minlength=groups) for flag in (False, True)], 1)
-    drawn = resample(counts.astype(np.float64), replicates, np.random.default_rng([seed, 0xB009]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        fraction, spread = counts[:, 1] / counts.sum(1), drawn[..., 1] / drawn.sum(-1)
+    hits, images = _by_group(right, predictions), _by_group(np.ones_like(right), predictions)
+    low, high = wilson(hits, images, LEVEL)
     return {
-        name: (float(fraction[group]), *interval(spread[:, group]))
+        name: (_over(hits[group], images[group]), float(low[group]), float(high[group]))
         for group, name in enumerate(predictions.group_names)
     }
 
 
-def change_against(
-    predictions: Predictions, baseline: Predictions, *, seed: int = 0, replicates: int = REPLICATES
-) -> dict[str, Change]:
-    """Paired comparison on the same images, from the counts of (group, baseline right?, now right?, same answer?).
+def change_against(predictions: Predictions, baseline: Predictions) -> dict[str, Change]:
+    """Paired comparison on the same images, overall and by group.
 
-    accuracy: now minus baseline; flips: changed predictions; harmful_flips: newly misclassified. Fractions of images.
+    accuracy: now minus baseline (Tango's interval); flips: changed predictions; harmful_flips: newly misclassified (Wilson).
+    Fractions of images. Raises UserError where the images differ.
     """
     if not np.array_equal(predictions.labels, baseline.labels):
         raise UserError("the two predictions are not of the same images")
-    groups = len(predictions.group_names)
     before, now = baseline.predicted == baseline.labels, predictions.predicted == predictions.labels
-    same = baseline.predicted == predictions.predicted
-    cell = ((predictions.groups * 2 + before) * 2 + now) * 2 + same
-    counts = np.bincount(cell, minlength=groups * 8).reshape(groups, 2, 2, 2).astype(np.float64)
-    drawn = resample(counts, replicates, np.random.default_rng([seed, 0xB00A]))
-    changes = {}
-    for name, fraction in {"accuracy": _accuracy_change, "flips": _flips, "harmful_flips": _harmful}.items():
-        low, high = interval(fraction(drawn.sum(1)))
-        by_group = {}
-        for group, group_name in enumerate(predictions.group_names):
-            group_low, group_high = interval(fraction(drawn[:, group]))
-            by_group[group_name] = {"value": float(fraction(counts[group])), "low": group_low, "high": group_high}
-        changes[name] = Change(float(fraction(counts.sum(0))), low, high, by_group)
+    lost, gained, flipped, images = (
+        _with_total(_by_group(rows, predictions))
+        for rows in (before & ~now, now & ~before, baseline.predicted != predictions.predicted, np.ones_like(now))
+    )
+    low, high = paired_interval(lost, gained, images)
+    changes = {"accuracy": _change(gained - lost, images, (-high, -low), predictions.group_names)}
+    for name, counts in {"flips": flipped, "harmful_flips": lost}.items():
+        changes[name] = _change(counts, images, wilson(counts, images, LEVEL), predictions.group_names)
     return changes
 
 
-def _fraction(count: Floats, counts: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        fraction: Floats = count / counts.sum((-3, -2, -1))
-    return fraction
+def _change(counts: Floats, images: Floats, ends: tuple[Floats, Floats], names: tuple[str, ...]) -> Change:
+    """counts, images [1 + G], and the ends of the intervals [1 + G]: all images first, then each group."""
+    rows = [
+        {"value": _over(counts[row], images[row]), "low": float(ends[0][row]), "high": float(ends[1][row])}
+        for row in range(len(images))
+    ]
+    return Change(**rows[0], by_group=dict(zip(names, rows[1:], strict=True)))
 
 
-def _accuracy_change(counts: Floats) -> Floats:
-    return _fraction(counts[..., :, 1, :].sum((-2, -1)) - counts[..., 1, :, :].sum((-2, -1)), counts)
+def _by_group(rows: NDArray[np.bool_], predictions: Predictions) -> Floats:
+    """How many of the rows [N] are in each group [G]."""
+    return np.bincount(predictions.groups[rows], minlength=len(predictions.group_names)).astype(np.float64)
 
 
-def _flips(counts: Floats) -> Floats:
-    return _fraction(counts[..., 0].sum((-2, -1)), counts)
+def _with_total(counts: Floats) -> Floats:
+    """[G] -> [1 + G], the sum first."""
+    return np.concatenate([counts.sum(keepdims=True), counts])
 
 
-def _harmful(counts: Floats) -> Floats:
-    return _fraction(counts[..., 1, 0, :].sum(-1), counts)
+def _over(count: float, images: float) -> float:
+    return float(count / images) if images else float("nan")
 
 
 def _mean(values: Floats) -> float:

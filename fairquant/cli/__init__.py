@@ -6,7 +6,23 @@ import sys
 
 import typer
 
-from fairquant.cli import audit, bench, compare, data, export, plugins, predict, recipes, run, show, study, ui, validate
+from fairquant.cli import (
+    audit,
+    bench,
+    compare,
+    data,
+    diff,
+    export,
+    plugins,
+    predict,
+    recipes,
+    run,
+    runs,
+    show,
+    study,
+    ui,
+    validate,
+)
 from fairquant.errors import UserError
 
 app = typer.Typer(
@@ -16,6 +32,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.add_typer(study.app, name="study")
+app.command("runs")(runs.runs)
+app.command("diff")(diff.diff)
 app.command("export")(export.export)
 app.command("audit")(audit.audit)
 app.command("predict")(predict.predict)

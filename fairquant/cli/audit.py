@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import Overrides
+from fairquant.cli.options import AllImages, OtherData, Overrides, Strict
+from fairquant.cli.run import exit_by
 from fairquant.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,16 +20,9 @@ if TYPE_CHECKING:
 def audit(
     file: Annotated[Path, typer.Argument(help="A model.safetensors or an exported .onnx.")],
     overrides: Overrides = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Other data: the name of a dataset, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section."
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="With --dataset: every image, not only the test part.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 if the export significantly reduces a group's accuracy.")
-    ] = False,
+    dataset: OtherData = None,
+    every: AllImages = False,
+    strict: Strict = False,
     out: Annotated[Path | None, typer.Option(help="Write the audit as JSON.")] = None,
 ) -> None:
     """Audit a file on its recipe's test images: full precision, trained artifact and exported file side by side."""
@@ -37,6 +31,7 @@ def audit(
     from fairquant.report.write import write_json
 
     result, recipe = _audit(file, overrides or [], dataset, every)
+    print(answer(result))
     print(table(result, recipe))
     if out is not None:
         write_json(out, result)
@@ -44,8 +39,21 @@ def audit(
         print(f"note: no model.safetensors beside {file}, so nothing to compare with. Export into the run's folder")
     if file.suffix == ".onnx" and result.harmed:
         print(f"the export reduces accuracy beyond chance: {', '.join(result.harmed)}")
-        if strict:
-            raise typer.Exit(3)
+    if strict:
+        exit_by("FAIL" if result.harmed and file.suffix == ".onnx" else result.accept["answer"])
+
+
+def answer(result: ShippedAudit) -> str:
+    """The answer to the recipe's limits, and those that are broken."""
+    from fairquant.report.answer import answer_sentence, limit_words
+
+    if not result.compared_with:
+        return (
+            f"{result.accept['answer']}: there is no full-precision model beside the file to compare with, so that no loss can be "
+            "excluded. Audit the file in its run's folder"
+        )
+    broken = [f"  FAIL  {limit_words(each)}" for each in result.accept["limits"] if each["answer"] == "FAIL"]
+    return "\n".join([f"{answer_sentence(result.accept)} Compared with: {result.compared_with}", *broken])
 
 
 def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -> tuple[ShippedAudit, Recipe]:
@@ -66,7 +74,7 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
             bars.say(note)
         own = predictions_of(runtime, splits, preprocessing, bars.bar("predicting", len(splits.test)))
         others = reference_predictions(file, own, splits, preprocessing, bars.bar)
-    return audit_file(own, f"{file.name} in {runtime.name}", others, recipe), recipe
+    return audit_file(own, f"{file.name} in {runtime.name}", others, recipe, file.stat().st_size), recipe
 
 
 def table(result: ShippedAudit, recipe: Recipe) -> str:

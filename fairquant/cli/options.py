@@ -21,6 +21,17 @@ Overrides = Annotated[
 Demo = Annotated[
     bool, typer.Option("--demo", help="Synthetic images and a few epochs: runs anywhere; the numbers mean nothing.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 3 where a limit is broken (FAIL), with 4 where it cannot be told.")
+]
 Runs = Annotated[
     Path | None, typer.Option("--runs", envvar="FAIRQUANT_RUNS", help="Where run folders go.", show_default="runs")
 ]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="Other data: the name of a dataset, with its options as dataset.KEY=VALUE, or a YAML file with a dataset section.",
+    ),
+]
+AllImages = Annotated[bool, typer.Option("--all", help="With --dataset: every image, not only the test part.")]

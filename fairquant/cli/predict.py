@@ -21,17 +21,21 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to show of each image.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
 ) -> None:
-    """Class and probability of images. Files that cannot be decoded are listed and skipped; the exit code is then 1."""
+    """Class and probability of images, and the decision at the operating point where the file has one.
+
+    Files that cannot be decoded are listed and skipped; the exit code is then 1."""
     if format not in ("table", "csv", "json"):
         raise UserError(f"--format {format}: must be table, csv or json")
     from fairquant.cli.display import Bars
+    from fairquant.export.audit import operating_point_of
     from fairquant.export.runtime import Preprocessing, in_batches, open_runtime, softmax
 
     names = _files(images)
     bars, bad = Bars(), 0
-    writer = _Writer(format, top)
     with bars:
         runtime = open_runtime(file)
+        point = operating_point_of(runtime.metadata)
+        writer = _Writer(format, top, point is not None)
         preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
@@ -49,7 +53,11 @@ def predict(
                 fractions = softmax(runtime.logits(preprocessing.normalise(np.stack(pixels))))
                 for name, fraction in zip(good, fractions, strict=True):
                     order = (-fraction).argsort(kind="stable")[:top]
-                    writer.write(name, [(classes[c], float(fraction[c])) for c in order])
+                    decision = None
+                    if point is not None:
+                        score = float(fraction[list(point.classes)].sum())
+                        decision = (score, score >= point.threshold)
+                    writer.write(name, [(classes[c], float(fraction[c])) for c in order], decision)
             advance(rows.stop - rows.start)
     if bad:
         raise typer.Exit(1)
@@ -70,18 +78,27 @@ def _files(given: list[str]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, format: str, top: int) -> None:
+    def __init__(self, format: str, top: int, decides: bool) -> None:
         self.format = format
         self.csv = csv.writer(sys.stdout, lineterminator="\n")
         if format == "csv":
-            self.csv.writerow(
-                ["image", *(column for n in range(1, top + 1) for column in (f"class{n}", f"probability{n}"))]
-            )
+            ranks = [column for n in range(1, top + 1) for column in (f"class{n}", f"probability{n}")]
+            self.csv.writerow(["image", *ranks, *(("score", "positive") if decides else ())])
 
-    def write(self, name: str, ranked: list[tuple[str, float]]) -> None:
+    def write(self, name: str, ranked: list[tuple[str, float]], decision: tuple[float, bool] | None) -> None:
+        """decision: the score at the file's operating point and whether it is positive; None where the file has none."""
         if self.format == "csv":
-            self.csv.writerow([name, *(cell for c, p in ranked for cell in (c, f"{p:.6f}"))])
+            decided = () if decision is None else (f"{decision[0]:.6f}", str(decision[1]).lower())
+            self.csv.writerow([name, *(cell for c, p in ranked for cell in (c, f"{p:.6f}")), *decided])
         elif self.format == "json":
-            print(json.dumps({"image": name, "classes": [{"class": c, "probability": round(p, 6)} for c, p in ranked]}))
+            content: dict[str, object] = {
+                "image": name, "classes": [{"class": c, "probability": round(p, 6)} for c, p in ranked]
+            }  # fmt: skip
+            if decision is not None:
+                content |= {"score": round(decision[0], 6), "positive": decision[1]}
+            print(json.dumps(content))
         else:
-            print(f"{name}  " + "  ".join(f"{c} {p:.3f}" for c, p in ranked))
+            shown = [f"{c} {p:.3f}" for c, p in ranked]
+            if decision is not None:
+                shown.append(f"{'positive' if decision[1] else 'negative'} (score {decision[0]:.3f})")
+            print(f"{name}  " + "  ".join(shown))

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs
+from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs, Strict
 
 if TYPE_CHECKING:
+    from fairquant.cli.display import Bars
     from fairquant.recipe.events import Report
 
+MOST_LIMITS = 8  # of broken ones that are shown
 
-def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False, runs: Runs = None) -> None:
+
+def run(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    demo: Demo = False,
+    runs: Runs = None,
+    strict: Strict = False,
+    show_images: Annotated[
+        bool, typer.Option("--show-images", help="Show the listed test images on report.html. They may show patients.")
+    ] = False,
+) -> None:
     """Run a recipe: baseline, importance, bits, training, audit, small model. Resumes an interrupted run."""
     from fairquant.cli.display import Bars
 
@@ -24,6 +37,8 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
             from fairquant.api import run as run_recipe
 
             result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
+            if show_images:
+                _show_images(result.folder, bars)
     except KeyboardInterrupt:
         bars.say("fairquant: stopped. The same command resumes.")
         raise typer.Exit(130) from None
@@ -34,17 +49,43 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = False,
     print(summary(result.report))
     print(f"report  {result.folder / 'report.html'}")
     print(f"model   {result.folder / 'model.safetensors'}")
+    if strict:
+        exit_by(result.report["accept"]["answer"])
+
+
+def _show_images(folder: Path, bars: Bars) -> None:
+    """Put the pictures on the page of a finished run."""
+    from fairquant.api import load_data
+    from fairquant.recipe import read_recipe
+    from fairquant.registry import discover
+    from fairquant.report.pictures import show_images
+
+    recipe = read_recipe(folder / "recipe.yaml", registry=discover().registry)
+    show_images(folder / "report.html", load_data(recipe, bars).test.images)
+
+
+def exit_by(answer: str) -> None:
+    """--strict: 0 for PASS, 3 for FAIL, 4 for CANNOT TELL."""
+    from fairquant.report.answer import EXIT_CODES
+
+    if code := EXIT_CODES[answer]:
+        raise typer.Exit(code)
 
 
 def summary(report: Report) -> str:
-    """The result on one screen."""
+    """The result on one screen, the answer first."""
     from fairquant.recipe.schema import DEFAULT_METRICS
+    from fairquant.report.answer import answer_sentence, cells_sentences, limit_words
     from fairquant.report.words import budget_text
 
     bits, artifact, change = report["bits"], report["artifact"], report["change"]
     budget = budget_text(report["budget"])
     allowed = f" (budget {budget})" if budget else ""
+    limits = report["accept"]["limits"]
     lines = [
+        answer_sentence(report["accept"]),
+        *(f"  FAIL  {limit_words(each)}" for each in limits[:MOST_LIMITS] if each["answer"] == "FAIL"),
+        *cells_sentences(report),
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
         f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",
     ]

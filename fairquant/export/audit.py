@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.audit.acceptance import acceptance
+from fairquant.audit.claims import ABSOLUTE, class_problems
 from fairquant.audit.evaluate import Change, change_against, evaluate
 from fairquant.data.batching import draw_calibration, stack_images
 from fairquant.data.in_memory import IN_MEMORY
@@ -16,9 +18,10 @@ from fairquant.errors import UserError
 from fairquant.export.ranges import Calibration
 from fairquant.export.runtime import Metadata, Preprocessing, Runtime, in_batches, open_runtime
 from fairquant.recipe import Recipe, recipe_from
+from fairquant.recipe.events import AcceptReport
 from fairquant.recipe.lines import parse_yaml
 from fairquant.registry import Plugins
-from fairquant.roles import MetricValue, Predictions, Split, Splits
+from fairquant.roles import MetricValue, OperatingPoint, Predictions, Split, Splits
 from fairquant.roles.dataset import concat
 from fairquant.runs.predictions import read_predictions
 
@@ -122,8 +125,20 @@ def predictions_of(
         advance(len(images))
     return Predictions(
         logits=np.concatenate(logits), labels=split.labels, groups=split.groups, group_names=splits.group_names,
-        class_names=splits.class_names, ids=split.ids,
+        class_names=splits.class_names, ids=split.ids, operating=operating_point_of(runtime.metadata),
     )  # fmt: skip
+
+
+def operating_point_of(metadata: Metadata) -> OperatingPoint | None:
+    """The operating point that a file carries, if any. Raises UserError where it is damaged."""
+    given = metadata.get("operating_point")
+    if not given:
+        return None
+    try:
+        classes = tuple(metadata["classes"].index(name) for name in given["classes"])
+        return OperatingPoint(classes, float(given["threshold"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the file's operating point is damaged: {given!r}") from error
 
 
 def reference_predictions(
@@ -149,21 +164,47 @@ def reference_predictions(
 class ShippedAudit:
     """columns: name -> metrics of full precision, trained artifact and exported file, as far as they are available;
     change: what the export did to the artifact; harmed: groups whose accuracy it reduced, with an interval that excludes
-    0."""
+    0. accept: the answer to the recipe's limits, against the first of the others; compared_with: its name, "" where there is none."""
 
     columns: dict[str, dict[str, MetricValue]]
     change: dict[str, Change]
     against: str
     harmed: tuple[str, ...]
+    accept: AcceptReport
+    compared_with: str
 
 
-def audit_file(own: Predictions, name: str, others: dict[str, Predictions], recipe: Recipe) -> ShippedAudit:
-    """The same metrics and intervals as the run's. others: full precision and the trained artifact, on the same images."""
+def audit_file(
+    own: Predictions, name: str, others: dict[str, Predictions], recipe: Recipe, file_bytes: int
+) -> ShippedAudit:
+    """The same metrics, intervals and limits as the run's. others: full precision and the trained artifact, on the same images.
+    Raises UserError for classes in limits that these data do not have.
+    """
+    if problems := class_problems(recipe.accept, own.class_names):
+        raise UserError(problems)
+    first = next(iter(others), "")
+    if first:
+        own = replace(own, reference=others[first])
+        others = {
+            label: each if label == first else replace(each, reference=others[first]) for label, each in others.items()
+        }
+    accept = shipped_answer(own, others.get(first), recipe, file_bytes)
     every = {**others, name: own}
     columns = {label: evaluate(each, recipe.metrics, seed=recipe.seed) for label, each in every.items()}
     if not others:
-        return ShippedAudit(columns, {}, "", ())
+        return ShippedAudit(columns, {}, "", (), accept, "")
     against = list(others)[-1]
-    change = change_against(own, others[against], seed=recipe.seed)
+    change = change_against(own, others[against])
     harmed = tuple(group for group, value in change["accuracy"].by_group.items() if value["high"] < 0)
-    return ShippedAudit(columns, change, against, harmed)
+    return ShippedAudit(columns, change, against, harmed, accept, first)
+
+
+def shipped_answer(own: Predictions, before: Predictions | None, recipe: Recipe, file_bytes: int) -> AcceptReport:
+    """The answer to the recipe's limits. Without another model to compare with, no loss can be excluded."""
+    absolute = [limit for limit in recipe.accept if limit.kind in ABSOLUTE]
+    if before is not None:
+        return acceptance(own, before, recipe.accept, file_bytes, seed=recipe.seed)
+    report = acceptance(own, own, absolute, file_bytes, seed=recipe.seed)
+    if len(absolute) == len(recipe.accept):
+        return report
+    return {"answer": "FAIL" if report["answer"] == "FAIL" else "CANNOT TELL", "limits": report["limits"]}

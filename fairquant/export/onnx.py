@@ -143,7 +143,8 @@ def describe(graph: Any, artifact: Artifact, options: ExportOptions) -> None:
         "fairquant": FORMAT, "classes": artifact.metadata["classes"], "groups": artifact.metadata.get("groups", []),
         "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata["plan"],
         "recipe": artifact.metadata.get("recipe", {}), "activations": options.activations,
-        "calibration": options.method if options.activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}),
+        "calibration": options.method if options.activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}), 
+        "operating_point": artifact.metadata.get("operating_point"),
     }  # fmt: skip
     del graph.metadata_props[:]
     for key, value in facts.items():

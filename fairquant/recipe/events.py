@@ -137,6 +137,51 @@ class AcceptReport(TypedDict):
     limits: list[LimitReport]
 
 
+class CellReport(TypedDict):
+    """A rate of one class, of all images or in a group. before, after: the rates; change with its 95 % interval; images: those
+    that the rate rests on."""
+
+    rate: str
+    label: str
+    scope: str
+    images: int
+    before: float | None
+    after: float | None
+    change: IntervalReport
+
+
+class CellsReport(TypedDict):
+    """Which classes lost sensitivity or specificity, for whom, by more than chance (Holm over all cells); how many cells could
+    be judged, and how many have too few changed images for that. Every cell is in cells.csv."""
+
+    lost: list[CellReport]
+    judged: int
+    undecided: int
+
+
+class AreaReport(TypedDict):
+    """An area under the ROC curve, of all images or in a group; the change is paired (DeLong)."""
+
+    kind: str
+    scope: str
+    positives: int
+    negatives: int
+    before: IntervalReport
+    after: IntervalReport
+    change: IntervalReport
+
+
+class OperatingReport(TypedDict):
+    """Decisions at thresholds that were chosen on validation. classes: the positive ones; thresholds: of the full-precision
+    model and of this one."""
+
+    classes: list[str]
+    target: str
+    thresholds: list[float]
+    rates: list[CellReport]
+    areas: list[AreaReport]
+
+
 class Report(TypedDict):
     """report.json: stable keys (docs/report.md)."""
 
@@ -151,6 +196,8 @@ class Report(TypedDict):
     baseline: BaselineReport
     change: dict[str, ChangeReport]
     accept: AcceptReport
+    cells: CellsReport
+    operating_point: OperatingReport | None
     optimality: OptimalityReport
     timings: dict[str, float]
     versions: dict[str, str]

@@ -27,6 +27,7 @@ METHOD_SECTIONS = ("importance", "reducer", "allocator", "quantizer", "regulariz
 DEFAULTS: Content = {
     "seed": 0,
     "method": "fq-baq",
+    "protect": "groups",
     "baseline": BASELINE_DEFAULTS,
     "importance": {"name": "fisher"},
     "reducer": {"name": "max"},

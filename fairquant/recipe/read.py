@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
+from fairquant.recipe.accept import read_accept
 from fairquant.recipe.cross_checks import cross_check
 from fairquant.recipe.lines import Content, line_of, parse_yaml
 from fairquant.recipe.merge import merge, read_overrides
@@ -21,6 +22,7 @@ from fairquant.recipe.presets import library
 from fairquant.recipe.references import reference_problems
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
 from fairquant.recipe.search import read_search, try_out
+from fairquant.recipe.sections import PROTECTED, OperatingPointSettings, Protect
 from fairquant.registry.build import Problems, build
 from fairquant.registry.registry import (
     ALLOCATOR,
@@ -173,6 +175,7 @@ def _assemble(
     seed = merged["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         problems.append(("seed", f"expected a whole number of at least 0, got {seed!r}"))
+    protect = _protect(merged["protect"], problems)
     plain: dict[str, Any] = {  # of the classes that PLAIN_SECTIONS names
         section: build(cls, {} if (given := merged.get(section)) is None else given, section, section, problems)
         for section, cls in PLAIN_SECTIONS.items()
@@ -183,17 +186,33 @@ def _assemble(
     quantization = _quantization(merged, registry, problems)
     regularizers = _components(REGULARIZER, "regularizers", merged, registry, problems)
     metrics = _components(METRIC, "metrics", merged, registry, problems)
+    point: OperatingPointSettings | None = None
+    if (given_point := merged.get("operating_point")) is not None:
+        point = build(OperatingPointSettings, given_point, "operating_point", "operating_point", problems)
+    accept = read_accept(merged.get("accept"), given_point is not None, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):
         problems.append(("search", f"expected a mapping, got {search!r}"))
     if problems or dataset is None:
         return None
     recipe = Recipe(
-        name=name, seed=seed, method=str(merged["method"]), dataset=dataset, quantization=quantization,
-        regularizers=regularizers, metrics=metrics, search=search, demo=demo, notes=notes, **plain,
+        name=name, seed=seed, method=str(merged["method"]), protect=protect, dataset=dataset,
+        quantization=quantization, regularizers=regularizers, metrics=metrics, operating_point=point,
+        accept=accept, search=search, demo=demo, notes=notes, **plain,
     )  # fmt: skip
     problems += cross_check(recipe)
     return None if problems else recipe
+
+
+def _protect(given: object, problems: Problems) -> Protect:
+    """One of PROTECTED, or a list of classes, each once."""
+    if given in PROTECTED:
+        return str(given)
+    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
+        return tuple(dict.fromkeys(given))
+    close = suggestion(str(given), PROTECTED)
+    problems.append(("protect", f"expected {', '.join(PROTECTED)} or a list of classes, got {given!r}.{close}"))
+    return "groups"
 
 
 def _quantization(merged: Content, registry: Registry, problems: Problems) -> Quantization | None:

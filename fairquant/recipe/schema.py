@@ -7,13 +7,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from fairquant.recipe.sections import (
     ActivationSettings,
     BudgetSettings,
     CalibrationSettings,
     ModelSettings,
+    OperatingPointSettings,
+    Protect,
     QuantizeSettings,
     TrackingSettings,
     TrainSettings,
@@ -38,8 +40,8 @@ PLAIN_SECTIONS: dict[str, type[object]] = {
 ROLE_SECTIONS = ("dataset", "importance", "reducer", "allocator", "quantizer")
 #: Sections with a list of components, and their role.
 LIST_SECTIONS = {"regularizers": "regularizer", "metrics": "metric"}
-SCALARS = ("seed", "method")
-ALL_KEYS = (*SCALARS, *ROLE_SECTIONS, *PLAIN_SECTIONS, *LIST_SECTIONS, "search")
+SCALARS = ("seed", "method", "protect")
+ALL_KEYS = (*SCALARS, *ROLE_SECTIONS, *PLAIN_SECTIONS, *LIST_SECTIONS, "operating_point", "accept", "search")
 
 BASELINE_DEFAULTS: dict[str, object] = {
     "epochs": 20, "learning_rate": 1e-3, "weight_decay": 0.05, "warmup_epochs": 1.0,
@@ -52,6 +54,9 @@ DEFAULT_METRICS: tuple[dict[str, str], ...] = (
     {"name": "balanced-accuracy"},
     {"name": "worst-group-accuracy"},
     {"name": "accuracy-gap"},
+    {"name": "worst-class-recall"},
+    {"name": "worst-cell-recall"},
+    {"name": "recall-loss"},
     *(
         {"name": name, "convention": convention}
         for convention in ("valid", "fairprune", "fairquant")
@@ -90,6 +95,19 @@ def plain_fields(value: object) -> dict[str, object]:
     return asdict(value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """One limit of the section `accept`. metric None: the file's size in bytes; by_group: overall and in each group; given:
+    as the recipe has it."""
+
+    name: str
+    kind: Literal["loss", "rise", "at least", "at most"]
+    bound: float
+    metric: Component[AnyMetric] | None
+    by_group: bool
+    given: Mapping[str, object]
+
+
 @dataclass(frozen=True)
 class Quantization:
     """How a recipe quantizes: the quantizer, the allocator that spends the budget, and the importance it uses.
@@ -110,6 +128,7 @@ class Recipe:
     name: str
     seed: int
     method: str
+    protect: Protect
     dataset: Component[Dataset]
     model: ModelSettings
     baseline: TrainSettings
@@ -121,6 +140,8 @@ class Recipe:
     regularizers: tuple[Component[Regularizer], ...]
     train: TrainSettings
     metrics: tuple[Component[AnyMetric], ...]
+    operating_point: OperatingPointSettings | None
+    accept: tuple[Limit, ...]
     tracking: TrackingSettings
     search: Mapping[str, object] = field(default_factory=dict)
     demo: bool = False
@@ -141,17 +162,29 @@ class Recipe:
     def to_dict(self) -> dict[str, object]:
         """As plain data, in the order of the sections; reading it again gives the same recipe."""
         single = {role: component for role, component in self.components() if role in ROLE_SECTIONS}
-        content: dict[str, object] = {"seed": self.seed, "method": self.method}
+        content: dict[str, object] = {"seed": self.seed, "method": self.method, "protect": self.protect}
         for key in ROLE_SECTIONS:
             content[key] = single[key].to_dict() if key in single else None
         for key in PLAIN_SECTIONS:
             content[key] = plain_fields(getattr(self, key))
         for key in LIST_SECTIONS:
             content[key] = [component.to_dict() for component in getattr(self, key)]
+        point = self.operating_point
+        content["operating_point"] = None if point is None else plain_fields(point)
+        content["accept"] = self._accept()
         if self.search:
             content["search"] = self.search
         plain: dict[str, object] = json.loads(json.dumps(content))
         return plain
+
+    def _accept(self) -> dict[str, object]:
+        """The section `accept`, each metric's limits as given."""
+        by_name: dict[str, list[Mapping[str, object]]] = {}
+        for limit in self.accept:
+            known = by_name.setdefault(limit.name, [])
+            if limit.given not in known:
+                known.append(limit.given)
+        return {name: given[0] if len(given) == 1 else given for name, given in by_name.items()}
 
     def digest(self) -> str:
         """Hash of everything that can change the result (not of where results are tracked)."""

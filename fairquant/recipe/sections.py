@@ -17,6 +17,9 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 ImageSize = Annotated[int, Field(ge=16)]
 ActivationBits = Annotated[int, Field(ge=2, le=8)]
+#: For whom a plan and its training work: one of PROTECTED, or names of classes.
+Protect = str | tuple[str, ...]
+PROTECTED = ("groups", "classes", "cells", "none")
 AverageBits = Annotated[float, Field(gt=0, le=8)]
 
 
@@ -179,6 +182,22 @@ class TrainSettings:
     sampler: Literal["uniform", "group-balanced", "group-class-balanced"] = "uniform"
     running_group_losses: BelowOne = 0.0
     batch_norm: Literal["as-trained", "re-estimate", "re-estimate-group-balanced"] = "as-trained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPointSettings:
+    """A decision at a threshold: positive where the probabilities of `classes` sum to at least the threshold, which is
+    chosen on validation, for each model by itself, such that its sensitivity (or specificity) is at least the one given.
+    partial_from: the partial area under the ROC curve counts sensitivities (specificities) from here on."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    sensitivity: UpToOne | None = None
+    specificity: UpToOne | None = None
+    partial_from: BelowOne = 0.8
+
+    def __post_init__(self) -> None:
+        if (self.sensitivity is None) == (self.specificity is None):
+            raise ValueError("give sensitivity or specificity, one of the two")
 
 
 @dataclass(frozen=True)

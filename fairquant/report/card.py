@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from fairquant.recipe.events import IntervalReport, MetricReport, Report
 from fairquant.recipe.schema import Recipe
-from fairquant.report.words import budget_text, points
+from fairquant.report.answer import HOW, limit_words, points
+from fairquant.report.words import budget_text
 
 SHOWN = (
     "accuracy",
@@ -99,7 +100,14 @@ def _change(report: Report) -> str:
         f"| {group} | {_signed(value)} | {points(harm[group]['value'])} % |"
         for group, value in report["change"]["accuracy"]["by_group"].items()
     )
+    limits = "\n".join(f"| {limit['answer']} | {limit_words(limit)} |" for limit in report["accept"]["limits"])
     return f"""## What compression changed, for whom
+
+| answer | limit |
+|---|---|
+{limits}
+
+{HOW}
 
 | group | change of accuracy | newly misclassified |
 |---|---|---|

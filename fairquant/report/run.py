@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 
+from fairquant.audit.cells import Cell, Cells
 from fairquant.audit.evaluate import Audit
+from fairquant.audit.flips import Flip
+from fairquant.audit.operating import Decisions
 from fairquant.recipe.events import (
     BaselineReport,
     BitsReport,
     BudgetReport,
+    CellReport,
+    CellsReport,
     ChangeReport,
     DatasetReport,
     IntervalReport,
     MetricReport,
+    OperatingReport,
     OptimalityReport,
     Report,
 )
@@ -43,6 +49,9 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> Report:
         "metrics": metrics,
         "baseline": baseline,
         "change": change,
+        "accept": results.acceptance,
+        "cells": cells_report(results.audit.cells),
+        "operating_point": None if results.decisions is None else operating_report(results.decisions),
         "optimality": optimality_report(results),
         "timings": {name: round(seconds, 3) for name, seconds in run.timings.items()},
         "versions": versions(run.plugins),
@@ -112,6 +121,33 @@ def audit_report(audit: Audit) -> tuple[dict[str, MetricReport], BaselineReport,
     return metrics, {"metrics": {label: metric_report(metric) for label, metric in audit.baseline.items()}}, change
 
 
+def cells_report(cells: Cells) -> CellsReport:
+    return {"lost": [cell_report(cell) for cell in cells.lost()], "judged": cells.judged, "undecided": cells.undecided}
+
+
+def cell_report(cell: Cell) -> CellReport:
+    return {
+        "rate": cell.rate, "label": cell.label, "scope": cell.scope, "images": cell.after.images,
+        "before": finite(cell.before.value), "after": finite(cell.after.value), "change": _ends(cell.change),
+    }  # fmt: skip
+
+
+def operating_report(decisions: Decisions) -> OperatingReport:
+    return {
+        "classes": list(decisions.classes), "target": decisions.target, "thresholds": list(decisions.thresholds),
+        "rates": [cell_report(cell) for cell in decisions.rates],
+        "areas": [
+            {"kind": each.kind, "scope": each.scope, "positives": each.positives, "negatives": each.negatives,
+             "before": _ends(each.before), "after": _ends(each.after), "change": _ends(each.change)}
+            for each in decisions.areas
+        ],
+    }  # fmt: skip
+
+
+def _ends(values: tuple[float, float, float]) -> IntervalReport:
+    return {"value": finite(values[0]), "low": finite(values[1]), "high": finite(values[2])}
+
+
 def metric_report(metric: MetricValue) -> MetricReport:
     return {
         "value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high),
@@ -128,16 +164,42 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def plan_csv(plan: BitPlan | None) -> bytes:
-    """layer, unit, weights, bits: one line per unit."""
+def cells_csv(cells: Cells) -> bytes:
+    """One line per rate, class and scope: counts, rates with 95 % intervals before and after, the change with its interval, p of
+    a loss (one-sided, not corrected), and whether the loss is significant over all cells."""
+    columns = ["rate", "class", "scope"]
+    columns += [
+        f"{when}_{what}" for when in ("before", "after") for what in ("right", "images", "value", "low", "high")
+    ]
+    rows: list[list[object]] = [[*columns, "change", "change_low", "change_high", "p", "significant"]]
+    for cell in cells.cells:
+        rates = [v for r in (cell.before, cell.after) for v in (r.right, r.images, r.value, r.low, r.high)]
+        rows.append([cell.rate, cell.label, cell.scope, *rates, *cell.change, cell.p, cell.significant])
+    return _csv(rows)
+
+
+def flips_csv(flips: Sequence[Flip]) -> bytes:
+    """One line per image with another answer, those first of which the full-precision model was the most sure."""
+    names = [each.name for each in fields(Flip)]
+    return _csv([names, *([getattr(flip, name) for name in names] for flip in flips)])
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Numbers with six digits; empty where there is none."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["layer", "unit", "weights", "bits"])
+    for row in rows:
+        writer.writerow([("" if math.isnan(v) else f"{v:.6g}") if isinstance(v, float) else v for v in row])
+    return stream.getvalue().encode()
+
+
+def plan_csv(plan: BitPlan | None) -> bytes:
+    """layer, unit, weights, bits: one line per unit."""
+    rows: list[list[object]] = [["layer", "unit", "weights", "bits"]]
     if plan is not None:
         for layer, bits in plan.bits.items():
-            for unit, value in enumerate(bits.tolist()):
-                writer.writerow([layer, unit, plan.unit_sizes[layer], value])
-    return stream.getvalue().encode()
+            rows += [[layer, unit, plan.unit_sizes[layer], value] for unit, value in enumerate(bits.tolist())]
+    return _csv(rows)
 
 
 def plain(value: object) -> object:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from fairquant.recipe.events import BudgetReport, Report
+from fairquant.report.answer import answer_sentence, cells_sentences, points, size
 
 
 def verdict(report: Report, full_bytes: int) -> list[str]:
-    """Sentences, the most important first. Claims only what the intervals support."""
-    sentences = [_size(report, full_bytes), _overall(report), _worst(report), *_groups(report)]
+    """Sentences, the most important first: the answer, who lost what, then the whole. Claims only what the intervals support."""
+    sentences = [
+        answer_sentence(report["accept"]), *cells_sentences(report), _overall(report), _worst(report), *_groups(report),
+        _size(report, full_bytes),
+    ]  # fmt: skip
     return [sentence for sentence in sentences if sentence]
-
-
-def points(fraction: float | None, signed: bool = False) -> str:
-    """A fraction as percentage points."""
-    if fraction is None or math.isnan(fraction):
-        return "unknown"
-    return f"{100 * fraction:+.1f}" if signed else f"{100 * fraction:.1f}"
-
-
-def size(count: float) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def budget_text(budget: BudgetReport) -> str:
@@ -62,7 +53,7 @@ def _overall(report: Report) -> str:
     elif low is not None and low > 0:
         judged = f"Accuracy increased: {span}"
     else:
-        judged = f"No change of accuracy that these test images can show: {span}"
+        judged = f"A change of accuracy is neither shown nor excluded beyond its interval: {span}"
     return f"{judged}, from {points(before['value'])} % to {points(after['value'])} %."
 
 
@@ -89,8 +80,6 @@ def _groups(report: Report) -> list[str]:
             sentences.append(
                 f"Group '{name}' lost {points(-value)} points of accuracy ({points(-high)} to {points(-low)})."
             )
-    if not sentences:
-        sentences.append("No group lost accuracy beyond what chance explains on these images.")
     harmful = report["change"]["harmful_flips"]["by_group"]
     known = {name: group["value"] for name, group in harmful.items() if group["value"] is not None}
     if known:

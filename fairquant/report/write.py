@@ -9,14 +9,16 @@ from pathlib import Path
 
 import yaml
 
+from fairquant.audit.flips import flips_of
 from fairquant.files import write_atomically
 from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Recipe
 from fairquant.recipe.search import Search
 from fairquant.report.card import model_card
 from fairquant.report.comparison import Comparison
-from fairquant.report.pages import comparison_page, run_page, study_page
-from fairquant.report.run import DEMO, make_report, plain, plan_csv
+from fairquant.report.pages import comparison_page, study_page
+from fairquant.report.run import DEMO, cells_csv, flips_csv, make_report, plain, plan_csv
+from fairquant.report.run_page import run_page
 from fairquant.report.study import Summary
 from fairquant.report.tables import latex, markdown
 from fairquant.report.words import verdict
@@ -41,6 +43,8 @@ def write_results(recipe: Recipe, run: Run, results: Results) -> Report:
     write_atomically(run.folder / "predictions.npz", predictions_npz(results.test))
     write_atomically(run.folder / "validation.npz", predictions_npz(results.validation))
     write_atomically(run.folder / "bit_plan.csv", plan_csv(plan))
+    write_atomically(run.folder / "cells.csv", cells_csv(results.audit.cells))
+    write_atomically(run.folder / "flips.csv", flips_csv(flips_of(results.test.before, results.test.after)))
     page = run_page(recipe, report, results, run.messages)
     write_atomically(run.folder / "report.html", page.encode())
     card = model_card(recipe, report, verdict(report, results.full_bytes), run.messages)

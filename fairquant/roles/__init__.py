@@ -11,7 +11,9 @@ from fairquant.roles.metric import (
     DirectedMetric,
     Metric,
     MetricValue,
+    OperatingPoint,
     Predictions,
+    ProportionMetric,
     QualifiedMetric,
     Rates,
     SampleMetric,
@@ -23,9 +25,10 @@ from fairquant.roles.regularizer import BitState, KeepsMemory, NeedsInputs, Regu
 
 __all__ = [
     "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState",
-    "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset", "DeclaresExemptions",
-    "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance", "HasExample", "Images", "Importance",
-    "KeepsMemory", "Layer", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs", "Predictions", "QualifiedMetric",
-    "QuantizedWeight", "Quantizer", "Rates", "Reducer", "Regularizer", "SampleMetric", "Source", "Split", "Splits", "Step",
-    "WeightQuantizer", "WeightedMetric",
+    "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset",
+    "DeclaresExemptions", "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance", "HasExample",
+    "Images", "Importance", "KeepsMemory", "Layer", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs",
+    "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight", "Quantizer", "Rates",
+    "Reducer", "Regularizer", "SampleMetric", "Source", "Split", "Splits", "Step", "WeightQuantizer",
+    "WeightedMetric",
 ]  # fmt: skip

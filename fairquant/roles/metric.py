@@ -14,9 +14,21 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A decision at a threshold: positive where the probabilities of `classes` (numbers) sum to at least `threshold`."""
+
+    classes: tuple[int, ...]
+    threshold: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """logits [N, C] float32; labels, groups [N] int64; ids name the images."""
+    """logits [N, C] float32; labels, groups [N] int64; ids name the images.
+
+    reference: predictions of the full-precision model on the same images, where this is another model; operating: the
+    model's operating point, where the recipe asks for one.
+    """
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -24,6 +36,8 @@ class Predictions:
     group_names: tuple[str, ...]
     class_names: tuple[str, ...]
     ids: tuple[str, ...] = ()
+    reference: Predictions | None = None
+    operating: OperatingPoint | None = None
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -37,6 +51,11 @@ class Predictions:
         shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
         fraction: Floats = shifted / shifted.sum(1, keepdims=True)
         return fraction
+
+    def score(self, classes: tuple[int, ...]) -> Floats:
+        """Summed probability of some classes [N]."""
+        total: Floats = self.probabilities[:, list(classes)].sum(1)
+        return total
 
     @cached_property
     def _computed(self) -> dict[Hashable, Any]:  # each value of the type that its key's function returns
@@ -54,15 +73,21 @@ class Predictions:
         return replace(
             self, logits=self.logits[rows], labels=self.labels[rows], groups=self.groups[rows],
             ids=tuple(self.ids[row] for row in rows) if self.ids else (),
+            reference=None if self.reference is None else self.reference.take(rows),
         )  # fmt: skip
 
 
 class Confusion:
     """Counts table [..., G, C true, C predicted] with any number of leading axes, and the sums that metrics share."""
 
-    def __init__(self, table: Floats) -> None:
-        """table [..., G, C true, C predicted]: counts of images."""
-        self._table = table
+    def __init__(self, table: Floats, class_names: tuple[str, ...] = (), reference: Confusion | None = None) -> None:
+        """table [..., G, C true, C predicted]: counts of images. class_names: C names, where they are known."""
+        self._table, self.class_names, self._reference = table, class_names, reference
+
+    @property
+    def reference(self) -> Confusion:
+        """The full-precision model's counts on the same images; its own, where there is no other model."""
+        return self if self._reference is None else self._reference
 
     @property
     def table(self) -> Floats:
@@ -169,6 +194,16 @@ class WeightedMetric(Protocol):
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
         """weights [R, N], how often each image counts -> values [R]."""
+        ...
+
+
+@runtime_checkable
+class ProportionMetric(Protocol):
+    """A metric that is the fraction of some images that are right: the audit tests it exactly, image by image, and not by
+    resampling."""
+
+    def counted(self, predictions: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """The images that count, and those that are right [N], [N]; None where these options make it no such fraction."""
         ...
 
 

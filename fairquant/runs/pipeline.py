@@ -7,20 +7,25 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from fairquant.artifact.save import save_artifact
+from fairquant.audit.acceptance import acceptance
+from fairquant.audit.claims import class_problems
 from fairquant.audit.evaluate import Audit, audit
+from fairquant.audit.operating import choose_threshold, class_numbers, decisions_of
 from fairquant.bits import Attachment, find_layers
 from fairquant.bits.activations import describe_inputs
 from fairquant.bits.costs import Operations
 from fairquant.data.batching import batches
+from fairquant.data.protection import protect
 from fairquant.data.ranks import is_leader
+from fairquant.errors import UserError
 from fairquant.recipe.events import ArtifactReport
-from fairquant.recipe.schema import Quantization, Recipe
-from fairquant.roles import Allocation, Layer, QuantizedWeight, Splits
+from fairquant.recipe.schema import Quantization, Recipe, plain_fields
+from fairquant.roles import Allocation, Layer, OperatingPoint, Predictions, QuantizedWeight, Splits
 from fairquant.runs.baseline import train_baseline
 from fairquant.runs.folder import Run, versions_key
 from fairquant.runs.planning import Planning
@@ -30,8 +35,6 @@ from fairquant.training.devices import make_deterministic
 from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
 from fairquant.training.predict import predict
-
-NO_AUDIT = Audit({}, {}, {}, {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,38 +52,83 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
 
     ValidationResults where the run is `validation_only`; None on the ranks of torchrun that do not write.
     """
+    parts = check_classes(recipe, splits)
     make_deterministic()
     with run.stage("baseline"):
         if not model.trained:
             train_baseline(recipe, run, splits, model)
         baseline = model.copy()
 
-    plan = None if recipe.quantization is None else make_plan(recipe, recipe.quantization, run, splits, model)
+    plan = None if recipe.quantization is None else make_plan(recipe, recipe.quantization, run, parts, model)
 
     with run.stage("train"):
         if not recipe.train.post_training:
             train_quantized(recipe, run, splits, model, baseline.network, plan)
         quantized = None if plan is None else finish(plan)
         if recipe.train.batch_norm != "as-trained":
-            repair_batch_norm(recipe, splits, model)
+            repair_batch_norm(recipe, parts, model)
 
     with run.stage("validation"):
-        validation = BeforeAfter(predict(baseline, splits.validation), predict(model, splits.validation))
+        validation = at_operating_points(
+            recipe, predict(baseline, splits.validation), predict(model, splits.validation)
+        )
     if run.validation_only:
         return _validation_results(recipe, run, model, validation, quantized) if is_leader() else None
 
     with run.stage("audit"):  # the one time that test images are read
-        test = BeforeAfter(predict(baseline, splits.test), predict(model, splits.test))
+        test = same_points(validation, predict(baseline, splits.test), predict(model, splits.test))
         if not is_leader():
             return None  # the leader writes; the others read its report
-        test_audit = audit(test.after, test.before, recipe.metrics, seed=recipe.seed)
+        test_audit = audit(test.after, test.before, recipe.metrics, attributes=splits.attributes, seed=recipe.seed)
+        point = recipe.operating_point
+        decisions = None if point is None else decisions_of(test.before, test.after, point, splits.attributes)
 
     with run.stage("artifact"):
-        artifact = write_artifact(recipe, run, "model.safetensors", model, quantized, test_audit)
+        about = describe(recipe, model, average_bits(quantized), test_audit, test.after.operating)
+        artifact = write_artifact(run, "model.safetensors", model, quantized, about)
     return Results(
-        splits=splits, network=model.network, validation=validation, test=test, audit=test_audit, artifact=artifact,
-        quantized=quantized,
+        splits=splits, network=model.network, validation=validation, test=test, audit=test_audit, decisions=decisions,
+        acceptance=acceptance(test.after, test.before, recipe.accept, artifact["bytes"], seed=recipe.seed),
+        artifact=artifact, quantized=quantized,
     )  # fmt: skip
+
+
+def check_classes(recipe: Recipe, splits: Splits) -> Splits:
+    """The splits by the parts that the recipe protects. UserError, before anything is trained, where it names classes that the
+    data do not have."""
+    problems = class_problems(recipe.accept, splits.class_names)
+    for check in (
+        lambda: protect(splits, recipe.protect),
+        lambda: None if recipe.operating_point is None else class_numbers(recipe.operating_point, splits.class_names),
+    ):
+        try:
+            check()
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return protect(splits, recipe.protect)
+
+
+def at_operating_points(recipe: Recipe, before: Predictions, after: Predictions) -> BeforeAfter:
+    """Validation predictions, each with the operating point that is chosen on them where the recipe asks for one."""
+    settings = recipe.operating_point
+    if settings is None:
+        return BeforeAfter(before, after)
+    both = [replace(each, operating=choose_threshold(each, settings)) for each in (before, after)]
+    return BeforeAfter(both[0], both[1])
+
+
+def same_points(validation: BeforeAfter, before: Predictions, after: Predictions) -> BeforeAfter:
+    """Test predictions at the operating points of validation."""
+    return BeforeAfter(
+        replace(before, operating=validation.before.operating), replace(after, operating=validation.after.operating)
+    )
+
+
+def average_bits(quantized: Quantized | None) -> float:
+    """Bits per quantized weight; 32 in full precision."""
+    return 32.0 if quantized is None else quantized.plan.average
 
 
 def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Splits, model: Model) -> Plan:
@@ -96,7 +144,7 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
     with run.stage("allocation"):
         input_bits, operations = planning.start_activations(), planning.operations()
         cost_model = planning.cost_model(operations, input_bits)
-        attachment, allocation = planning.allocate(importance, cost_model, describe(recipe, model, 0.0, NO_AUDIT))
+        attachment, allocation = planning.allocate(importance, cost_model, describe(recipe, model, 0.0, None, None))
         run.notify("fairquant_plan_made", plan=attachment.start)
     return Plan(attachment=attachment, allocation=allocation, operations=operations, input_bits=input_bits)
 
@@ -105,8 +153,9 @@ def train_quantized(
     recipe: Recipe, run: Run, splits: Splits, model: Model, teacher: nn.Module, plan: Plan | None
 ) -> None:
     """Weights, and bits where they are learned, under the method's regularizers (fp32: the same training, no quantizers)."""
+    parts = protect(splits, recipe.protect)
     trainer = Trainer(
-        model=model, train=splits.train, validation=splits.validation, seed=recipe.seed + 1,
+        model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
         checkpoint=run.folder / "checkpoints" / "train.pt", attachment=None if plan is None else plan.attachment,
         regularizers=recipe.regularizers, teacher=teacher, on_step=run.steps("training"),
         on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
@@ -140,25 +189,25 @@ def _validation_results(
 ) -> ValidationResults:
     """The size of the file is measured by writing it."""
     name = "checkpoints/validation_only.safetensors"
-    artifact = write_artifact(recipe, run, name, model, quantized, NO_AUDIT)
+    average = average_bits(quantized)
+    about = describe(recipe, model, average, None, validation.after.operating)
+    artifact = write_artifact(run, name, model, quantized, about)
     (run.folder / name).unlink(missing_ok=True)
-    average = 32.0 if quantized is None else quantized.plan.average
     return ValidationResults(validation=validation, average_bits=average, artifact_bytes=artifact["bytes"])
 
 
 def write_artifact(
-    recipe: Recipe, run: Run, name: str, model: Model, quantized: Quantized | None, test_audit: Audit
+    run: Run, name: str, model: Model, quantized: Quantized | None, metadata: Mapping[str, object]
 ) -> ArtifactReport:
     """The file that ships, in the run's folder."""
-    average = 32.0 if quantized is None else quantized.plan.average
     layers: tuple[Layer, ...] = () if quantized is None else quantized.layers
     weights: Mapping[str, QuantizedWeight] = {} if quantized is None else quantized.weights
-    return save_artifact(
-        run.folder / name, model.network, layers, weights, describe(recipe, model, average, test_audit)
-    )
+    return save_artifact(run.folder / name, model.network, layers, weights, metadata)
 
 
-def describe(recipe: Recipe, model: Model, average_bits: float, test_audit: Audit) -> dict[str, object]:
+def describe(
+    recipe: Recipe, model: Model, average_bits: float, test_audit: Audit | None, operating: OperatingPoint | None
+) -> dict[str, object]:
     """The artifact's metadata."""
     normalization = model.normalization
     return {
@@ -174,7 +223,10 @@ def describe(recipe: Recipe, model: Model, average_bits: float, test_audit: Audi
         "recipe": recipe.to_dict() | {"demo": recipe.demo},
         "audit": {
             label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]
-            for label, metric in test_audit.metrics.items()
+            for label, metric in (test_audit.metrics if test_audit is not None else {}).items()
             if metric.value == metric.value
+        },
+        "operating_point": None if operating is None or recipe.operating_point is None else {
+            **plain_fields(recipe.operating_point), "threshold": operating.threshold,
         },
     }  # fmt: skip

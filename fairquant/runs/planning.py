@@ -175,5 +175,5 @@ class Planning:
         for layer in self.layers:
             weight = layer.weight.detach()
             weights[layer.name] = quantizer.build(weight, plan.bits[layer.name], choices).encode(weight)
-        audit_text, padding = 200 + 80 * len(self.recipe.metrics), 9 * len(self.layers)  # a byte a width of each layer
+        audit_text, padding = 600 + 80 * len(self.recipe.metrics), 9 * len(self.layers)  # a byte a width of each layer
         return len(artifact_content(self.model.network, self.layers, weights, metadata)) + audit_text + padding

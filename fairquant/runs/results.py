@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from fairquant.audit.evaluate import Audit
+from fairquant.audit.operating import Decisions
 from fairquant.bits.costs import CostModel, Latency, Operations
 from fairquant.bits.packing import packed_bytes
-from fairquant.recipe.events import ArtifactReport
+from fairquant.recipe.events import AcceptReport, ArtifactReport
 from fairquant.roles import Allocation, BitPlan, Layer, Predictions, QuantizedWeight, Splits
 
 
@@ -49,10 +50,14 @@ class Quantized:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """Predictions of the full-precision model and of this one on the same images."""
+    """Predictions of the full-precision model and of this one on the same images; the former are the latter's reference."""
 
     before: Predictions
     after: Predictions
+
+    def __post_init__(self) -> None:
+        if self.after.reference is None:
+            object.__setattr__(self, "after", replace(self.after, reference=self.before))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,8 @@ class Results:
     validation: BeforeAfter
     test: BeforeAfter
     audit: Audit
+    decisions: Decisions | None
+    acceptance: AcceptReport
     artifact: ArtifactReport
     quantized: Quantized | None
 

@@ -1,6 +1,7 @@
-"""Many runs at once: comparisons of methods on one budget, and searches over settings."""
+"""Many runs at once: comparisons of methods on one budget, two runs side by side, and searches over settings."""
 
 from fairquant.study.compare import compare
+from fairquant.study.diff import diff
 from fairquant.study.search import search
 
-__all__ = ["compare", "search"]
+__all__ = ["compare", "diff", "search"]

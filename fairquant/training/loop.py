@@ -43,7 +43,8 @@ RUNNING_LOSSES = "running group losses"
 class Trainer:
     """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress.
 
-    teacher: the full-precision network, for regularizers that need its logits.
+    teacher: the full-precision network, for regularizers that need its logits. parts: names of the groups of `train`, where
+    they are not those of the model (see `fairquant.data.protection`).
     """
 
     model: Model
@@ -54,6 +55,7 @@ class Trainer:
     attachment: Attachment | None = None
     regularizers: Sequence[Component[Regularizer]] = ()
     teacher: nn.Module | None = None
+    parts: tuple[str, ...] | None = None
     on_step: Callable[[int, int], None] = lambda done, total: None
     on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
 
@@ -79,6 +81,7 @@ class _Training:
         )
         self.needs = frozenset[str]().union(*(inputs_needed(each.value) for each in trainer.regularizers))
         self.teacher = copy.deepcopy(trainer.teacher).eval() if "teacher" in self.needs and trainer.teacher else None
+        self.group_count = len(trainer.model.group_names if trainer.parts is None else trainer.parts)
         self.memories = self._make_memories()
         self.optimizer = make_optimizer(self.network, settings)
         classes = len(trainer.model.class_names)
@@ -95,7 +98,7 @@ class _Training:
         """What is kept over steps and in checkpoints, by the name of its regularizer."""
         memories = nn.ModuleDict()
         if self.settings.running_group_losses > 0:
-            memories[RUNNING_LOSSES] = RunningLosses(len(self.of.model.group_names)).to(self.device)
+            memories[RUNNING_LOSSES] = RunningLosses(self.group_count).to(self.device)
         for component in self.of.regularizers:
             if isinstance(component.value, KeepsMemory):
                 memories[component.name] = component.value.memory().to(self.device)
@@ -177,7 +180,7 @@ class _Training:
         )
         learning = self.of.attachment if not self.bits_frozen else None
         return Step(
-            losses=losses, logits=logits, labels=labels, groups=groups, group_count=len(self.of.model.group_names),
+            losses=losses, logits=logits, labels=labels, groups=groups, group_count=self.group_count,
             bits=learning.bit_state() if learning is not None else None,
             features=gather(seen[-1].float(), count) if seen else None, teacher=teacher,
         )  # fmt: skip

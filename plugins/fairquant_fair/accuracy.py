@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.roles import Confusion, Rates
+from fairquant.roles import Confusion, Predictions, Rates
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,25 @@ class Accuracy:
         """value [...], by_group [..., G]."""
         hits = confusion.hits.sum((-2, -1))
         return Rates(hits / confusion.images.sum(-1), group_accuracy(confusion))
+
+    def counted(self, predictions: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """All images, and those that are right [N], [N]."""
+        return np.ones(len(predictions.labels), bool), predictions.predicted == predictions.labels
+
+
+@dataclass(frozen=True)
+class GroupMeanAccuracy:
+    """Mean over groups of their accuracy; each group counts equally. Groups without images are left out."""
+
+    needs: ClassVar[Literal["confusion"]] = "confusion"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, confusion: Confusion) -> Rates:
+        """value [...], by_group [..., G]."""
+        accuracy = group_accuracy(confusion)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(confusion.images > 0, accuracy, 0.0).sum(-1) / (confusion.images > 0).sum(-1)
+        return Rates(mean, accuracy)
 
 
 @dataclass(frozen=True)

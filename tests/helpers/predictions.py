@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fairquant.recipe.schema import Component
@@ -36,3 +38,16 @@ def _named(logits: np.ndarray, labels: np.ndarray, group: np.ndarray, groups: in
 def only(metrics: list[Component], label: str) -> list[Component]:
     """The metrics of that label."""
     return [component for component in metrics if component.label == label]
+
+
+def with_ids(predictions: Predictions) -> Predictions:
+    """The predictions with a name for each image."""
+    return replace(predictions, ids=tuple(f"image {row}" for row in range(len(predictions.labels))))
+
+
+def two_models(count: int = 40, seed: int = 0) -> tuple[Predictions, Predictions]:
+    """Predictions of two models of the same named images, the second one right less often."""
+    first = with_ids(random_predictions(count, seed=seed, accuracy=0.8))
+    draw = np.random.default_rng(seed + 1)
+    logits = np.where(draw.random(count)[:, None] < 0.3, draw.normal(size=first.logits.shape), first.logits)
+    return first, replace(first, logits=logits.astype(np.float32))

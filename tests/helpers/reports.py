@@ -1,12 +1,15 @@
-"""Reports, comparisons and studies made up for tests of what is said of them."""
+"""Reports, comparisons, studies and diffs made up for tests of what is said of them."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from fairquant.recipe.schema import Recipe
 from fairquant.recipe.search import Objective
 from fairquant.report.comparison import Comparison, Difference, Row, Spread
+from fairquant.report.diff import Diff, Estimate, Flips, Group, Quantity, RecipeKey, Side
 from fairquant.report.study import Effect, Summary, Trial
 
 NAN = float("nan")
@@ -95,4 +98,50 @@ def summary_of(
     return Summary(
         name="study-abc", recipe="tiny.yaml", trials=trials, front=front, effects=effects,
         objectives=(Objective("accuracy", "maximize"), Objective("bits", "minimize"))[:objectives],
+    )  # fmt: skip
+
+
+def write_report(folder: Path, **changes: object) -> Path:
+    """report.json of `run_report` with these keys in place of its own, in a new folder; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "report.json"
+    file.write_text(json.dumps({**run_report(), **changes}))
+    return file
+
+
+def estimate(value: float, low: float | None = None, high: float | None = None) -> Estimate:
+    return Estimate(value, value - 0.1 if low is None else low, value + 0.1 if high is None else high)
+
+
+def diff_of(**changes: object) -> Diff:
+    """A paired diff of 40 images with two metrics, one group and one class."""
+    side = {
+        "path": "runs/a", "recipe": "tiny", "method": "fq-baq", "seed": 0, "bits": 2.5, "bytes": 1_500_000, "answer": "PASS",
+        "images": 40, "predictions": "predictions.npz",
+    }  # fmt: skip
+    unknown = {"method": None, "seed": None, "bits": None, "bytes": 20_000, "answer": None, "path": "runs/<b>"}
+    undefined = Difference(NAN, NAN, NAN)
+    values = {
+        "a": Side(**side), "b": Side(**{**side, **unknown}), "demo": False, "recipe": (RecipeKey("train.epochs", "2", "3"),),
+        "pairing": "same", "images": 40, "notes": (), "flips": Flips(4, 1, 2),
+        "metrics": (
+            Quantity(label="accuracy", a=estimate(0.8), b=estimate(0.7), difference=Difference(-0.1, -0.15, -0.05)),
+            Quantity(label="accuracy-gap", a=estimate(0.2), b=estimate(NAN), difference=undefined, lower_is_better=True),
+        ),
+        "groups": (
+            Group(name="dark", images=(12, 12), a=estimate(0.5), b=estimate(0.6), change=Difference(0.1, -0.02, 0.2), flips=Flips(3, 1, 2)),
+        ),
+        "classes": (Quantity(label="mole", a=estimate(0.5), b=estimate(0.5), difference=Difference(0.0, 0.0, 0.0)),),
+    }  # fmt: skip
+    return Diff(**{**values, **changes})
+
+
+def unpaired() -> Diff:
+    """The same where the test images differ and B lacks the group."""
+    made = diff_of()
+    apart = [replace(each, difference=None) for each in made.metrics]
+    group = replace(made.groups[0], images=(12, 0), b=None, change=None, flips=None)
+    return replace(
+        made, pairing="none", images=0, flips=None, notes=("the test images differ",), metrics=tuple(apart), groups=(group,),
+        classes=(replace(made.classes[0], difference=None),),
     )  # fmt: skip

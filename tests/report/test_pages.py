@@ -1,15 +1,15 @@
-"""report.html, compare.html, study.html: single files without a network, with nothing of the data taken for markup."""
+"""report.html, compare.html, study.html, diffs: single files without a network, with nothing of the data taken for markup."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-from helpers.reports import comparison_of, failed_row, row, summary_of, trial
+from helpers.reports import comparison_of, diff_of, failed_row, row, summary_of, trial, unpaired
 
 from fairquant.recipe import read_recipe
 from fairquant.recipe.search import Objective, Parameter, Search
-from fairquant.report.pages import comparison_page, study_page
+from fairquant.report.pages import comparison_page, diff_page, study_page
 
 SECTION = Search(
     parameters=(Parameter(path="budget.average_bits", low=1.0, high=4.0),),
@@ -70,3 +70,22 @@ def test_a_study_without_results_has_a_page_too(recipe):
     page = study_page(summary_of(trial(0, 0.7, 3.0, "failed"), front=()), recipe, SECTION)
     assert "No trial is complete and keeps the constraints." in page
     assert "<svg" not in page
+
+
+def test_a_diff_shows_both_sides_and_takes_nothing_for_markup():
+    page = diff_page(diff_of(notes=("left <out>",)))
+    assert addresses(page) == []
+    assert "<h1>runs/a and runs/&lt;b&gt;</h1>" in page
+    assert "<b>" not in page
+    assert "Left &lt;out&gt;." in page
+    for text in ("-0.100 [-0.150, -0.050]</td><td>B worse", "train.epochs", "newly wrong", "mole"):
+        assert text in page
+    assert page.count('<section class="prose">') == 2  # what holds paths and lists may break its lines
+    assert "DEMO" not in page
+    assert "DEMO" in diff_page(diff_of(demo=True))
+
+
+def test_a_diff_of_other_images_has_no_differences():
+    page = diff_page(unpaired())
+    assert "The test images differ." in page
+    assert "B - A" not in page

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.predictions import random_predictions
 
-from fairquant.runs.predictions import predictions_npz, read_predictions
+from fairquant.errors import UserError
+from fairquant.runs.predictions import checked_predictions, predictions_npz, read_predictions
 from fairquant.runs.results import BeforeAfter
 
 
@@ -34,3 +37,36 @@ def test_the_same_numbers_are_the_same_bytes_and_no_pickle():
     Path("p.npz").write_bytes(predictions_npz(both()))
     with np.load("p.npz", allow_pickle=False) as stored:
         assert set(stored) == {"logits", "baseline_logits", "labels", "groups", "group_names", "class_names", "ids"}
+
+
+def test_a_file_that_is_missing_cut_off_foreign_or_does_not_fit_is_refused_with_its_name():
+    file = Path("p.npz")
+    with pytest.raises(UserError, match=r"p\.npz: missing\. Name the model\.safetensors"):
+        checked_predictions(file)
+    whole = predictions_npz(both())
+    for content in (whole[: len(whole) // 2], b"", b"no archive", pickle.dumps([1, 2])):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"p\.npz: damaged or cut off\. Remove it"):
+            checked_predictions(file)
+    np.save("p.npy", np.zeros(3))
+    with pytest.raises(UserError, match=r"p\.npy: damaged"):
+        checked_predictions(Path("p.npy"))
+    np.savez(file, logits=np.zeros((3, 2)))
+    with pytest.raises(UserError, match=r"p\.npz: damaged or cut off"):
+        checked_predictions(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"labels": np.full(30, 9)}, {"groups": np.full(30, -1)}, {"ids": np.array(["one"])}, {"labels": np.zeros(30)},
+     {"logits": np.zeros((30, 7), np.float32)}, {"logits": np.full((30, 4), "x")}],
+    ids=["label", "group", "ids", "kind", "classes", "text"],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_together_are_refused(change):
+    file = Path("p.npz")
+    file.write_bytes(predictions_npz(both()))
+    assert checked_predictions(file).labels.shape == (30,)
+    with np.load(file) as stored:
+        np.savez(file, **{**dict(stored), **change})
+    with pytest.raises(UserError, match="its arrays do not fit together"):
+        checked_predictions(file)
