@@ -4,35 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fairquant.recipe.events import LimitReport, Report
-from fairquant.report.words import points, size
+from fairquant.recipe.events import Report
+from fairquant.report.answer import answer_sentence, cells_sentences, points, size
 from fairquant_mlflow.store import LONGEST
 
 
 def description(report: Report) -> str:
-    """Markdown for MLflow's description of the run: the answer first, then accuracy, the worst group, bits and bytes."""
-    lines = [*_answer(report), *_accuracy(report), *_worst(report)]
+    """Markdown for MLflow's description of the run: the answer first, then who lost what, the whole, bits and bytes."""
+    lines = [f"- {sentence}" for sentence in cells_sentences(report)] + [*_accuracy(report), *_worst(report)]
     lines.append(
         f"- {report['bits']['average']:.3f} bits per weight on average; the file has {size(report['artifact']['bytes'])}."
     )
     if "DEMO" in report["recipe"]:
         lines.append("- DEMO: synthetic images and a few epochs. The numbers mean nothing.")
-    return "\n".join(lines)[:LONGEST]
-
-
-def _answer(report: Report) -> list[str]:
-    accept = report.get("accept")
-    if accept is None:
-        return []
-    open_limits = [limit for limit in accept["limits"] if limit["answer"] != "PASS"]
-    return [f"**{accept['answer']}**", "", *(f"- {limit['answer']}: {_limit(limit)}" for limit in open_limits)]
-
-
-def _limit(limit: LimitReport) -> str:
-    images, more = f"{limit['images']} images", limit["more_images"]
-    wanted = "" if more is None else f"; about {more} more would be needed to tell"
-    value = "unknown" if limit["value"] is None else f"{limit['value']:.4g}"
-    return f"{limit['name']} is {value}, the limit is {limit['limit']:g} ({limit['kind']}; {images}{wanted})."
+    return "\n".join([f"**{answer_sentence(report['accept'])}**", "", *lines])[:LONGEST]
 
 
 def _accuracy(report: Report) -> list[str]:
@@ -57,10 +42,8 @@ def _worst(report: Report) -> list[str]:
 
 
 def limits(report: Report) -> dict[str, float | None]:
-    """Two metrics for each limit of `accept`: what was measured, and the limit; {} where the report has none."""
-    accept = report.get("accept")
-    if accept is None:
-        return {}
+    """Two metrics for each limit of `accept`: what was measured, and the limit."""
+    accept = report["accept"]
     values: dict[str, float | None] = {}
     times = Counter(limit["name"] for limit in accept["limits"])
     for limit in accept["limits"]:

@@ -122,11 +122,9 @@ def finish(run: RunInfo, report: Report) -> None:
     client = client_of(run.recipe)
     tags = {
         "dataset.fingerprint": report["dataset"]["fingerprint"], "dataset.name": report["dataset"]["name"],
-        "mlflow.note.content": description(report),
+        "mlflow.note.content": description(report), "accept": report["accept"]["answer"],
         **{f"version.{name}": number for name, number in report["versions"].items()},
     }  # fmt: skip
-    if (accept := report.get("accept")) is not None:
-        tags["accept"] = accept["answer"]
     for name, text in tags.items():
         client.set_tag(run_id, name, text)
     dataset = log_dataset(client, run_id, run.recipe, report["dataset"])

@@ -43,9 +43,9 @@ def log_model(client: MlflowClient, run_id: str, artifact: Path, report: Report)
 def _create(client: MlflowClient, run_id: str, artifact: Path, report: Report) -> str:
     from mlflow.entities import LoggedModelOutput
 
-    tags = {"method": report["method"], "sha256": report["artifact"]["sha256"]}
-    if (accept := report.get("accept")) is not None:
-        tags["accept"] = accept["answer"]
+    tags = {
+        "method": report["method"], "sha256": report["artifact"]["sha256"], "accept": report["accept"]["answer"],
+    }  # fmt: skip
     model = client.create_logged_model(
         client.get_run(run_id).info.experiment_id, name=NAME, source_run_id=run_id, tags=tags,
         params={"seed": str(report["seed"]), "average_bits": f"{report['bits']['average']:.4f}"},

@@ -39,6 +39,16 @@ def test_a_run_is_in_the_store(tracked):
     assert names >= {"report.html", "bit_plan.csv", "model.safetensors", "report.json", "README.md"}
 
 
+def test_a_run_has_its_answer_and_its_limits(tracked):
+    data, accept = tracked.run.data, tracked.report["accept"]
+    assert data.tags["accept"] == accept["answer"]
+    logged = {key: value for key, value in data.metrics.items() if key.startswith("accept/")}
+    assert sum(key.endswith("/limit") for key in logged) == len(accept["limits"]) > 0
+    assert sorted(value for key, value in logged.items() if key.endswith("/limit")) == pytest.approx(
+        sorted(limit["limit"] for limit in accept["limits"])
+    )
+
+
 def test_a_run_has_a_description_a_source_and_a_user(tracked):
     from fairquant_mlflow.judged import description
 
@@ -116,39 +126,23 @@ def test_a_run_in_memory_names_the_function_that_made_it(client, run):
     assert client.runs["run-1"]["mlflow.source.name"] == "fairquant.quantize"
 
 
-ACCEPT = {
-    "answer": "FAIL",
-    "limits": [
-        {"name": "sensitivity of MEL in 'male'", "kind": "loss", "limit": 0.05, "answer": "FAIL", "value": 0.11, "low": 0.06,
-         "high": None, "images": 40, "more_images": None},
-    ],
+LIMIT = {
+    "name": "sensitivity of MEL in 'male'", "kind": "loss", "limit": 0.05, "answer": "FAIL", "value": 0.11, "low": 0.06,
+    "high": 0.2, "images": 40, "more_images": None,
 }  # fmt: skip
 
 
 def test_the_answer_is_a_tag_and_each_limit_a_metric(client, run, monkeypatch):
-    from helpers.reports import run_report
+    from helpers.reports import judged_report
 
     monkeypatch.setattr(machine, "watch", lambda *given: None)
     monkeypatch.setattr(listener, "log_dataset", lambda *given: SimpleNamespace(name="lesions", digest="f"))
     monkeypatch.setattr(listener, "log_model", lambda *given: None)
     listener.start(run)
-    listener.finish(run, {**run_report(), "accept": ACCEPT})
+    listener.finish(run, judged_report(LIMIT, answer="FAIL"))
     tags, metrics = client.runs["run-1"], client.metrics["run-1"]
     assert tags["accept"] == "FAIL"
-    assert tags["mlflow.note.content"].startswith("**FAIL**")
+    assert tags["mlflow.note.content"].startswith("**FAIL: sensitivity of MEL in 'male' lost 11.0 points")
     assert metrics["accept/sensitivity of MEL in _male_"] == 0.11
     assert metrics["accept/sensitivity of MEL in _male_/limit"] == 0.05
     assert client.status["run-1"] == "FINISHED"
-
-
-def test_a_report_without_limits_has_no_answer(client, run, monkeypatch):
-    from helpers.reports import run_report
-
-    monkeypatch.setattr(machine, "watch", lambda *given: None)
-    monkeypatch.setattr(listener, "log_dataset", lambda *given: SimpleNamespace(name="lesions", digest="f"))
-    monkeypatch.setattr(listener, "log_model", lambda *given: None)
-    listener.start(run)
-    report = {key: value for key, value in run_report().items() if key != "accept"}
-    listener.finish(run, report)
-    assert "accept" not in client.runs["run-1"]
-    assert not [name for name in client.metrics["run-1"] if name.startswith("accept")]

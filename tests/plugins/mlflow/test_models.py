@@ -16,7 +16,7 @@ from fairquant_mlflow import models
 from fairquant_mlflow.models import EXAMPLE, log_model, requirements
 from fairquant_mlflow.served import PREDICTED, open_served
 from helpers.artifacts import saved
-from helpers.reports import run_report
+from helpers.reports import judged_report
 
 
 @pytest.fixture
@@ -99,14 +99,14 @@ def test_a_model_from_the_callers_own_module_is_not_logged_and_a_tag_says_so(cli
 
     path, *_ = saved(tmp_path, strange, Baq())
     client.runs["run"] = {}
-    assert log_model(client, "run", path, run_report()) is None
+    assert log_model(client, "run", path, judged_report()) is None
     assert client.runs["run"] == {"model": "not logged: made from your own nn.Module (Strange), which the file lacks"}
 
 
 def test_a_server_without_logged_models_costs_a_tag(client, untrained_artifact):
     client.runs["run"] = {}  # this client has no create_logged_model
     client.get_run = lambda run: SimpleNamespace(info=SimpleNamespace(experiment_id="1"))
-    assert log_model(client, "run", untrained_artifact, run_report()) is None
+    assert log_model(client, "run", untrained_artifact, judged_report()) is None
     assert client.runs["run"]["model"].startswith("not logged: AttributeError")
 
 
@@ -121,6 +121,6 @@ def test_a_model_that_cannot_be_stored_is_marked_as_failed(client, untrained_art
     client.create_logged_model = lambda *given, **more: stored
     client.log_model_artifacts = full
     client.finalize_logged_model = lambda model, status: ended.append((model, status))
-    assert log_model(client, "run", untrained_artifact, run_report()) is None
+    assert log_model(client, "run", untrained_artifact, judged_report()) is None
     assert ended == [("m-1", "FAILED")]
     assert client.runs["run"]["model"] == "not logged: OSError: disk full"
