@@ -204,7 +204,9 @@ class OperatingPointSettings:
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """mlflow: the tracking store, or null for none. experiment: its name there (null: the recipe's)."""
+    """mlflow: the tracking store, or null for none. experiment: its name there (null: the recipe's). system_metrics: log
+    the use of processor, memory, disk, network and GPU every 10 seconds; needs psutil."""
 
     mlflow: str | None = "sqlite:///mlflow.db"
     experiment: str | None = None
+    system_metrics: bool = False

@@ -77,9 +77,9 @@ def fairquant_trial_finished(
     study: StudyInfo, number: int, state: str, folder: Path | None, values: Mapping[str, float]
 ) -> None:
     if _tracks(study):
-        from fairquant_mlflow import parents
+        from fairquant_mlflow import trials
 
-        parents.trial(study, number, state, folder, values)
+        trials.trial(study, number, state, folder, values)
 
 
 @hookimpl

@@ -8,6 +8,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from fairquant.errors import UserError
 from fairquant.report.tracking import tracking_views
 
 ADDRESS = "http://127.0.0.1:5000"
@@ -42,3 +43,10 @@ def test_a_store_that_does_not_answer_has_none(monkeypatch):
 
     store_with(monkeypatch, refuse)
     assert tracking_views("http://127.0.0.1:9", ADDRESS) == {}
+
+
+@pytest.mark.parametrize("make", [lambda file: file.write_text("no database\n" * 100), lambda file: file.mkdir()])
+def test_a_file_that_is_no_database_is_named(tmp_path, make):
+    make(tmp_path / "notes.db")
+    with pytest.raises(UserError, match=r"sqlite:///notes\.db: cannot be opened as a tracking store: .*(database)"):
+        tracking_views("sqlite:///notes.db", ADDRESS)

@@ -111,3 +111,10 @@ def test_mlflow_shows_one_parent_and_a_child_per_method_and_seed(comparison, pla
     assert len(children) == sum(outcome.report is not None for outcome in comparison.outcomes)
     assert {run.data.tags["method"] for run in children} == {"fp32", "uniform-2-ptq", "fq-qat", "fairquantize"}
     assert {file.path for file in client.list_artifacts(parents[0].info.run_id)} >= {"compare.html", "compare.json"}
+    own = parents[0].data.metrics
+    assert (own["runs"], own["runs/failed"]) == (len(comparison.outcomes), 2)
+    for row in comparison.rows:
+        for label in ("accuracy", "worst-group-accuracy") if row.metrics else ():
+            name = row.name.replace(" @ 1.5", " at 1.5 bits").replace(" @ 3", " at 3 bits")
+            assert own[f"methods/{label}/{name}"] == pytest.approx(row.metrics[label].mean)
+    assert not set(own) & set(children[0].data.metrics)

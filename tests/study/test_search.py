@@ -94,14 +94,20 @@ def test_the_same_command_runs_nothing_again_and_adds_more_trials(studied):
 def test_mlflow_has_one_parent_and_named_trials(studied):
     from mlflow.tracking import MlflowClient
 
-    place, *_ = studied
+    place, _, folder, _ = studied
     client = MlflowClient(f"sqlite:///{place}/ml.db")
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=100)
     parents = [run for run in runs if run.data.tags.get("kind") == "study"]
     assert len(parents) == 1
     assert parents[0].info.status == "FINISHED"
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
-    assert len(children) >= 5
+    trials = json.loads((folder / "study.json").read_text())["results"]["trials"]
+    assert sorted(int(run.data.tags["trial"]) for run in children) == [trial["number"] for trial in trials]
+    own = parents[0].data.metrics
+    complete = [trial["validation"] for trial in trials if trial["state"] == "complete"]
+    assert (own["trials"], own["trials/complete"]) == (len(trials), len(complete))
+    assert own["best/bits"] == pytest.approx(min(trial["bits"] for trial in complete))
+    assert not set(own) & {name for run in children for name in run.data.metrics}
     assert all(run.info.run_name.startswith("trial-") for run in children)
     assert all(
         "validation/worst-group-accuracy" in run.data.metrics

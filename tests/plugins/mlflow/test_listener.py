@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import yaml
-from helpers.recipes import TINY
+from fairquant_mlflow import listener, machine
+from helpers.recipes import write_recipe
 
 import fairquant
+from fairquant.recipe import read_recipe
+from fairquant.recipe.events import RunInfo
 from fairquant.runs.folder import Quiet
 
 
@@ -21,46 +24,62 @@ class Recorded(Quiet):
         self.messages.append(text)
 
 
-def recipe(store):
-    with open("tiny.yaml", "w") as file:
-        yaml.safe_dump({**TINY, "tracking": {"mlflow": store}}, file)
-    return "tiny.yaml"
-
-
-def test_a_run_is_in_the_store(tmp_path):
-    from mlflow.tracking import MlflowClient
-
-    result = fairquant.run(recipe("sqlite:///mlflow.db"))
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("tiny")
-    (run,) = client.search_runs([experiment.experiment_id])
+def test_a_run_is_in_the_store(tracked):
+    run, report = tracked.run, tracked.report
     assert run.info.run_name == "fq-baq-2.5bit-seed1"
     assert run.info.status == "FINISHED"
     assert run.data.params["budget.average_bits"] == "2.5"
     assert run.data.params["allocator.name"] == "minimax"
-    assert run.data.metrics["accuracy"] == pytest.approx(result.report["metrics"]["accuracy"]["value"])
+    assert run.data.metrics["accuracy"] == pytest.approx(report["metrics"]["accuracy"]["value"])
     assert "accuracy/tones IV-VI" in run.data.metrics
-    assert run.data.tags["dataset.fingerprint"] == result.report["dataset"]["fingerprint"]
+    assert run.data.tags["dataset.fingerprint"] == report["dataset"]["fingerprint"]
     assert run.data.tags["version.fairquant"] == fairquant.__version__
-    assert len(client.get_metric_history(run.info.run_id, "quantized/loss")) == 2
-    from fairquant.cli.ui import views
+    assert len(tracked.client.get_metric_history(run.info.run_id, "quantized/loss")) == 2
+    names = {file.path for file in tracked.client.list_artifacts(run.info.run_id)}
+    assert names >= {"report.html", "bit_plan.csv", "model.safetensors", "report.json", "README.md"}
 
-    assert views("sqlite:///mlflow.db", "http://127.0.0.1:5001") == {
-        "tiny": f"http://127.0.0.1:5001/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=fairquant"
-    }
-    columns = json.loads(experiment.tags["mlflow.sharedViewState.fairquant"])["selectedColumns"]
-    logged = {f"metrics.`{key}`" for key in run.data.metrics} | {f"tags.`{key}`" for key in run.data.tags}
-    assert [name for name in columns if name not in logged] == [
-        "metrics.`validation/accuracy`", "metrics.`validation/worst-group-accuracy`", "tags.`state`",  # a study's
-    ]  # fmt: skip
-    names = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert names >= {"report.html", "bit_plan.csv", "model.safetensors", "report.json"}
+
+def test_a_run_has_its_answer_and_its_limits(tracked):
+    data, accept = tracked.run.data, tracked.report["accept"]
+    assert data.tags["accept"] == accept["answer"]
+    logged = {key: value for key, value in data.metrics.items() if key.startswith("accept/")}
+    assert sum(key.endswith("/limit") for key in logged) == len(accept["limits"]) > 0
+    assert sorted(value for key, value in logged.items() if key.endswith("/limit")) == pytest.approx(
+        sorted(limit["limit"] for limit in accept["limits"])
+    )
+
+
+def test_a_run_has_a_description_a_source_and_a_user(tracked):
+    from fairquant_mlflow.judged import description
+
+    tags = tracked.run.data.tags
+    assert tags["mlflow.note.content"] == description(tracked.report)
+    assert tags["mlflow.source.type"] == "LOCAL"
+    assert Path(tags["mlflow.source.name"]) == tracked.folder / "recipe.yaml"
+    assert Path(tags["mlflow.source.name"]).exists()
+    assert tags["mlflow.user"]
+
+
+def test_what_the_caller_has_open_in_mlflow_stays_open(callers_store, another_store):
+    import mlflow
+
+    other = another_store("other.db")
+    with mlflow.start_run() as own:
+        fairquant.run(write_recipe(tracking={"mlflow": other, "experiment": "another"}))
+        assert mlflow.active_run().info.run_id == own.info.run_id
+        assert mlflow.get_tracking_uri() == callers_store
+    assert mlflow.get_run(own.info.run_id).data.metrics == {}
+    assert mlflow.get_run(own.info.run_id).outputs.model_outputs == []
+    client = mlflow.MlflowClient(other)
+    (run,) = client.search_runs([client.get_experiment_by_name("another").experiment_id])
+    assert len(run.outputs.model_outputs) == 1
+    assert not Path("mlflow.db").exists()
 
 
 def test_a_server_that_is_down_costs_a_warning_and_nothing_else():
     display = Recorded()
     start = time.monotonic()
-    result = fairquant.run(recipe("http://127.0.0.1:9"), display=display)
+    result = fairquant.run(write_recipe(tracking={"mlflow": "http://127.0.0.1:9"}), display=display)
     assert result.report["bits"]["average"] <= 2.5
     warnings = [text for text in display.messages if "MLflow" in text]
     assert len(warnings) == 1
@@ -68,33 +87,62 @@ def test_a_server_that_is_down_costs_a_warning_and_nothing_else():
     assert time.monotonic() - start < 120
 
 
-def test_a_store_beside_the_caller_stays_there_when_the_caller_moves(tmp_path, monkeypatch):
-    from types import SimpleNamespace
-
-    from fairquant_mlflow.listener import client_of, experiment_of
-
-    from fairquant.cli.ui import views
-
-    named = SimpleNamespace(mlflow="sqlite:///mlflow.db", experiment="here")
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        assert views(named.mlflow, "http://127.0.0.1:5000") == {}
-        recipe = SimpleNamespace(tracking=named)
-        assert experiment_of(client_of(recipe), recipe) == "1"
-        assert (tmp_path / name / "mlflow.db").exists()
-        assert list(views(named.mlflow, "http://127.0.0.1:5000")) == ["here"]
+@pytest.fixture
+def run(registry, tmp_path) -> RunInfo:
+    """A run whose recipe asks for system metrics."""
+    tracking = {"mlflow": "sqlite:///mlflow.db", "system_metrics": True}
+    return RunInfo(read_recipe(write_recipe(tracking=tracking), registry=registry), tmp_path / "run", "run")
 
 
-def test_files_lie_beside_the_database_wherever_the_command_is_given(tmp_path, monkeypatch):
-    from types import SimpleNamespace
+def test_a_run_is_tracked_where_psutil_is_missing(client, run, monkeypatch):
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs psutil: pip install .*system-metrics"):
+        listener.start(run)
+    listener.epoch(run, "quantized", 1, {"loss": 0.5})
+    assert client.metrics["run-1"] == {"quantized/loss": 0.5}
 
-    from fairquant_mlflow.listener import client_of, experiment_of
 
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    tracking = SimpleNamespace(mlflow=f"sqlite:///{tmp_path}/mlflow.db", experiment="lesions")
-    recipe = SimpleNamespace(tracking=tracking, name="lesions", demo=False)
-    client = client_of(recipe)
-    experiment = client.get_experiment(experiment_of(client, recipe))
-    assert experiment.artifact_location == (tmp_path / "mlruns" / "lesions").as_uri()
+def test_the_machine_is_watched_until_the_run_fails(client, run, monkeypatch):
+    events = []
+    monkeypatch.setattr(machine, "watch", lambda *given: events.append(("watch", *given)))
+    monkeypatch.setattr(machine, "stop", lambda run_id: events.append(("stop", run_id, client.status.get(run_id))))
+    listener.start(run)
+    listener.fail(run, ValueError("broken"))
+    listener.start(run)
+    assert events == [
+        ("watch", "run-1", client.tracking_uri, False), ("stop", "run-1", None), ("watch", "run-1", client.tracking_uri, True),
+    ]  # fmt: skip
+    assert client.runs["run-1"]["error"] == "ValueError: broken"
+
+
+def test_a_run_in_memory_names_the_function_that_made_it(client, run):
+    from dataclasses import replace
+
+    from fairquant.data.in_memory import IN_MEMORY
+
+    given = SimpleNamespace(name=IN_MEMORY, to_dict=lambda: {"name": IN_MEMORY})
+    recipe = replace(run.recipe, dataset=given, tracking=replace(run.recipe.tracking, system_metrics=False))
+    listener.start(RunInfo(recipe, run.folder, run.name))
+    assert client.runs["run-1"]["mlflow.source.name"] == "fairquant.quantize"
+
+
+LIMIT = {
+    "name": "sensitivity of MEL in 'male'", "kind": "loss", "limit": 0.05, "answer": "FAIL", "value": 0.11, "low": 0.06,
+    "high": 0.2, "images": 40, "more_images": None,
+}  # fmt: skip
+
+
+def test_the_answer_is_a_tag_and_each_limit_a_metric(client, run, monkeypatch):
+    from helpers.reports import judged_report
+
+    monkeypatch.setattr(machine, "watch", lambda *given: None)
+    monkeypatch.setattr(listener, "log_dataset", lambda *given: SimpleNamespace(name="lesions", digest="f"))
+    monkeypatch.setattr(listener, "log_model", lambda *given: None)
+    listener.start(run)
+    listener.finish(run, judged_report(LIMIT, answer="FAIL"))
+    tags, metrics = client.runs["run-1"], client.metrics["run-1"]
+    assert tags["accept"] == "FAIL"
+    assert tags["mlflow.note.content"].startswith("**FAIL: sensitivity of MEL in 'male' lost 11.0 points")
+    assert metrics["accept/sensitivity of MEL in _male_"] == 0.11
+    assert metrics["accept/sensitivity of MEL in _male_/limit"] == 0.05
+    assert client.status["run-1"] == "FINISHED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,107 +10,71 @@ import pytest
 from fairquant_mlflow import parents
 from fairquant_mlflow.listener import ID_FILE
 
-RECIPE = SimpleNamespace(name="lesions")
-
-
-class Client:
-    """An MLflow client that remembers what it is asked."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, dict[str, str]] = {"child": {"mlflow.runName": "fq-baq seed0"}}
-        self.status: dict[str, str] = {}
-        self.artifacts: list[str] = []
-
-    def create_run(self, experiment, tags):
-        self.runs["parent"] = dict(tags)
-        return SimpleNamespace(info=SimpleNamespace(run_id="parent"))
-
-    def set_terminated(self, run, status):
-        if run not in self.runs:
-            raise KeyError(run)
-        self.status[run] = status
-
-    def set_tag(self, run, key, value):
-        self.runs[run][key] = value
-
-    def get_run(self, run):
-        return SimpleNamespace(data=SimpleNamespace(tags=self.runs[run], metrics={"accuracy": 0.7}))
-
-    def log_artifact(self, run, path):
-        self.artifacts.append(path)
+RECIPE = SimpleNamespace(name="lesions", method="fq-baq")
+COMPARED = {
+    "rows": [{"name": "fp32", "seeds": [0], "metrics": {"accuracy": {"mean": 0.8}}, "bits": {"mean": 32.0}, "megabytes": {"mean": 4.0}}],
+    "runs": [{"problem": None}],
+}  # fmt: skip
+SEARCHED = {"results": {"objectives": [], "trials": [{"number": 0, "state": "complete", "validation": {}}]}}
 
 
 @pytest.fixture
-def client(monkeypatch):
-    own, logged = Client(), []
-    monkeypatch.setattr(parents, "client_of", lambda recipe: own)
-    monkeypatch.setattr(parents, "experiment_of", lambda client, recipe: "1")
-    monkeypatch.setattr(parents, "log_values", lambda client, run, values, step=0: logged.append((run, values, step)))
-    own.logged = logged
-    return own
-
-
-@pytest.fixture
-def study():
+def parent():
+    """A comparison or study and the folder of one of its runs, whose MLflow run is `child`."""
     folder = Path("study-abc")
     folder.mkdir()
+    (folder / "compare.json").write_text(json.dumps(COMPARED))
+    (folder / "study.json").write_text(json.dumps(SEARCHED))
+    (folder / "compare.md").write_text("| method |\n")
     id_file = Path("run") / ID_FILE
     id_file.parent.mkdir(parents=True)
     id_file.write_text("child")
     return SimpleNamespace(recipe=RECIPE, folder=folder, name="study-abc")
 
 
-def test_a_study_that_is_resumed_has_the_parent_it_had(client, study):
-    parents.start(study, "study")
-    assert client.runs["parent"] == {"mlflow.runName": "lesions study-abc", "kind": "study"}
-    parents.start(study, "study")
-    assert client.status == {"parent": "RUNNING"}
+@pytest.fixture
+def child(client):
+    client.runs["child"] = {"mlflow.runName": "fq-baq seed0"}
+    client.metrics["child"] = {"accuracy": 0.7}
 
 
-def test_a_parent_of_another_store_is_opened_anew(client, study):
-    (study.folder / "mlflow-run").write_text("in another store")
-    parents.start(study, "study")
-    assert (study.folder / "mlflow-run").read_text() == "parent"
+def test_a_study_that_is_resumed_has_the_parent_it_had(client, parent):
+    parents.start(parent, "study")
+    tags = client.runs["run-1"]
+    assert (tags["mlflow.runName"], tags["kind"]) == ("lesions study-abc", "study")
+    assert tags["mlflow.source.name"] == "fairquant study lesions"
+    parents.start(parent, "study")
+    assert client.status == {"run-1": "RUNNING"}
 
 
-@pytest.mark.parametrize(("state", "status"), [("complete", "FINISHED"), ("pruned", "KILLED"), ("failed", "FAILED")])
-def test_a_trial_is_named_placed_under_its_study_and_ended_as_it_ended(client, study, state, status):
-    parents.start(study, "study")
-    parents.trial(study, 7, state, Path("run"), {"accuracy": 0.7})
-    child = client.runs["child"]
-    assert (child["mlflow.runName"], child["state"], child["mlflow.parentRunId"]) == (
-        "trial-007 fq-baq seed0",
-        state,
-        "parent",
-    )
-    assert client.status["child"] == status
-    assert client.logged == [("child", {"validation/accuracy": 0.7}, 0)]
+def test_a_parent_of_another_store_is_opened_anew(client, parent):
+    (parent.folder / "mlflow-run").write_text("in another store")
+    parents.start(parent, "study")
+    assert (parent.folder / "mlflow-run").read_text() == "run-1"
 
 
-def test_a_run_of_two_trials_keeps_the_name_of_the_first(client, study):
-    parents.start(study, "study")
-    for number in (7, 9):
-        parents.trial(study, number, "complete", Path("run"), {})
-    assert client.runs["child"]["mlflow.runName"] == "trial-007 fq-baq seed0"
+def test_a_finished_comparison_has_its_files_its_table_and_no_metric_of_a_child(client, child, parent):
+    parents.start(parent, "comparison")
+    own = (parent.folder / "mlflow-run").read_text()
+    parents.finish(parent, "comparison", [Path("run"), Path("untracked")])
+    assert client.runs["child"]["mlflow.parentRunId"] == own
+    assert client.metrics[own] == {
+        "runs": 1, "runs/failed": 0, "methods/accuracy/fp32": 0.8, "methods/average_bits/fp32": 32, "methods/megabytes/fp32": 4,
+    }  # fmt: skip
+    assert client.runs[own]["mlflow.note.content"] == "| method |\n"
+    assert client.files[own] == ["compare.html", "compare.json", "compare.md", "compare.tex"]
+    assert client.status[own] == "FINISHED"
 
 
-def test_a_finished_comparison_holds_its_files_and_the_results_of_its_runs(client, study):
-    parents.start(study, "comparison")
-    parents.finish(study, "comparison", [Path("run"), Path("untracked")])
-    assert client.runs["parent"]["steps"] == "0: fq-baq seed0"
-    assert [Path(path).name for path in client.artifacts] == [
-        "compare.html",
-        "compare.json",
-        "compare.md",
-        "compare.tex",
-    ]
-    assert client.logged[0][0] == "parent"
-    assert client.logged[0][1]["accuracy"] == 0.7
-    assert client.status["parent"] == "FINISHED"
+def test_a_finished_study_counts_its_trials(client, child, parent):
+    parents.start(parent, "study")
+    own = (parent.folder / "mlflow-run").read_text()
+    parents.finish(parent, "study", [Path("run")])
+    assert (client.metrics[own]["trials"], client.metrics[own]["trials/complete"]) == (1, 1)
+    assert client.files[own] == ["study.html", "study.json"]
 
 
-def test_without_a_parent_nothing_is_logged(client, study):
-    parents.finish(study, "study", [Path("run")])
-    parents.trial(study, 1, "failed", None, {})
-    assert not client.logged
-    assert not client.artifacts
+def test_without_a_parent_nothing_is_logged(client, child, parent):
+    parents.finish(parent, "study", [Path("run")])
+    assert client.runs == {"child": {"mlflow.runName": "fq-baq seed0"}}
+    assert not client.files
