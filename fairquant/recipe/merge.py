@@ -46,6 +46,10 @@ DEMO: Content = {
 }
 
 
+#: Sections that may name classes, which synthetic data do not have.
+NAMES_CLASSES = ("protect", "operating_point", "accept")
+
+
 def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
     """`key=value` arguments as nested data, and what is wrong with any of them."""
     problems = []
@@ -96,7 +100,10 @@ def merge(content: Content, given: Content, demo: bool, registry: Registry) -> t
     if demo:
         layers.append(DEMO | {"model": DEMO["model"] | {"image_size": _demo_size(file)}})
         notes.append("DEMO: synthetic images and a few epochs; the numbers mean nothing")
-        layers[2] = {key: value for key, value in file.items() if key != "dataset"}
+        named = [key for key in NAMES_CLASSES if key in file]
+        layers[2] = {key: value for key, value in file.items() if key not in ("dataset", *named)}
+        if named:
+            notes.append(f"DEMO: left out {', '.join(named)}, which may name classes of the recipe's own data")
     merged, problems = _resolve(_merge(*layers, given))
     return merged, notes, problems
 

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from fairquant.audit.confusion import confusion_tensor
-from fairquant.roles import AnyMetric, Confusion, DirectedMetric, Predictions, QualifiedMetric, Rates, WeightedMetric
+from fairquant.roles import (
+    AnyMetric,
+    Confusion,
+    DirectedMetric,
+    Predictions,
+    ProportionMetric,
+    QualifiedMetric,
+    Rates,
+    WeightedMetric,
+)
 from fairquant.testing.cases import predictions
 from fairquant.testing.contract import NotApplicable, for_all
 
@@ -138,6 +147,30 @@ def weights_of_one_give_the_value(metric: AnyMetric) -> None:
     for_all(law, seed=SEEDS)
 
 
+def counted_images_give_the_value(metric: AnyMetric) -> None:
+    """`counted`, where there is one, names images whose fraction that is right is the value, overall and by group."""
+    if not isinstance(metric, ProportionMetric):
+        raise NotApplicable("it is not a fraction of images")
+    count = metric.counted
+    if count(predictions(0)) is None:
+        raise NotApplicable("with these options it is not a fraction of images")
+
+    def law(seed: int) -> None:
+        case = predictions(seed)
+        found = count(case)
+        assert found is not None, "it is a fraction for some predictions and not for others"
+        counted, right = found
+        for what, rows in (("images that count", counted), ("images that are right", right)):
+            assert rows.shape == case.labels.shape and rows.dtype == bool, f"the {what} are not [N] flags"
+        value = rates(metric, case)
+        assert close(value.value, right[counted].mean()), f"{value.value}, and {right[counted].mean()} of the images"
+        for group, own in enumerate(() if value.by_group is None else value.by_group):
+            members = counted & (case.groups == group)
+            assert close(own, right[members].mean()), f"group {group}: {own}, and {right[members].mean()} of its images"
+
+    for_all(law, seed=SEEDS)
+
+
 def leaves_its_input_alone(metric: AnyMetric) -> None:
     """Predictions and counts are not modified."""
     case, original = predictions(0), predictions(0)
@@ -166,5 +199,5 @@ def direction_and_qualifier_can_be_shown(metric: AnyMetric) -> None:
 CHECKS = (
     says_what_it_needs, order_and_names_of_groups_do_not_matter, order_of_images_does_not_matter, equal_groups_have_no_gap,
     takes_replicates_at_once, has_one_value_a_group, survives_an_empty_group, weights_of_one_give_the_value,
-    leaves_its_input_alone, direction_and_qualifier_can_be_shown,
+    counted_images_give_the_value, leaves_its_input_alone, direction_and_qualifier_can_be_shown,
 )  # fmt: skip

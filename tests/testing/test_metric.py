@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from fairquant_fair.accuracy import group_accuracy
+from fairquant_fair.accuracy import Accuracy, group_accuracy
 from helpers.contract import Gap, failures, own_checks
 
 from fairquant.roles import Rates
@@ -96,6 +96,14 @@ class OtherWeights:
 
 
 @dataclass(frozen=True)
+class CountsOthers(Accuracy):
+    """Counts images of one class for a value over all."""
+
+    def counted(self, predictions):
+        return predictions.labels == 0, predictions.predicted == predictions.labels
+
+
+@dataclass(frozen=True)
 class Smooths(Gap):
     """Smooths the counts in place."""
 
@@ -121,6 +129,7 @@ BROKEN = {
     "has_one_value_a_group": ExtraAxis(),
     "survives_an_empty_group": NoEmptyGroups(),
     "weights_of_one_give_the_value": OtherWeights(),
+    "counted_images_give_the_value": CountsOthers(),
     "leaves_its_input_alone": Smooths(),
 }
 
