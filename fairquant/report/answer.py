@@ -58,7 +58,7 @@ def _all(count: int) -> str:
 def _most_needed(limit: LimitReport) -> str:
     if limit["more_images"] is None:
         return ""
-    return f"; most are needed for {limit['name']}: about {limit['more_images']} more"
+    return f"; most are needed for {limit['name']}, about {limit['more_images']} more images"
 
 
 def limit_words(limit: LimitReport) -> str:

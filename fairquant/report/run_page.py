@@ -10,6 +10,7 @@ from markupsafe import Markup
 from fairquant.audit.cells import Cell, Cells, Rate
 from fairquant.audit.evaluate import group_intervals
 from fairquant.audit.flips import Flip, flips_of
+from fairquant.audit.operating import Decisions
 from fairquant.recipe.events import LimitReport, OperatingReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.report import audit_plots, plots
@@ -61,7 +62,7 @@ def _evidence(report: Report, results: Results, seed: int) -> dict[str, object]:
         "reliability": Markup(audit_plots.reliability(test.before, test.after)),
         "risk": Markup(audit_plots.risk_coverage(test.before, test.after)),
         "metrics": _metric_rows(results),
-        **_operating(report["operating_point"], test.before, test.after),
+        **_operating(report["operating_point"], results.decisions, test.before, test.after),
     }  # fmt: skip
 
 
@@ -84,15 +85,14 @@ def _kind(cell: Cell, cells: Cells) -> str:
     return cells.scopes.kinds[cells.scopes.names.index(cell.scope)]
 
 
-def _operating(point: OperatingReport | None, before: Predictions, after: Predictions) -> dict[str, object]:
+def _operating(
+    point: OperatingReport | None, decisions: Decisions | None, before: Predictions, after: Predictions
+) -> dict[str, object]:
     """Decisions at the thresholds; empty where the recipe has no operating point."""
-    if point is None:
+    if point is None or decisions is None:
         return {"operating": None}
-    rates = [
-        [each["rate"], each["scope"], str(each["images"]), points(each["before"]), points(each["after"]),
-         _ends(each["change"]["value"], each["change"]["low"], each["change"]["high"])]
-        for each in point["rates"]
-    ]  # fmt: skip
+    rates = [_cell_row(cell) for cell in decisions.rates]
+    rates = [[rate, scope, images, before, after, change] for rate, _, scope, images, before, after, change in rates]
     areas = [
         [each["kind"], each["scope"], f"{each['positives']} / {each['negatives']}",
          *(f"{_number(span['value'])} [{_number(span['low'])}, {_number(span['high'])}]" for span in (each["before"], each["after"])),

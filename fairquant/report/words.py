@@ -48,13 +48,12 @@ def _overall(report: Report) -> str:
         return ""
     low, high = change["low"], change["high"]
     span = f"{points(change['value'], True)} points (95 % interval {points(low, True)} to {points(high, True)})"
+    course = f"from {points(before['value'])} % to {points(after['value'])} %"
     if high is not None and high < 0:
-        judged = f"Compression reduced accuracy: {span}"
-    elif low is not None and low > 0:
-        judged = f"Accuracy increased: {span}"
-    else:
-        judged = f"A change of accuracy is neither shown nor excluded beyond its interval: {span}"
-    return f"{judged}, from {points(before['value'])} % to {points(after['value'])} %."
+        return f"Compression reduced accuracy: {span}, {course}."
+    if low is not None and low > 0:
+        return f"Accuracy increased: {span}, {course}."
+    return f"Accuracy changed by {span}, {course}: no change is shown, and none within the interval is excluded."
 
 
 def _worst(report: Report) -> str:

@@ -182,7 +182,7 @@ class RecallLoss:
         """value [...], by_group [..., G]: the largest loss within the group, skipped [...]."""
         before, after = true_positive(confusion.reference), true_positive(confusion)
         gained, skipped = _lowest(Cells(after.rate - before.rate, after.support), self.min_support)
-        return Rates(-np.fmin.reduce(gained, -1), -gained, skipped.sum(-1))
+        return Rates(0.0 - np.fmin.reduce(gained, -1), 0.0 - gained, skipped.sum(-1))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def client_of(recipe: Recipe) -> MlflowClient:
     # where the server is down, fail within seconds rather than minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is reported about patients' data, however little
+    os.environ.setdefault(
+        "MLFLOW_DISABLE_TELEMETRY", "true"
+    )  # nothing is reported about patients' data, however little
     import logging
 
     from mlflow.tracking import MlflowClient
