@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.predictions import random_predictions
 
-from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_tensor, image_weights, resample
+from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_of, confusion_tensor, image_weights
 from fairquant.roles import Confusion
 
 
 def test_the_bootstrap_of_the_tensor_is_the_bootstrap_of_the_images():
     p = random_predictions(count=300)
-    drawn = resample(confusion_tensor(p), 4000, np.random.default_rng(1))
+    drawn = WeightedConfusion(p, image_weights(300, 4000, np.random.default_rng(1))).table
     assert (drawn.sum((1, 2, 3)) == 300).all()
     accuracy = np.trace(drawn, axis1=2, axis2=3).sum(1) / 300
     right = (p.predicted == p.labels).astype(float)
@@ -67,5 +69,17 @@ def test_chunks_add_up_and_each_stays_small(total, cells):
     assert all(size == 1 or size * cells <= 400_000 for size in sizes)
 
 
+def test_the_full_precision_models_counts_are_under_the_same_weights():
+    p, before = random_predictions(90, seed=1), random_predictions(90, seed=2)
+    before = replace(before, labels=p.labels, groups=p.groups)
+    both = replace(p, reference=before)
+    assert np.array_equal(confusion_of(both).reference.table, confusion_tensor(before))
+    weights = image_weights(90, 4, np.random.default_rng(5))
+    beside = WeightedConfusion(both, weights).reference
+    assert np.array_equal(beside.table, WeightedConfusion(before, weights).table)
+    assert np.array_equal(beside.truth, WeightedConfusion(p, weights).truth)
+
+
 def test_no_images_are_no_counts():
-    assert resample(np.zeros((2, 3, 3)), 5, np.random.default_rng(0)).shape == (5, 2, 3, 3)
+    none = random_predictions(9).take(np.arange(0))
+    assert (WeightedConfusion(none, np.zeros((5, 0))).table == np.zeros((5, 3, 4, 4))).all()

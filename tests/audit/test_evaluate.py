@@ -102,7 +102,11 @@ def test_change_against_the_baseline_by_hand():
             <= changes["flips"].by_group[name]["high"]
         )
     same = change_against(before, before)
-    assert same["accuracy"].value == same["flips"].value == same["flips"].high == 0
+    assert same["accuracy"].value == same["flips"].value == 0
+    z2 = 1.959963984540054**2  # nothing changed on 400 images: that is no proof that nothing ever does
+    assert (same["accuracy"].low, same["accuracy"].high) == pytest.approx((-z2 / (400 + z2), z2 / (400 + z2)))
+    assert same["flips"].low == 0
+    assert same["flips"].high == pytest.approx(z2 / (400 + z2))
 
 
 def test_a_group_with_one_image_or_none_has_a_value_or_none_but_never_fails(metrics):

@@ -26,6 +26,22 @@ def metric(
     return {**interval(value, low, high), "by_group": by_group, "skipped": 0}
 
 
+def limit(name: str, answer: str, **changes: object) -> dict:
+    """One limit as report.json has it: a loss of 0.2, within 0.1 to 0.3, of at most 0.05."""
+    return {
+        "name": name, "kind": "loss", "limit": 0.05, "value": 0.2, "low": 0.1, "high": 0.3, "answer": answer, "images": 40,
+        "more_images": None, **changes,
+    }  # fmt: skip
+
+
+def lost_cell(label: str, scope: str = "all images", rate: str = "sensitivity", **changes: object) -> dict:
+    """A significant loss from 70 to 44 of 100 as report.json has it."""
+    return {
+        "rate": rate, "label": label, "scope": scope, "images": 57, "before": 0.7, "after": 0.44,
+        "change": interval(-0.26, -0.39, -0.15), **changes,
+    }  # fmt: skip
+
+
 def run_report(change: tuple[float, float, float] = (-0.05, -0.08, -0.02), dark_high: float = -0.01) -> dict:
     """report.json of a run that lost accuracy, in group `dark` significantly where dark_high is below 0."""
     after, before = {"dark": 0.6, "light": 0.8}, {"dark": 0.7, "light": 0.85}
@@ -48,6 +64,12 @@ def run_report(change: tuple[float, float, float] = (-0.05, -0.08, -0.02), dark_
             "flips": {**interval(0.1, 0.05, 0.15), "by_group": {"dark": interval(0.2, 0.1, 0.3), "light": interval(0.05, 0.0, 0.1)}},
             "harmful_flips": {**interval(0.08, 0.0, 0.1), "by_group": {"dark": interval(0.15, 0.1, 0.2), "light": interval(None, None, None)}},
         },
+        "accept": {"answer": "FAIL", "limits": [
+            limit("sensitivity of wart in 'dark'", "FAIL"),
+            limit("accuracy", "CANNOT TELL", value=0.01, low=-0.03, high=0.07, more_images=900),
+            limit("accuracy in 'light'", "PASS", value=-0.01, low=-0.05, high=0.03),
+        ]},
+        "cells": {"lost": [lost_cell("wart", "dark")], "judged": 5, "undecided": 7}, "operating_point": None,
         "optimality": {"lower_bound": 1.0, "gap": 0.0004}, "timings": {"train": 12.3}, "versions": {"fairquant": "0.1.0"},
     }  # fmt: skip
 
@@ -65,14 +87,15 @@ def row(
             "accuracy-gap": Spread(1 - accuracy, NAN, (1 - accuracy,)),
         },
         "worst": (0.5, 0.7), "change": {"dark": Spread(-0.02, 0.01, (-0.03, -0.01))}, "layers": {"conv1": 4.0, "fc": 2.0},
-        "reference": None, "against": {} if against is None else {"accuracy": against}, "problems": (),
+        "reference": None, "against": {} if against is None else {"accuracy": against}, "answers": ("PASS", "CANNOT TELL"),
+        "problems": (),
     }  # fmt: skip
     return Row(**{**values, **changes})
 
 
 def failed_row(name: str, problem: str) -> Row:
     """A method none of whose runs finished."""
-    return row(name, seeds=(), metrics={}, change={}, layers={}, problems=(problem,))
+    return row(name, seeds=(), metrics={}, change={}, layers={}, answers=(), problems=(problem,))
 
 
 def comparison_of(recipe: Recipe, *rows: Row, references: tuple[str, ...] = ("fp32",)) -> Comparison:

@@ -38,3 +38,10 @@ def test_the_best_is_lowest_where_lower_is_better_and_never_full_precision(regis
 
 def test_without_a_quantized_method_there_is_no_best(registry):
     assert math.isnan(comparison_of(read_recipe("quickstart", registry=registry), row("fp32")).best("accuracy"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "worst"), [(("PASS", "CANNOT TELL", "FAIL"), "FAIL"), (("PASS", "CANNOT TELL"), "CANNOT TELL"), (("PASS",), "PASS"), ((), "")]
+)  # fmt: skip
+def test_a_row_has_the_worst_answer_of_its_seeds(answers, worst):
+    assert row("a", answers=answers).answer == worst

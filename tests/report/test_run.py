@@ -16,8 +16,8 @@ from fairquant.report.run import budget_report, finite, optimality_report, plain
 from fairquant.roles import Allocation, BitPlan
 
 KEYS = {
-    "method", "seed", "recipe", "dataset", "budget", "bits", "artifact", "metrics", "baseline", "change", "optimality",
-    "timings", "versions",
+    "method", "seed", "recipe", "dataset", "budget", "bits", "artifact", "metrics", "baseline", "change", "accept", "cells",
+    "operating_point", "optimality", "timings", "versions",
 }  # fmt: skip
 
 

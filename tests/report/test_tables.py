@@ -21,39 +21,39 @@ def comparison(registry):
 
 
 def test_the_header_says_which_way_is_better(comparison):
-    assert header(comparison) == ["method", "bits", "MB", "accuracy ↑", "accuracy-gap ↓"]
+    assert header(comparison) == ["method", "accept", "bits", "MB", "accuracy ↑", "accuracy-gap ↓"]
 
 
 def test_a_cell_is_the_mean_with_the_deviation_over_seeds_where_there_are_several(comparison):
     texts = [entry.text for entry in entries(comparison, comparison.rows[1])]
-    assert texts == ["3.00", "1.25", "0.850 ± 0.010", "0.150"]
+    assert texts == ["CANNOT TELL", "3.00", "1.25", "0.850 ± 0.010", "0.150"]
 
 
 def test_the_best_is_a_quantized_method_and_marks_need_an_interval_without_zero(comparison):
-    cells = {each.name: entries(comparison, each)[2] for each in comparison.rows}
+    cells = {each.name: entries(comparison, each)[3] for each in comparison.rows}
     assert [name for name, cell in cells.items() if cell.best] == ["fq-baq @ 3"]
     assert [name for name, cell in cells.items() if cell.significant] == ["uniform-3"]
 
 
 def test_a_method_without_runs_has_dashes_and_its_problem_in_the_notes(comparison):
-    assert [entry.text for entry in entries(comparison, comparison.rows[3])] == ["-"] * 4
+    assert [entry.text for entry in entries(comparison, comparison.rows[3])] == ["-"] * 5
     assert notes(comparison)[-1] == "hawq @ 1_5: seed 0: cannot meet the budget"
 
 
 def test_only_gaps_have_a_permutation_baseline(comparison):
-    assert [entry.text for entry in permutation_entries(comparison)] == ["", "", "", "0.030"]
+    assert [entry.text for entry in permutation_entries(comparison)] == ["", "", "", "", "0.030"]
 
 
 def test_markdown_marks_the_best_bold_and_differences_with_a_star(comparison):
     lines = markdown(comparison).splitlines()
-    assert lines[3] == "| fq-baq @ 3 | 3.00 | 1.25 | **0.850 ± 0.010** | **0.150** |"
-    assert lines[4] == r"| uniform-3 | 3.00 | 1.25 | 0.800 ± 0.010\* | 0.200 |"
-    assert lines[6] == "| permutation baseline |  |  |  | 0.030 |"
+    assert lines[3] == "| fq-baq @ 3 | CANNOT TELL | 3.00 | 1.25 | **0.850 ± 0.010** | **0.150** |"
+    assert lines[4] == r"| uniform-3 | CANNOT TELL | 3.00 | 1.25 | 0.800 ± 0.010\* | 0.200 |"
+    assert lines[6] == "| permutation baseline |  |  |  |  | 0.030 |"
 
 
 def test_latex_escapes_and_has_as_many_columns_everywhere(comparison):
     lines = [line for line in latex(comparison).splitlines() if line.endswith(r"\\")]
-    assert [line.count("&") for line in lines] == [4] * 6
+    assert [line.count("&") for line in lines] == [5] * 6
     assert r"hawq @ 1\_5" in latex(comparison)
     assert r"\textbf{0.850 $\pm$ 0.010}" in latex(comparison)
     assert "0.800 $\\pm$ 0.010$^*$" in latex(comparison)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from helpers.reports import run_report
 
-from fairquant.report.words import budget_text, points, size, verdict
+from fairquant.report.answer import points, size
+from fairquant.report.words import budget_text, verdict
 
 FULL = 400_000
 
@@ -19,7 +22,7 @@ def test_a_loss_of_accuracy_is_a_loss_where_its_interval_is_below_zero():
     ("change", "sentence"),
     [
         ((0.05, 0.01, 0.08), "Accuracy increased: +5.0 points"),
-        ((-0.01, -0.05, 0.02), "No change of accuracy that these test images can show"),
+        ((-0.01, -0.05, 0.02), "A change of accuracy is neither shown nor excluded beyond its interval: -1.0 points"),
     ],
 )
 def test_a_gain_or_no_change_is_reported_as_such(change, sentence):
@@ -31,8 +34,16 @@ def test_a_gain_or_no_change_is_reported_as_such(change, sentence):
 def test_a_group_lost_accuracy_only_where_its_interval_is_below_zero():
     assert "Group 'dark' lost 10.0 points of accuracy (1.0 to 20.0)." in verdict(run_report(), FULL)
     unclear = verdict(run_report(dark_high=0.01), FULL)
-    assert "No group lost accuracy beyond what chance explains on these images." in unclear
     assert not any("lost 10" in sentence for sentence in unclear)
+
+
+def test_silence_is_never_given_as_safety():
+    """Where no loss is shown, nothing says that there was none: the counts of what could not be judged stand instead."""
+    quiet = run_report((-0.01, -0.05, 0.02), dark_high=0.01) | {"cells": {"lost": [], "judged": 5, "undecided": 7}}
+    text = " ".join(verdict(quiet, FULL))
+    assert re.search(r"\b(no|none of the) (group|class|change|loss)", text.lower()) is None
+    assert "7 of 12 sensitivities and specificities have too few changed images to be judged one by one" in text
+    assert "that none is named here does not mean that none lost" in text
 
 
 def test_the_worst_group_and_the_most_newly_misclassified_are_named():
@@ -44,13 +55,21 @@ def test_the_worst_group_and_the_most_newly_misclassified_are_named():
     assert "Newly misclassified images are most frequent in 'dark': 15.0 % of its images." in text
 
 
-def test_bits_and_bytes_come_first():
-    assert verdict(run_report(), FULL)[0] == (
+def test_the_answer_comes_first_then_who_lost_what_and_bytes_last():
+    sentences = verdict(run_report(), FULL)
+    assert sentences[0] == (
+        "FAIL: sensitivity of wart in 'dark' lost 20.0 points (10.0 to 30.0), at most 5.0 allowed. 1 of 3 limits are broken, 1 "
+        "cannot be judged."
+    )
+    assert sentences[1].startswith(
+        "Of 100 patients with wart in 'dark', the full-precision model finds 70, this one 44: a loss"
+    )
+    assert sentences[-1] == (
         "The model has 2.988 bits per weight on average, within its budget of 3. The file has 50.0 kB, 8.0 times smaller than "
         "0.40 MB in float32."
     )
     full_precision = run_report() | {"budget": {"average_bits": None}}
-    assert verdict(full_precision, FULL)[0] == "Full precision, not quantized: the file has 50.0 kB."
+    assert verdict(full_precision, FULL)[-1] == "Full precision, not quantized: the file has 50.0 kB."
 
 
 @pytest.mark.parametrize(
