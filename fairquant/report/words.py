@@ -53,7 +53,7 @@ def _overall(report: Report) -> str:
         return f"Compression reduced accuracy: {span}, {course}."
     if low is not None and low > 0:
         return f"Accuracy increased: {span}, {course}."
-    return f"Accuracy changed by {span}, {course}: no change is shown, and none within the interval is excluded."
+    return f"Accuracy changed by {span}, {course}: every value in the interval is possible."
 
 
 def _worst(report: Report) -> str:

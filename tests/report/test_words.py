@@ -22,7 +22,7 @@ def test_a_loss_of_accuracy_is_a_loss_where_its_interval_is_below_zero():
     ("change", "sentence"),
     [
         ((0.05, 0.01, 0.08), "Accuracy increased: +5.0 points"),
-        ((-0.01, -0.05, 0.02), "A change of accuracy is neither shown nor excluded beyond its interval: -1.0 points"),
+        ((-0.01, -0.05, 0.02), "Accuracy changed by -1.0 points"),
     ],
 )
 def test_a_gain_or_no_change_is_reported_as_such(change, sentence):
