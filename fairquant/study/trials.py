@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -90,6 +91,9 @@ class Worker:
         trial.set_user_attr("overrides", overrides)
         try:
             facts = self._evaluate(trial, overrides)
+            for objective in self.search.objectives:
+                if not math.isfinite(facts[objective.quantity]):
+                    raise UserError(f"{objective.quantity} is not defined on validation: too few images of it")
         except Pruned:
             trial.set_user_attr("problem", "pruned: others were better at the same epoch")
             self._notify(trial, "pruned", {})

@@ -203,6 +203,7 @@ class _Training:
         values = {"loss": mean[0], "penalty": mean[1], "train-accuracy": mean[2]}
         if len(self.of.validation):
             values |= self.of.measures.of(predict(self.of.model, self.of.validation))
+            self.selection.check(values)
         if self.of.attachment is not None:
             values["average-bits"] = self.of.attachment.average()
         return values

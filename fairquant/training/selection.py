@@ -10,6 +10,7 @@ import numpy as np
 
 from fairquant.audit.confusion import confusion_of
 from fairquant.audit.operating import choose_threshold
+from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import OperatingPointSettings, TrainSettings
 from fairquant.roles import AnyMetric, Predictions
@@ -59,6 +60,15 @@ class Selection:
         self.measures = measures
         self.best: tuple[float, int] = (-math.inf, -1)  # of the label that is kept: sign * value, epoch
         self.last_gain: tuple[float, int] = (-math.inf, -1)  # of early stopping's own metric
+
+    def check(self, values: Values) -> None:
+        """UserError where a metric that chooses the epoch is not defined on these validation images."""
+        for label in dict.fromkeys([self.label, None if self.stopping is None else self.stopping.metric]):
+            if label is not None and math.isnan(values.get(label, math.nan)):
+                raise UserError(
+                    f"{label} is to choose the epoch, and is not defined on validation: too few images of some kind. Choose "
+                    "another metric for select and early_stopping, or a smaller min_support"
+                )
 
     def is_best(self, values: Values, epoch: int) -> bool:
         """Whether this epoch is to be kept; remembers it."""
