@@ -125,7 +125,7 @@ def test_harm_that_few_images_hint_at_is_told_by_as_many_more(limits):
 @pytest.mark.parametrize(
     ("lost", "gained", "answer"),
     [(0, 0, "PASS"), (30, 10, "PASS"), (40, 0, "CANNOT TELL"), (49, 0, "CANNOT TELL"), (50, 0, "CANNOT TELL"), (51, 0, "FAIL"),
-     (80, 0, "FAIL"), (60, 45, "CANNOT TELL"), (0, 80, "PASS"), (200, 195, "CANNOT TELL")],
+     (80, 0, "FAIL"), (60, 45, "PASS"), (0, 80, "PASS"), (200, 165, "CANNOT TELL")],
 )  # fmt: skip
 def test_a_loss_just_within_and_just_beyond(limits, lost, gained, answer):
     """Of 1,000 images, at most 50 may be lost. Within the limit, 40 are too many to exclude 50; beyond it, the loss must not be
@@ -158,15 +158,15 @@ SIZES = np.repeat(np.arange(6), [12, 30, 57, 120, 300, 80])  # images of each cl
 
 
 def test_a_harmless_model_fails_in_at_most_5_percent(limits):
-    """400 models whose images flip either way as often."""
+    """250 models whose images flip either way as often."""
     draw = np.random.default_rng(5)
     labels, groups = SIZES // 2, SIZES % 2
     default = limits()
     failed = sum(
         acceptance(*simulate(draw, labels, groups, np.zeros(len(labels))), default)["answer"] == "FAIL"
-        for _ in range(400)
+        for _ in range(250)
     )
-    assert failed <= binom.ppf(WITHOUT_ERROR, 400, 0.05)
+    assert failed <= binom.ppf(WITHOUT_ERROR, 250, 0.05)
 
 
 def counts(draw, images, harm, change, repeats):
@@ -209,9 +209,9 @@ def test_a_class_with_a_loss_at_the_limit_passes_in_at_most_5_percent(limits):
     named = limits({"sensitivity": {"loss_at_most": 0.05}})
     passed = sum(
         answers(acceptance(*simulate(draw, labels, groups, harm, 0.01), named))["sensitivity of MEL"] == "PASS"
-        for _ in range(300)
+        for _ in range(200)
     )
-    assert passed <= binom.ppf(WITHOUT_ERROR, 300, 0.05)
+    assert passed <= binom.ppf(WITHOUT_ERROR, 200, 0.05)
 
 
 def test_a_class_that_loses_a_quarter_of_100_images_fails_in_more_than_90_percent(limits):
@@ -221,9 +221,9 @@ def test_a_class_that_loses_a_quarter_of_100_images_fails_in_more_than_90_percen
     default = limits()
     failed = sum(
         answers(acceptance(*simulate(draw, labels, groups, harm, 0.02), default))["sensitivity of MEL"] == "FAIL"
-        for _ in range(100)
+        for _ in range(60)
     )
-    assert failed > 90
+    assert failed > 54
 
 
 OTHER_METRICS = {
