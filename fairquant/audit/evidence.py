@@ -127,10 +127,10 @@ class Resampled:
     """Any quantity, by the standard error of its bootstrap. Arrays [M].
 
     values: a loss or a rise, or an absolute value with the sign that makes more the worse; harmless: what it is where nothing
-    is wrong (0 for a change, the limit itself for an absolute value); changed: images whose answers differ. shares, sizes
-    [M, S]: of each part of the images, the share that would have to be misclassified for the limit to be reached, and the
-    number of images. A bootstrap cannot know of harm that struck none of a few images: no p-value is below the probability
-    that such a share goes unseen.
+    is wrong (0 for a change, the limit itself for an absolute value); changed: images that could have shown harm, those whose
+    answers differ, or all where that does not matter. shares, sizes [M, S]: of each part of the images, the share that would
+    have to be misclassified for the limit to be reached, and the number of images. A bootstrap cannot know of harm that
+    struck none of a few images: no p-value is below the probability that such a share goes unseen.
     """
 
     values: Floats

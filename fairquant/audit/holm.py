@@ -25,22 +25,25 @@ def holm(p: Floats, level: float = LEVEL, smallest: Floats | None = None) -> Joi
 
     smallest [M]: the smallest value that each p could have had, given what does not depend on whether its hypothesis is
     true. Tests that could not have been rejected then do not count (Tarone, 1990); 114 classes in six groups would
-    otherwise hide what happened in the few cells that can show it.
+    otherwise hide what happened in the few cells that can show it. Whether they count is asked again after each step.
     """
-    counted = np.ones(len(p), bool) if smallest is None else smallest <= level / _tarone(smallest, level)
+    floor = np.zeros(len(p)) if smallest is None else smallest
     rejected = np.zeros(len(p), bool)
-    rest = int(counted.sum())
-    for test in np.argsort(np.where(counted, p, np.inf), kind="stable")[:rest]:
-        left = rest - int(rejected.sum())
-        if p[test] > level / left:
-            break
-        rejected[test] = True
-    return Joint(rejected, level / max(rest - int(rejected.sum()), 1))
+    while True:
+        each = _largest(floor[~rejected], level)
+        more = ~rejected & (p <= each)
+        if not more.any():
+            return Joint(rejected, each)
+        rejected |= more
 
 
-def _tarone(smallest: Floats, level: float) -> int:
-    """The least k such that at most k tests could be rejected at level / k."""
-    for k in range(1, len(smallest) + 1):
-        if int((smallest <= level / k).sum()) <= k:
-            return k
-    return max(len(smallest), 1)
+def _largest(smallest: Floats, level: float) -> float:
+    """The largest level such that this times the number of tests that could reach it is at most `level`."""
+    ordered = np.append(np.sort(smallest), np.inf)
+    for count in range(1, len(ordered)):
+        further = float(ordered[count])
+        if further > level / count:
+            return level / count
+        if further * (count + 1) > level:
+            return float(np.nextafter(further, 0))
+    return level

@@ -30,11 +30,12 @@ def resampled(claims: Sequence[Claim], after: Predictions, before: Predictions, 
     room = np.where(absolute, np.abs(limit - now), limit)
     shares, sizes = _unseen(claims, after, now, signs, room)
     changed = after.predicted != before.predicted
+    every = absolute | np.array([claim.metric.value.needs == "predictions" for claim in claims])
     return Resampled(
         values=values, error=_errors(claims, after, before, seed), limit=limit, harmless=np.where(absolute, limit, 0.0),
         images=np.array([float(claim.rows(after).sum()) for claim in claims]),
         changed=np.array([
-            float((claim.rows(after) & (changed | (claim.metric.value.needs == "predictions"))).sum()) for claim in claims
+            float((claim.rows(after) & (changed | every[row])).sum()) for row, claim in enumerate(claims)
         ]),
         shares=shares, sizes=sizes,
     )  # fmt: skip

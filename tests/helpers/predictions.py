@@ -51,3 +51,27 @@ def two_models(count: int = 40, seed: int = 0) -> tuple[Predictions, Predictions
     draw = np.random.default_rng(seed + 1)
     logits = np.where(draw.random(count)[:, None] < 0.3, draw.normal(size=first.logits.shape), first.logits)
     return first, replace(first, logits=logits.astype(np.float32))
+
+
+def decided(
+    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray | None = None, class_names: tuple[str, ...] = ("MEL", "NV", "BKL"),
+    group_names: tuple[str, ...] = ("dark", "light"), sure: float = 3.0,
+) -> Predictions:  # fmt: skip
+    """Predictions of a model that answers `predicted`, each with the same certainty."""
+    labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
+    return Predictions(
+        logits=sure * np.eye(len(class_names), dtype=np.float32)[predicted], labels=labels,
+        groups=np.zeros_like(labels) if groups is None else np.asarray(groups, np.int64),
+        group_names=group_names if groups is not None else ("everyone",), class_names=class_names,
+    )  # fmt: skip
+
+
+def cell_images(per_cell: int, classes: int = 3, groups: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """labels, groups: as many images of each class in each group."""
+    labels, group = (each.ravel() for each in np.mgrid[:classes, :groups])
+    return np.repeat(labels, per_cell), np.repeat(group, per_cell)
+
+
+def wrong_where(labels: np.ndarray, wrong: np.ndarray, classes: int = 3) -> np.ndarray:
+    """Answers that are right but for the marked images, which are taken for the next class."""
+    return np.where(wrong, (labels + 1) % classes, labels)
