@@ -58,6 +58,11 @@ def compare(
         bars.say("fairquant: stopped. The same command resumes.")
         raise typer.Exit(130) from None
     show(comparison)
+    _exit(comparison, strict)
+
+
+def _exit(comparison: Comparison, strict: bool) -> None:
+    """1 where a method has no result; with --strict by the worst answer of any."""
     if any(row.problems for row in comparison.rows):
         raise typer.Exit(1)
     if strict:

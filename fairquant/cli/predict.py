@@ -6,12 +6,18 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairquant.cli.options import IMAGE_ENDINGS
 from fairquant.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fairquant.roles import OperatingPoint
 
 
 def predict(
@@ -53,14 +59,18 @@ def predict(
                 fractions = softmax(runtime.logits(preprocessing.normalise(np.stack(pixels))))
                 for name, fraction in zip(good, fractions, strict=True):
                     order = (-fraction).argsort(kind="stable")[:top]
-                    decision = None
-                    if point is not None:
-                        score = float(fraction[list(point.classes)].sum())
-                        decision = (score, score >= point.threshold)
-                    writer.write(name, [(classes[c], float(fraction[c])) for c in order], decision)
+                    writer.write(name, [(classes[c], float(fraction[c])) for c in order], decide(point, fraction))
             advance(rows.stop - rows.start)
     if bad:
         raise typer.Exit(1)
+
+
+def decide(point: OperatingPoint | None, fractions: NDArray[np.float64]) -> tuple[float, bool] | None:
+    """The score at the operating point and whether it is positive: probabilities of one image [C]; None without one."""
+    if point is None:
+        return None
+    score = float(fractions[list(point.classes)].sum())
+    return score, score >= point.threshold
 
 
 def _files(given: list[str]) -> list[str]:

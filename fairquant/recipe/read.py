@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.accept import read_accept
@@ -22,7 +22,8 @@ from fairquant.recipe.presets import library
 from fairquant.recipe.references import reference_problems
 from fairquant.recipe.schema import ALL_KEYS, LIST_SECTIONS, PLAIN_SECTIONS, Component, Quantization, Recipe
 from fairquant.recipe.search import read_search, try_out
-from fairquant.recipe.sections import PROTECTED, OperatingPointSettings, Protect
+from fairquant.recipe.sections import OperatingPointSettings
+from fairquant.recipe.selection import read_protect, read_selection
 from fairquant.registry.build import Problems, build
 from fairquant.registry.registry import (
     ALLOCATOR,
@@ -35,9 +36,6 @@ from fairquant.registry.registry import (
     Registry,
     Role,
 )
-
-if TYPE_CHECKING:
-    from fairquant.roles import AnyMetric
 
 T = TypeVar("T")
 
@@ -178,7 +176,7 @@ def _assemble(
     seed = merged["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         problems.append(("seed", f"expected a whole number of at least 0, got {seed!r}"))
-    protect = _protect(merged["protect"], problems)
+    protect = read_protect(merged["protect"], problems)
     plain: dict[str, Any] = {  # of the classes that PLAIN_SECTIONS names
         section: build(cls, {} if (given := merged.get(section)) is None else given, section, section, problems)
         for section, cls in PLAIN_SECTIONS.items()
@@ -192,7 +190,7 @@ def _assemble(
     point: OperatingPointSettings | None = None
     if (given_point := merged.get("operating_point")) is not None:
         point = build(OperatingPointSettings, given_point, "operating_point", "operating_point", problems)
-    selection = _selection(plain, metrics, registry, problems)
+    selection = read_selection(plain, metrics, registry, problems)
     accept = read_accept(merged.get("accept"), given_point is not None, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):
@@ -206,44 +204,6 @@ def _assemble(
     )  # fmt: skip
     problems += cross_check(recipe)
     return None if problems else recipe
-
-
-def _selection(
-    sections: Mapping[str, Any], metrics: Sequence[Component[AnyMetric]], registry: Registry, problems: Problems
-) -> tuple[Component[AnyMetric], ...]:
-    """The metrics that choose epochs: those that the recipe lists, by label, or any other with its default options."""
-    chosen: dict[str, Component[AnyMetric]] = {}
-    for section in ("baseline", "train"):
-        settings = sections[section]
-        stopping = getattr(settings, "early_stopping", None)
-        named = {
-            "early_stopping.metric": getattr(stopping, "metric", None),
-            "select": getattr(settings, "select", None),
-        }
-        for key, label in named.items():
-            if label is None or label in chosen:
-                continue
-            listed = next((component for component in metrics if component.label == label), None)
-            known = registry.names("metric")
-            if listed is None and label not in known:
-                text = f"no metric is called {label!r}.{suggestion(label, known)} Known: {', '.join(known)}"
-                problems.append((f"{section}.{key}", text))
-                continue
-            built = listed or _component(METRIC, label, registry, problems, f"{section}.{key}")
-            if built is not None:
-                chosen[label] = built
-    return tuple(chosen.values())
-
-
-def _protect(given: object, problems: Problems) -> Protect:
-    """One of PROTECTED, or a list of classes, each once."""
-    if given in PROTECTED:
-        return str(given)
-    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-        return tuple(dict.fromkeys(given))
-    close = suggestion(str(given), PROTECTED)
-    problems.append(("protect", f"expected {', '.join(PROTECTED)} or a list of classes, got {given!r}.{close}"))
-    return "groups"
 
 
 def _quantization(merged: Content, registry: Registry, problems: Problems) -> Quantization | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fairquant.errors import suggestion
+from fairquant.recipe.constraints import FACTS, Constraint, check_quantity, read_constraints
 from fairquant.registry.build import Problems
 
 Direction = Literal["maximize", "minimize"]
@@ -15,10 +15,6 @@ Direction = Literal["maximize", "minimize"]
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "qmc", "grid")
 PRUNERS = ("none", "median", "hyperband", "successive-halving")
 KEYS = ("parameters", "objectives", "constraints", "sampler", "pruner", "trials")
-#: How many limits of `accept` are broken, and how many cannot be told, on validation.
-BROKEN, UNDECIDED = "limits-broken", "limits-undecided"
-#: Quantities of a run besides its metrics.
-FACTS = ("bits", "megabytes", BROKEN, UNDECIDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,29 +52,6 @@ class Objective:
     direction: Direction
 
 
-@dataclass(frozen=True)
-class Constraint:
-    """quantity >= value, or <= value; value counts from the full-precision model's where `from_baseline`."""
-
-    quantity: str
-    at_least: bool
-    value: float
-    from_baseline: bool
-
-    def text(self) -> str:
-        base = (
-            f"baseline {'-' if self.value < 0 else '+'} {abs(self.value):g}"
-            if self.from_baseline
-            else f"{self.value:g}"
-        )
-        return f"{self.quantity} {'at least' if self.at_least else 'at most'} {base}"
-
-    def violation(self, value: float, baseline: float | None) -> float:
-        """Above 0 where it is broken, by how much."""
-        bound = self.value + (baseline or 0.0) if self.from_baseline else self.value
-        return bound - value if self.at_least else value - bound
-
-
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """A validated search section."""
@@ -103,7 +76,7 @@ def read_search(section: Mapping[str, Any], labels: tuple[str, ...], problems: P
     constraints = tuple(
         constraint
         for quantity, bounds in _mapping(section, "constraints", False, problems).items()
-        for constraint in _constraints(str(quantity), bounds, known, problems)
+        for constraint in read_constraints(str(quantity), bounds, known, problems)
     )
     sampler, pruner = section.get("sampler", "tpe"), section.get("pruner", "none")
     _one_of("search.sampler", sampler, SAMPLERS, problems)
@@ -145,7 +118,7 @@ def _objectives(section: Mapping[str, Any], known: tuple[str, ...], problems: Pr
     """What to optimize, and in which direction."""
     objectives = []
     for quantity, direction in _mapping(section, "objectives", True, problems).items():
-        _quantity(f"search.objectives.{quantity}", quantity, known, problems)
+        check_quantity(f"search.objectives.{quantity}", quantity, known, problems)
         if direction not in ("maximize", "minimize"):
             problems.append((f"search.objectives.{quantity}", f"must be maximize or minimize, got {direction!r}"))
         objectives.append(Objective(str(quantity), direction))
@@ -208,6 +181,14 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
             problems.append((f"{key}.choices", f"expected a list of values, got {choices!r}"))
             return None
         return Parameter(path=path, choices=tuple(choices), when=when)
+    return _range(path, values, when, problems)
+
+
+def _range(
+    path: str, values: Mapping[Any, Any], when: tuple[tuple[str, Any], ...], problems: Problems
+) -> Parameter | None:
+    """A parameter between two numbers."""
+    key = f"search.parameters.{path}"
     low, high, step, log = values.get("low"), values.get("high"), values.get("step"), values.get("log", False)
     for name, number in (("low", low), ("high", high), ("step", step)):
         if not (number is None and name == "step") and (
@@ -227,44 +208,6 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
         problems.append((key, wrong))
         return None
     return Parameter(path=path, low=low, high=high, step=step, log=bool(log), when=when)
-
-
-def _constraints(quantity: str, bounds: Any, known: tuple[str, ...], problems: Problems) -> list[Constraint]:
-    key = f"search.constraints.{quantity}"
-    if quantity == "accept":
-        return _accept(key, bounds, problems)
-    _quantity(key, quantity, known, problems)
-    if not isinstance(bounds, Mapping) or not bounds or set(bounds) - {"at_least", "at_most"}:
-        problems.append((key, f"expected {{at_least: ...}} or {{at_most: ...}}, got {bounds!r}"))
-        return []
-    constraints = []
-    for side, bound in bounds.items():
-        if isinstance(bound, int | float) and not isinstance(bound, bool):
-            constraints.append(Constraint(quantity, side == "at_least", float(bound), False))
-            continue
-        match = re.fullmatch(r"baseline(?:\s*([+-])\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?))?", str(bound).strip())
-        if match is None:
-            problems.append((f"{key}.{side}", f"expected a number or 'baseline - 0.01', got {bound!r}"))
-        elif quantity in FACTS:
-            problems.append((f"{key}.{side}", f"the baseline has no {quantity}: give a number"))
-        else:
-            offset = float(match[2]) * (-1 if match[1] == "-" else 1) if match[2] else 0.0
-            constraints.append(Constraint(quantity, side == "at_least", offset, True))
-    return constraints
-
-
-def _accept(key: str, answer: Any, problems: Problems) -> list[Constraint]:
-    """`accept: PASS`: every limit of the section accept is kept; `accept: CANNOT TELL`: none is broken."""
-    constraints = [Constraint(BROKEN, False, 0.0, False), Constraint(UNDECIDED, False, 0.0, False)]
-    if answer not in ("PASS", "CANNOT TELL"):
-        problems.append((key, f"expected PASS (every limit is kept) or CANNOT TELL (none is broken), got {answer!r}"))
-    return constraints if answer == "PASS" else constraints[:1]
-
-
-def _quantity(key: str, quantity: Any, known: tuple[str, ...], problems: Problems) -> None:
-    if quantity not in known:
-        close = suggestion(str(quantity), known)
-        problems.append((key, f"the recipe measures no {str(quantity)!r}.{close} Known: {', '.join(known)}"))
 
 
 def _one_of(key: str, value: Any, known: tuple[str, ...], problems: Problems) -> None:

@@ -65,10 +65,12 @@ def confusion(before: Predictions, after: Predictions, group: int | None = None)
     classes = len(after.class_names)
     figure, (left, middle, right) = _panels(3, 3.6 if classes <= NUMBERED else 4.2)
     for axes, table, title in ((left, was, "full precision"), (middle, now, "this model")):
-        _matrix(axes, table, title, after.class_names, _shares(table), ("Blues", 0.0, 1.0))
+        axes.set_title(title, fontsize=10)
+        _matrix(axes, table, after.class_names, _shares(table), ("Blues", 0.0, 1.0))
     change = now - was
     most = max(float(np.abs(change).max()), 1.0)
-    _matrix(right, change, "difference", after.class_names, change, ("PuOr_r", -most, most), signed=True)
+    right.set_title("difference", fontsize=10)
+    _matrix(right, change, after.class_names, change, ("PuOr_r", -most, most), signed=True)
     left.set_ylabel("true class")
     return svg(figure)
 
@@ -81,13 +83,16 @@ def _shares(table: Floats) -> Floats:
 
 
 def _matrix(
-    axes: Axes, table: Floats, title: str, names: Sequence[str], shade: Floats, colours: tuple[str, float, float],
+    axes: Axes,
+    table: Floats,
+    names: Sequence[str],
+    shade: Floats,
+    colours: tuple[str, float, float],
     signed: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """One matrix; the numbers are counts of images."""
     colour_map, low, high = colours
     axes.imshow(shade, cmap=colour_map, vmin=low, vmax=high, aspect="equal")
-    axes.set_title(title, fontsize=10)
     axes.set_xlabel("predicted class", fontsize=9)
     step = max(1, len(names) // MOST_DRAWN)
     axes.set_xticks(

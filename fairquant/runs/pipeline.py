@@ -1,7 +1,8 @@
 """One run, as the paper tells it.
 
 recipe -> dataset -> model -> full-precision baseline -> importance per group -> reduce -> allocate under the budget
--> attach quantizers -> train weights and bits -> project onto the budget -> predict -> audit -> artifact (-> report)
+-> attach quantizers -> train weights and bits -> project onto the budget -> predict -> audit -> artifact -> answer
+(-> report)
 """
 
 from __future__ import annotations
@@ -79,16 +80,16 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
         if not is_leader():
             return None  # the leader writes; the others read its report
         test_audit = audit(test.after, test.before, recipe.metrics, attributes=splits.attributes, seed=recipe.seed)
-        point = recipe.operating_point
-        decisions = None if point is None else decisions_of(test.before, test.after, point, splits.attributes)
-
     with run.stage("artifact"):
         about = describe(recipe, model, average_bits(quantized), test_audit, test.after.operating)
         artifact = write_artifact(run, "model.safetensors", model, quantized, about)
+    with run.stage("answer"):
+        point = recipe.operating_point
+        decisions = None if point is None else decisions_of(test.before, test.after, point, splits.attributes)
+        answer = acceptance(test.after, test.before, recipe.accept, artifact["bytes"], seed=recipe.seed)
     return Results(
         splits=splits, network=model.network, validation=validation, test=test, audit=test_audit, decisions=decisions,
-        acceptance=acceptance(test.after, test.before, recipe.accept, artifact["bytes"], seed=recipe.seed),
-        artifact=artifact, quantized=quantized,
+        acceptance=answer, artifact=artifact, quantized=quantized,
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ import optuna
 
 from fairquant.api import execute
 from fairquant.recipe import Recipe
+from fairquant.recipe.constraints import BROKEN, UNDECIDED
 from fairquant.recipe.events import StudyInfo
-from fairquant.recipe.search import BROKEN, UNDECIDED, Search
+from fairquant.recipe.search import Search
 from fairquant.registry import Plugins
 from fairquant.report.study import FEWEST, Effect, Summary, Trial, pareto_front
 from fairquant.report.write import write_study

@@ -18,9 +18,10 @@ from fairquant.audit.acceptance import acceptance
 from fairquant.audit.evaluate import evaluate
 from fairquant.errors import Infeasible, Pruned, RunBusy, UserError
 from fairquant.recipe import Recipe, read_recipe
+from fairquant.recipe.constraints import BROKEN, UNDECIDED
 from fairquant.recipe.events import Report, StudyInfo
 from fairquant.recipe.read import with_lists
-from fairquant.recipe.search import BROKEN, UNDECIDED, Parameter, Search, override, read_search
+from fairquant.recipe.search import Parameter, Search, override, read_search
 from fairquant.registry import Plugins
 from fairquant.runs.folder import Display, run_folder
 from fairquant.runs.predictions import read_predictions

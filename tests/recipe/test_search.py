@@ -9,8 +9,9 @@ import pytest
 
 from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
+from fairquant.recipe.constraints import Constraint
 from fairquant.recipe.merge import read_overrides
-from fairquant.recipe.search import Constraint, Objective, override, read_search
+from fairquant.recipe.search import Objective, override, read_search
 
 HEAD = "dataset: {name: synthetic-lesions, images: 120}\nmodel: {name: resnet10t, image_size: 32}\nmethod: fq-qat-ptq\n"
 

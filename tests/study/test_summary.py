@@ -7,7 +7,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from fairquant.recipe.search import Constraint, Objective, Parameter, Search
+from fairquant.recipe.constraints import Constraint
+from fairquant.recipe.search import Objective, Parameter, Search
 from fairquant.report.study import FEWEST, Trial
 from fairquant.study.summary import effects, summarise
 from fairquant.study.trials import Plan
