@@ -69,6 +69,7 @@ def _accept(key: str, answer: Any, problems: Problems) -> list[Constraint]:
     constraints = [Constraint(BROKEN, False, 0.0, False), Constraint(UNDECIDED, False, 0.0, False)]
     if answer not in ("PASS", "CANNOT TELL"):
         problems.append((key, f"expected PASS (every limit is kept) or CANNOT TELL (none is broken), got {answer!r}"))
+        return []
     return constraints if answer == "PASS" else constraints[:1]
 
 
