@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -193,6 +193,12 @@ def _assemble(
     if (given_point := merged.get("operating_point")) is not None:
         point = build(OperatingPointSettings, given_point, "operating_point", "operating_point", problems)
     selection = _selection(plain, metrics, registry, problems)
+    if given_point is None:
+        problems += [
+            (key, "needs the section operating_point, which chooses the threshold")
+            for key, label in _selecting(plain)
+            if label.startswith("operating-point")
+        ]
     accept = read_accept(merged.get("accept"), given_point is not None, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):
@@ -213,26 +219,30 @@ def _selection(
 ) -> tuple[Component[AnyMetric], ...]:
     """The metrics that choose epochs: those that the recipe lists, by label, or any other with its default options."""
     chosen: dict[str, Component[AnyMetric]] = {}
+    for key, label in _selecting(sections):
+        if label in chosen:
+            continue
+        listed = next((component for component in metrics if component.label == label), None)
+        known = registry.names("metric")
+        if listed is None and label not in known:
+            text = f"no metric is called {label!r}.{suggestion(label, known)} Known: {', '.join(known)}"
+            problems.append((key, text))
+            continue
+        built = listed or _component(METRIC, label, registry, problems, key)
+        if built is not None:
+            chosen[label] = built
+    return tuple(chosen.values())
+
+
+def _selecting(sections: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each key that names a metric to choose epochs by, and its label."""
     for section in ("baseline", "train"):
         settings = sections[section]
         stopping = getattr(settings, "early_stopping", None)
-        named = {
-            "early_stopping.metric": getattr(stopping, "metric", None),
-            "select": getattr(settings, "select", None),
-        }
-        for key, label in named.items():
-            if label is None or label in chosen:
-                continue
-            listed = next((component for component in metrics if component.label == label), None)
-            known = registry.names("metric")
-            if listed is None and label not in known:
-                text = f"no metric is called {label!r}.{suggestion(label, known)} Known: {', '.join(known)}"
-                problems.append((f"{section}.{key}", text))
-                continue
-            built = listed or _component(METRIC, label, registry, problems, f"{section}.{key}")
-            if built is not None:
-                chosen[label] = built
-    return tuple(chosen.values())
+        for key, owner, name in (("early_stopping.metric", stopping, "metric"), ("select", settings, "select")):
+            label = getattr(owner, name, None)
+            if label is not None:
+                yield f"{section}.{key}", label
 
 
 def _protect(given: object, problems: Problems) -> Protect:
