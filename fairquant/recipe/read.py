@@ -190,7 +190,7 @@ def _assemble(
     point: OperatingPointSettings | None = None
     if (given_point := merged.get("operating_point")) is not None:
         point = build(OperatingPointSettings, given_point, "operating_point", "operating_point", problems)
-    selection = read_selection(plain, metrics, registry, problems)
+    selection = read_selection(plain, metrics, given_point is not None, registry, problems)
     accept = read_accept(merged.get("accept"), given_point is not None, registry, problems)
     search = merged.get("search") or {}
     if not isinstance(search, dict):

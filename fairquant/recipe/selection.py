@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairquant.errors import suggestion
@@ -27,22 +27,28 @@ def read_protect(given: object, problems: Problems) -> Protect:
 
 
 def read_selection(
-    sections: Mapping[str, Any], metrics: Sequence[Component[AnyMetric]], registry: Registry, problems: Problems
-) -> tuple[Component[AnyMetric], ...]:
+    sections: Mapping[str, Any], metrics: Sequence[Component[AnyMetric]], has_operating_point: bool, registry: Registry,
+    problems: Problems,
+) -> tuple[Component[AnyMetric], ...]:  # fmt: skip
     """The metrics that choose epochs: those that the recipe lists, by label, or any other with its default options."""
     chosen: dict[str, Component[AnyMetric]] = {}
+    for key, label in _selecting(sections):
+        if label.startswith("operating-point") and not has_operating_point:
+            problems.append((key, "needs the section operating_point, which chooses the threshold"))
+        elif label not in chosen and (built := _metric(label, key, metrics, registry, problems)) is not None:
+            chosen[label] = built
+    return tuple(chosen.values())
+
+
+def _selecting(sections: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each key that names a metric to choose epochs by, and its label."""
     for section in ("baseline", "train"):
         settings = sections[section]  # None where something in it is wrong
         stopping = getattr(settings, "early_stopping", None)
-        named = {
-            "early_stopping.metric": getattr(stopping, "metric", None),
-            "select": getattr(settings, "select", None),
-        }
-        for key, label in named.items():
-            if label is not None and label not in chosen:
-                built = _metric(label, f"{section}.{key}", metrics, registry, problems)
-                chosen |= {} if built is None else {label: built}
-    return tuple(chosen.values())
+        for key, owner, name in (("early_stopping.metric", stopping, "metric"), ("select", settings, "select")):
+            label = getattr(owner, name, None)
+            if label is not None:
+                yield f"{section}.{key}", label
 
 
 def _metric(

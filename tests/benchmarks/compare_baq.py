@@ -17,7 +17,7 @@ import numpy as np
 
 import fairquant
 from fairquant.runs.predictions import read_predictions
-from fairquant.training.loop import validation_values
+from fairquant.training.selection import accuracies
 
 FISHER = ("method=fq-baq", "importance={name: fisher}", "train.bit_confidence=0")
 FORMS = (
@@ -64,7 +64,7 @@ def main() -> None:
             )
             report = result.report
             predictions = read_predictions(result.folder / "validation.npz")
-            before, after = validation_values(predictions.before), validation_values(predictions.after)
+            before, after = accuracies(predictions.before), accuracies(predictions.after)
             row = [
                 after["accuracy"], after["balanced-accuracy"], after["worst-group-accuracy"],
                 after["accuracy"] - before["accuracy"], report["bits"]["average"], report["bits"].get("moved", 0.0),

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fairquant_paper.baq import Baq
-from helpers.predictions import random_predictions
 from helpers.training import bound, small_network, small_split
-from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
 from fairquant.bits import attach, find_layers, plan_of
@@ -18,7 +16,7 @@ from fairquant.bits.problem import BitChoices, Budget
 from fairquant.errors import TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import EarlyStopping, TrainSettings
-from fairquant.training.loop import Trainer, _class_weights, train, validation_values
+from fairquant.training.loop import Trainer, _class_weights, train
 
 
 @pytest.mark.parametrize(
@@ -165,17 +163,6 @@ def test_learned_bits_are_frozen_on_the_budget_when_their_time_is_over():
     )
     assert learned == [True, False, False]
     assert attachment.average() <= 4.0
-
-
-def test_validation_values_are_accuracies_over_images_classes_and_groups():
-    p = random_predictions(count=60)
-    right = p.predicted == p.labels
-    by_group = [right[p.groups == g].mean() for g in range(3)]
-    values = validation_values(p)
-    assert values["accuracy"] == pytest.approx(right.mean())
-    assert values["balanced-accuracy"] == pytest.approx(balanced_accuracy_score(p.labels, p.predicted))
-    assert values["worst-group-accuracy"] == pytest.approx(min(by_group))
-    assert values["group-mean-accuracy"] == pytest.approx(np.mean(by_group))
 
 
 def test_balanced_classes_weigh_equally_in_the_loss():
