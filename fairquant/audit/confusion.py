@@ -49,6 +49,17 @@ class WeightedConfusion(Confusion):
         self.groups = predictions.groups if groups is None else groups
         self.shape = (len(weights), len(predictions.group_names)) if shape is None else shape
 
+    def beside(self, other: Predictions) -> WeightedConfusion:
+        """Another model on the same images under the same weights; what does not depend on answers is summed once."""
+        confusion = WeightedConfusion(other, self.weights, self.groups, self.shape)
+        confusion.__dict__ |= {"truth": self.truth, "_by_image": self._by_image}  # of the cached properties
+        return confusion
+
+    def of_model(self, other: Predictions) -> WeightedConfusion:
+        """`beside`, or this one's reference where that is the model."""
+        reference = self.reference if other is self.predictions.reference else None
+        return reference if isinstance(reference, WeightedConfusion) else self.beside(other)
+
     @classmethod
     def of_permuted_groups(cls, predictions: Predictions, replicates: int, draw: np.random.Generator) -> Confusion:
         """The groups shuffled over the images in each replicate: what a gap is by chance alone."""
@@ -63,7 +74,7 @@ class WeightedConfusion(Confusion):
         """The full-precision model's counts under the same weights."""
         if self.predictions.reference is None:
             return self
-        return WeightedConfusion(self.predictions.reference, self.weights, self.groups, self.shape)
+        return self.beside(self.predictions.reference)
 
     @cached_property
     def table(self) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,7 @@ def audit(
         raise UserError("the two predictions are not of the same images")
     counts = np.bincount(predictions.groups, minlength=len(predictions.group_names))
     return Audit(
-        evaluate(predictions, metrics, seed=seed, replicates=replicates),
-        evaluate(baseline, metrics, seed=seed, replicates=replicates),
+        *evaluate_pair(predictions, baseline, metrics, seed=seed, replicates=replicates),
         change_against(predictions, baseline),
         {name: int(count) for name, count in zip(predictions.group_names, counts, strict=True)},
         cells_of(predictions, baseline, attributes),
@@ -71,9 +70,33 @@ def evaluate(
     """Every metric with its percentile interval; gaps also with their permutation baseline. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
+    spreads = _replicates([predictions], metrics, seed, replicates)[0]
+    return _values(predictions, metrics, spreads, permutation_baselines(predictions, metrics, seed=seed))
+
+
+def evaluate_pair(
+    predictions: Predictions,
+    baseline: Predictions,
+    metrics: Sequence[Component[AnyMetric]],
+    *,
+    seed: int,
+    replicates: int,
+) -> tuple[dict[str, MetricValue], dict[str, MetricValue]]:
+    """`evaluate` of both models on the same images, which are drawn once for both; the baseline's gaps without permutation
+    baselines."""
+    if not len(predictions.labels):
+        raise UserError("there are no images to audit")
+    now, then = _replicates([predictions, baseline], metrics, seed, replicates)
+    by_chance = permutation_baselines(predictions, metrics, seed=seed)
+    return _values(predictions, metrics, now, by_chance), _values(baseline, metrics, then, {})
+
+
+def _values(
+    predictions: Predictions, metrics: Sequence[Component[AnyMetric]], spreads: Mapping[str, Floats],
+    baselines: Mapping[str, float],
+) -> dict[str, MetricValue]:  # fmt: skip
+    """label -> value, from its replicates [replicates] and, for gaps, its permutation baseline."""
     table = confusion_of(predictions)
-    spreads = _replicates(predictions, metrics, seed, replicates)
-    baselines = permutation_baselines(predictions, metrics, seed=seed)
     values = {}
     for component in metrics:
         metric, label = component.value, component.label
@@ -84,23 +107,25 @@ def evaluate(
 
 
 def _replicates(
-    predictions: Predictions, metrics: Sequence[Component[AnyMetric]], seed: int, replicates: int
-) -> dict[str, Floats]:
-    """Every metric under bootstraps of the images: label -> [replicates], fewer where it cannot take image weights."""
-    draw = np.random.default_rng([seed, 0xB007])
-    values: dict[str, list[Floats]] = {component.label: [] for component in metrics}
-    done = 0
-    for count in chunk_sizes(replicates, len(predictions.labels)):
-        weights = image_weights(len(predictions.labels), count, draw)
-        confusion = WeightedConfusion(predictions, weights)
-        for component in metrics:
-            metric = component.value
-            is_slow = metric.needs == "predictions" and not isinstance(metric, WeightedMetric)
-            rows = weights[: max(SAMPLE_REPLICATES - done, 0)] if is_slow else weights
-            if len(rows):
-                values[component.label].append(replicate(metric, predictions, confusion, rows))
+    models: Sequence[Predictions], metrics: Sequence[Component[AnyMetric]], seed: int, replicates: int
+) -> list[dict[str, Floats]]:
+    """Every metric of each model, on the same images, under the same bootstraps of these: label -> [replicates], fewer where it
+    cannot take image weights."""
+    draw, done, images = np.random.default_rng([seed, 0xB007]), 0, len(models[0].labels)
+    values: list[dict[str, list[Floats]]] = [{component.label: [] for component in metrics} for _ in models]
+    for count in chunk_sizes(replicates, images):
+        weights = image_weights(images, count, draw)
+        first = WeightedConfusion(models[0], weights)
+        for place, model in enumerate(models):
+            confusion = first if place == 0 else first.of_model(model)
+            for component in metrics:
+                metric = component.value
+                is_slow = metric.needs == "predictions" and not isinstance(metric, WeightedMetric)
+                rows = weights[: max(SAMPLE_REPLICATES - done, 0)] if is_slow else weights
+                if len(rows):
+                    values[place][component.label].append(replicate(metric, model, confusion, rows))
         done += count
-    return {label: np.concatenate(parts) for label, parts in values.items()}
+    return [{label: np.concatenate(parts) for label, parts in own.items()} for own in values]
 
 
 def replicate(metric: AnyMetric, predictions: Predictions, confusion: Confusion, weights: Floats) -> Floats:
