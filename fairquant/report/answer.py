@@ -114,6 +114,8 @@ def cells_sentences(report: Report, most: int = 3) -> list[str]:
     cells = report["cells"]
     lost = sorted(cells["lost"], key=lambda cell: (cell["rate"] != "sensitivity", cell["change"]["value"] or 0.0))
     sentences = [frequency(cell) for cell in lost[:most]]
+    if lost and report["accept"]["answer"] == "PASS":
+        sentences.insert(0, "The limits do not cover everything that was lost beyond chance:")
     if len(lost) > most:
         sentences.append(f"{len(lost) - most} more losses are significant: see the table of classes and groups.")
     total = cells["judged"] + cells["undecided"]
