@@ -121,6 +121,26 @@ def quickstart_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
 
 
 @pytest.fixture(scope="session")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished demonstration with an operating point for melanoma, its ONNX file beside its model."""
+
+    def make(folder: Path) -> None:
+        from fairquant.cli import app
+
+        point = "operating_point={classes: [melanoma], sensitivity: 0.8, partial_from: 0.5}"
+        short = [*QUICK, "method=uniform-3-ptq", "model.name=test_resnet", "model.image_size=32"]
+        given = ["run", "quickstart", "--demo", *short, point, "protect=[melanoma]", "--runs", "runs", "--show-images"]
+        result = CliRunner().invoke(app, given)
+        assert result.exit_code == 0, result.output
+        (report,) = (folder / "runs").rglob("report.json")
+        result = CliRunner().invoke(app, ["export", str(report.with_name("model.safetensors"))])
+        assert result.exit_code == 0, result.output
+
+    folder = made_once(tmp_path_factory, "operated", make)
+    return next((folder / "runs").rglob("report.json")).parent
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, quickstart_runs: tuple[Path, Path]) -> tuple[Path, str]:
     """The first of these runs as an ONNX file, and what `fairquant export` printed."""
     source = quickstart_runs[0] / "model.safetensors"

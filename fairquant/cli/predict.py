@@ -41,8 +41,9 @@ def predict(
     with bars:
         runtime = open_runtime(file)
         point = operating_point_of(runtime.metadata)
-        writer = _Writer(format, top, point is not None)
         preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
+        top = min(top, len(classes))
+        writer = _Writer(format, top, point is not None)
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
             good, pixels = [], []

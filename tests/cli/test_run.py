@@ -11,7 +11,9 @@ from pathlib import Path
 from helpers.command import fairquant
 from helpers.recipes import write_recipe
 from helpers.reports import metric, run_report
+from typer.testing import CliRunner
 
+from fairquant.cli import app
 from fairquant.cli.run import summary
 
 
@@ -68,7 +70,12 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed():
 
 def test_the_result_fits_one_screen():
     text = summary(run_report())
-    assert text.splitlines()[:3] == [
+    lines = text.splitlines()
+    assert lines[0].startswith("FAIL: sensitivity of wart in 'dark' lost 20.0 points")
+    assert lines[1] == "  FAIL  sensitivity of wart in 'dark' lost 20.0 points (10.0 to 30.0), at most 5.0 allowed"
+    assert lines[2].startswith("Of 100 patients with wart in 'dark', the full-precision model finds 70, this one 44")
+    assert lines[3].startswith("7 of 12 sensitivities and specificities have too few changed images")
+    assert lines[4:7] == [
         "tiny · fq-baq · seed 3",
         "bits    2.988 per weight (budget 3), file 0.05 MB",
         "accuracy              0.800 -> 0.750 [0.650, 0.850]",
@@ -82,4 +89,44 @@ def test_a_metric_of_ones_own_is_in_the_summary_and_an_undefined_one_is_not():
         section["jain-index"] = metric(0.9, {})
         section["own"] = {**metric(0.9, {}), "value": None}
     assert "jain-index            0.900 -> 0.900" in summary(report)
-    assert "own " not in summary(report)
+    assert "own 0" not in summary(report)
+    assert not any(line.startswith("own") for line in summary(report).splitlines())
+
+
+SHORT = (
+    "method=uniform-4-ptq", "baseline.epochs=1", "dataset.images=120", "model.name=test_resnet", "model.image_size=32",
+    "tracking.mlflow=null", "calibration.images=24",
+)  # fmt: skip
+ANSWERS = {
+    "accept={file: {at_most: 900MB}}": 0,
+    "accept={file: {at_most: 1kB}}": 3,
+    "accept={accuracy: {loss_at_most: 0.01}}": 4,
+}
+
+
+def test_strict_ends_with_the_answer_of_the_limits(tmp_path):
+    for limits, code in ANSWERS.items():
+        given = ["run", "quickstart", "--demo", *SHORT, limits, "--runs", str(tmp_path)]
+        strict = CliRunner().invoke(app, [*given, "--strict"])
+        assert strict.exit_code == code, strict.output
+        assert strict.output.startswith(("PASS: ", "", "", "FAIL: ", "CANNOT TELL: ")[code])
+        assert CliRunner().invoke(app, given).exit_code == 0
+        artifact = next(line.split()[1] for line in strict.output.splitlines() if line.startswith("model "))
+        audited = CliRunner().invoke(app, ["audit", artifact, "--strict"])  # the same limits, out of the file
+        assert audited.exit_code == code, audited.output
+        other = {0: 3, 3: 0, 4: 0}[code]
+        asked = next(limits for limits, each in ANSWERS.items() if each == other)
+        assert CliRunner().invoke(app, ["audit", artifact, asked, "--strict"]).exit_code == other
+    compared = [
+        "compare",
+        "quickstart",
+        "--demo",
+        *SHORT[1:],
+        "--methods",
+        "fp32,uniform-4-ptq",
+        "--runs",
+        str(tmp_path),
+    ]
+    for limits, code in ANSWERS.items():
+        result = CliRunner().invoke(app, [*compared, "train.epochs=1", limits, "--strict"])
+        assert result.exit_code == code, result.output

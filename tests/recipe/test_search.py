@@ -92,6 +92,26 @@ def test_a_section_becomes_parameters_objectives_and_constraints():
     assert (search.sampler, search.pruner, search.trials) == ("tpe", "none", 20)
 
 
+@pytest.mark.parametrize(
+    ("answer", "quantities"), [("PASS", ["limits-broken", "limits-undecided"]), ("CANNOT TELL", ["limits-broken"])]
+)
+def test_the_answer_to_the_limits_is_a_constraint(answer, quantities):
+    problems: list = []
+    search = read_search(SECTION | {"constraints": {"accept": answer}}, ("accuracy",), problems)
+    assert not problems
+    assert search.constraints == tuple(Constraint(quantity, False, 0.0, False) for quantity in quantities)
+    assert [each.violation(0.0, None) > 0 for each in search.constraints] == [False] * len(quantities)
+    assert [each.violation(1.0, None) > 0 for each in search.constraints] == [True] * len(quantities)
+
+
+@pytest.mark.parametrize("answer", ["FAIL", {"at_least": 1}, True])
+def test_no_other_answer_is_a_constraint(answer):
+    problems: list = []
+    assert read_search(SECTION | {"constraints": {"accept": answer}}, ("accuracy",), problems) is None
+    text = f"expected PASS (every limit is kept) or CANNOT TELL (none is broken), got {answer!r}"
+    assert problems == [("search.constraints.accept", text)]
+
+
 def test_a_condition_must_name_a_parameter_before_it():
     problems: list = []
     section = {"parameters": {"a": {"choices": [1], "when": {"b": 2}}, "b": [2]}, "objectives": {"bits": "minimize"}}

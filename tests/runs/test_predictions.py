@@ -11,6 +11,7 @@ import pytest
 from helpers.predictions import random_predictions
 
 from fairquant.errors import UserError
+from fairquant.roles import OperatingPoint
 from fairquant.runs.predictions import checked_predictions, predictions_npz, read_predictions
 from fairquant.runs.results import BeforeAfter
 
@@ -36,7 +37,39 @@ def test_the_same_numbers_are_the_same_bytes_and_no_pickle():
     assert predictions_npz(both()) == predictions_npz(both())
     Path("p.npz").write_bytes(predictions_npz(both()))
     with np.load("p.npz", allow_pickle=False) as stored:
-        assert set(stored) == {"logits", "baseline_logits", "labels", "groups", "group_names", "class_names", "ids"}
+        assert set(stored) == {
+            "logits",
+            "baseline_logits",
+            "labels",
+            "groups",
+            "group_names",
+            "class_names",
+            "ids",
+            "positive_classes",
+            "thresholds",
+        }
+
+
+def test_operating_points_come_back_each_models_own():
+    plain = both()
+    before, after = (
+        replace(each, operating=OperatingPoint((1, 3), threshold))
+        for each, threshold in ((plain.before, 0.25), (plain.after, 1 / 3))
+    )
+    Path("p.npz").write_bytes(predictions_npz(BeforeAfter(before, after)))
+    again = read_predictions(Path("p.npz"))
+    assert again.before.operating == OperatingPoint((1, 3), 0.25)
+    assert again.after.operating == OperatingPoint((1, 3), 1 / 3)
+    Path("p.npz").write_bytes(predictions_npz(plain))
+    assert read_predictions(Path("p.npz")).after.operating is None
+
+
+def test_a_file_of_an_older_version_without_them_is_read_too():
+    Path("p.npz").write_bytes(predictions_npz(both()))
+    with np.load("p.npz") as stored:
+        old = {key: stored[key] for key in stored if key not in ("positive_classes", "thresholds")}
+    np.savez("p.npz", **old)
+    assert read_predictions(Path("p.npz")).before.operating is None
 
 
 def test_a_file_that_is_missing_cut_off_foreign_or_does_not_fit_is_refused_with_its_name():

@@ -12,6 +12,7 @@ import pytest
 from helpers.predictions import only, random_predictions
 
 from fairquant.errors import Pruned
+from fairquant.recipe.accept import read_accept
 from fairquant.recipe.search import Objective, Parameter
 from fairquant.runs.predictions import predictions_npz
 from fairquant.runs.results import BeforeAfter
@@ -119,13 +120,20 @@ def test_a_hopeless_trial_is_given_up_on_the_first_objective_of_the_quantized_tr
     assert reported == [(0.5, 1), (0.4, 2)]
 
 
-def test_the_facts_of_a_trial_are_validation_bits_and_the_baselines(metrics):
+def test_the_facts_of_a_trial_are_validation_bits_limits_and_the_baselines(metrics, registry):
     before = random_predictions(60, seed=1)
     both = BeforeAfter(before, replace(before, logits=random_predictions(60, seed=2).logits))
     Path("validation.npz").write_bytes(predictions_npz(both))
-    recipe = SimpleNamespace(metrics=only(metrics, "accuracy"), seed=0)
+    problems: list = []
+    reached = float((both.after.predicted == both.after.labels).mean())
+    section = {"accuracy": [{"at_least": bound} for bound in (0.95, 0.01, reached)], "file": {"at_most": "400kB"}}
+    limits = read_accept(section, False, registry, problems)
+    recipe = SimpleNamespace(metrics=[*only(metrics, "accuracy"), *only(metrics, "recall-loss")], seed=0, accept=limits)
     facts = validation_facts(recipe, Path(), {"bits": {"average": 2.5}, "artifact": {"bytes": 500_000}})
     assert (facts["bits"], facts["megabytes"]) == (2.5, 0.5)
     assert facts["accuracy"] == pytest.approx((both.after.predicted == both.after.labels).mean())
     assert facts["baseline/accuracy"] == pytest.approx((both.before.predicted == both.before.labels).mean())
     assert facts["accuracy/low"] < facts["accuracy"] < facts["accuracy/high"]
+    assert (facts["limits-broken"], facts["limits-undecided"]) == (2, 1)
+    assert facts["recall-loss"] > 0.1  # against the full-precision model, not against itself
+    assert facts["baseline/recall-loss"] == 0
