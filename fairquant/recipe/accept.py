@@ -43,7 +43,7 @@ def read_accept(
         return ()
     limits: list[Limit] = []
     for name, given in section.items():
-        several = given if isinstance(given, list) else [given]
+        several = given if isinstance(given, list) else [] if given is None else [given]  # null: no limit
         for number, each in enumerate(several):
             path = f"accept.{name}" + (f"[{number}]" if isinstance(given, list) else "")
             if not isinstance(each, Mapping):

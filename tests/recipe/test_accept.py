@@ -170,3 +170,10 @@ def test_selecting_at_an_operating_point_needs_one(registry):
     ):
         with pytest.raises(UserError, match="needs the section operating_point, which chooses the threshold"):
             recipe_from(GOOD | {"train": unknown}, registry=registry)
+
+
+def test_null_takes_a_limit_away(registry):
+    recipe = read_recipe(
+        "quickstart", ["accept.sensitivity.loss_at_most=0.1", "accept.accuracy=null"], registry=registry
+    )
+    assert {limit.name for limit in recipe.accept} == {"sensitivity"}
