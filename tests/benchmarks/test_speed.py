@@ -165,7 +165,10 @@ def test_allocation(groups, kind):
 
 
 def test_audit():
+    from fairquant.audit.acceptance import acceptance
+    from fairquant.audit.cells import cells_of
     from fairquant.audit.evaluate import evaluate
+    from fairquant.recipe.accept import read_accept
     from fairquant.recipe.schema import DEFAULT_METRICS, Component
     from fairquant.registry import discover
     from fairquant.roles import Predictions
@@ -186,6 +189,21 @@ def test_audit():
         f"\naudit, 10,000 images, 114 classes x 6 groups, 1,000 replicates: {time.perf_counter() - start:.2f} s (reach 1)"
     )
     assert set(values) == {component.label for component in metrics}
+    changed = draw.random(10_000) < 0.05
+    before = Predictions(
+        logits=np.where(changed[:, None], predictions.logits[:, ::-1], predictions.logits), labels=predictions.labels,
+        groups=predictions.groups, group_names=predictions.group_names, class_names=predictions.class_names,
+    )  # fmt: skip
+    start = time.perf_counter()
+    cells = cells_of(predictions, before)
+    middle = time.perf_counter()
+    answer = acceptance(predictions, before, read_accept(None, False, registry, []))
+    end = time.perf_counter()
+    print(
+        f"its {len(cells.cells)} cells: {middle - start:.2f} s; the default limits ({len(answer['limits'])}): {end - middle:.2f} s"
+    )
+    assert len(cells.cells) == 3 * 7 * 114
+    assert len(answer["limits"]) == 7 * 114 + 7
 
 
 def test_audit_beside_fairlearn():

@@ -23,7 +23,7 @@ def test_audit_shows_three_columns_and_strict_ends_with_3_where_a_group_loses(
     result = CliRunner().invoke(app, ["audit", str(path), "--strict", "--out", str(out)])
     answer = json.loads(out.read_text())["accept"]["answer"]
     assert result.exit_code == {"PASS": 0, "FAIL": 3, "CANNOT TELL": 4}[answer], result.output
-    assert result.output.startswith(f"{answer}: ")
+    assert result.stdout.startswith(f"{answer}: ")
     for text in ("full precision", "trained artifact", "model.onnx in ONNX Runtime", "against trained artifact:"):
         assert text in result.output
     columns = json.loads(out.read_text())["columns"]

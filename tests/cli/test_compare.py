@@ -55,3 +55,26 @@ def test_the_table_shows_every_method_its_marks_and_the_permutation_baseline(reg
     output = capsys.readouterr().out
     for text in ("fp32", "uniform-3", "0.800 ± 0.010*", "permutation baseline", "hawq: [x] failed", "compare.tex"):
         assert text in output, text
+
+
+def test_columns_are_the_recipes_metrics_or_those_that_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    given = [
+        "compare", "quickstart", "model.name=test_resnet", "model.image_size=32", "baseline.epochs=1", "dataset.images=120", "tracking.mlflow=null",
+        "metrics=[accuracy, {name: sensitivity, classes: [melanoma]}, {name: eopp1, convention: fairprune}]", "--demo",
+        "--methods", "uniform-4-ptq", "--runs", str(tmp_path),
+    ]  # fmt: skip
+    plain = CliRunner().invoke(app, given)
+    assert plain.exit_code == 0, plain.output
+    head = next(line for line in plain.stdout.splitlines() if line.startswith("method"))
+    assert head.split() == ["method", "accept", "bits", "MB", "accuracy", "↑", "sensitivity-melanoma", "↑"]
+    asked = CliRunner().invoke(app, [*given, "--columns", "sensitivity-melanoma, eopp1-fairprune"])
+    head = next(line for line in asked.stdout.splitlines() if line.startswith("method"))
+    assert head.split()[4:] == ["sensitivity-melanoma", "↑", "eopp1-fairprune", "↓"]
+    wrong = CliRunner().invoke(app, [*given, "--columns", "sensitivity-melanom,auc"])
+    assert isinstance(wrong.exception, UserError)
+    assert list(wrong.exception.problems) == [
+        "--columns: the recipe measures no 'sensitivity-melanom'. Did you mean 'sensitivity-melanoma'? Metrics: accuracy, "
+        "sensitivity-melanoma, eopp1-fairprune",
+        "--columns: the recipe measures no 'auc'. Metrics: accuracy, sensitivity-melanoma, eopp1-fairprune",
+    ]
