@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairquant.audit.claims import ABSOLUTE, Claim, claims_of
-from fairquant.audit.evidence import Evidence, PairedProportions, Proportions, more_images
+from fairquant.audit.evaluate import check_numbers
+from fairquant.audit.evidence import Evidence, PairedProportions, Proportions, Resampled, more_images
 from fairquant.audit.holm import holm
 from fairquant.audit.resampled import resampled
 from fairquant.recipe.events import AcceptReport, Answer, LimitReport
@@ -31,6 +32,7 @@ def acceptance(
     most LEVEL, and so is the probability that any is said to be broken although nothing changed (Holm, see `holm`).
     Raises UserError where a metric has no values by group.
     """
+    check_numbers(after, before)
     claims = claims_of(limits, after)
     parts = _evidence(claims, after, before, seed)
     judged = _judge(claims, parts)
@@ -44,6 +46,7 @@ def _file(limit: Limit, file_bytes: int) -> LimitReport:
     return {
         "name": "file size in bytes", "kind": "at most", "limit": limit.bound, "value": file_bytes, "low": file_bytes,
         "high": file_bytes, "answer": "PASS" if file_bytes <= limit.bound else "FAIL", "images": 0, "more_images": None,
+        "left_out": 0,
     }  # fmt: skip
 
 
@@ -80,6 +83,7 @@ def _report(claim: Claim, evidence: Evidence, place: int, ends: tuple[float, flo
     return {
         "name": claim.name, "kind": claim.limit.kind, "limit": claim.limit.bound, "value": _finite(value), "low": _finite(low),
         "high": _finite(high), "answer": answer, "images": int(evidence.images[place]), "more_images": None,
+        "left_out": int(evidence.left_out[place]) if isinstance(evidence, Resampled) else 0,
     }  # fmt: skip
 
 

@@ -18,9 +18,8 @@ from fairquant.audit.scopes import Floats, Scopes, scopes_of
 from fairquant.roles import Predictions
 
 LEVEL = 0.95
-#: Rates whose images are the same for both models: losses are tested on pairs. TESTED come first in RATES.
-TESTED = ("sensitivity", "specificity")
-RATES = (*TESTED, "ppv")
+#: Rates of the decisions at the operating point.
+DECIDED = ("operating-point sensitivity", "operating-point specificity")
 
 
 @dataclass(frozen=True)
@@ -73,23 +72,51 @@ class Cells:
 
 
 def cells_of(after: Predictions, before: Predictions, attributes: Sequence[str] = ()) -> Cells:
-    """Every cell. Sensitivities and specificities in all images and in each group are tested together; values of single attributes
-    are views of the same images and are not tested again."""
+    """Every cell; where both models have an operating point also the rates of these decisions. All sensitivities and
+    specificities are tested together: of all images, in each group, and for each value of each attribute."""
     scopes = scopes_of(after.group_names, attributes)
-    counts = {rate: [scopes.total(each) for each in table] for rate, table in _tables(after, before).items()}
-    tested = np.array([kind != "attribute" for kind in scopes.kinds])
-    lost, gained = (np.stack([counts[rate][place][tested] for rate in TESTED]) for place in (3, 4))
-    p, smallest = paired.p_above_zero(lost, gained), paired.smallest_p(lost, gained)
-    joint = holm(p.ravel(), smallest=smallest.ravel())
-    significant = np.zeros((len(RATES), len(scopes.names), len(after.class_names)), bool)
-    significant[: len(TESTED), tested] = joint.rejected.reshape(p.shape)
-    cells = [
-        cell
-        for rate, flags in zip(RATES, significant, strict=True)
-        for cell in rate_cells(rate, counts[rate], scopes.names, after.class_names, flags)
+    tables: list[tuple[str, tuple[str, ...], list[Floats]]] = [
+        (rate, after.class_names, [scopes.total(each) for each in table])
+        for rate, table in _tables(after, before).items()
     ]
+    if (decided := _decided(after, before)) is not None:
+        label = (", ".join(after.class_names[number] for number in decided[0]),)
+        tables += [(rate, label, [scopes.total(each) for each in table]) for rate, table in decided[1].items()]
+    tested = [(lost, gained) for rate, _, (*_, lost, gained) in tables if rate != "ppv"]
+    p, smallest = (
+        np.concatenate([test(lost, gained).ravel() for lost, gained in tested])
+        for test in (paired.p_above_zero, paired.smallest_p)
+    )
+    joint = holm(p, smallest=smallest)
+    rejected = iter(np.split(joint.rejected, np.cumsum([lost.size for lost, _ in tested])[:-1]))
+    cells: list[Cell] = []
+    for rate, labels, counts in tables:
+        shape = counts[0].shape
+        flags = np.zeros(shape, bool) if rate == "ppv" else next(rejected).reshape(shape)
+        cells += rate_cells(rate, counts, scopes.names, labels, flags)
     undecided = int((smallest > joint.level).sum())
     return Cells(scopes, after.class_names, tuple(cells), judged=p.size - undecided, undecided=undecided)
+
+
+def _decided(after: Predictions, before: Predictions) -> tuple[tuple[int, ...], dict[str, list[Floats]]] | None:
+    """The positive classes, and rate -> counts [G, 1] as `_tables` has them, of decisions at the operating points; None where
+    there are none."""
+    if after.operating is None or before.operating is None:
+        return None
+    classes = after.operating.classes
+    positive = np.isin(after.labels, classes)
+    was, now = (
+        (each.score(classes) >= point.threshold) == positive
+        for each, point in ((before, before.operating), (after, after.operating))
+    )
+
+    def count(rows: NDArray[np.bool_]) -> Floats:
+        return np.bincount(after.groups[rows], minlength=len(after.group_names)).astype(np.float64)[:, None]
+
+    return classes, {
+        rate: [count(side), count(side & was), count(side & now), count(side & was & ~now), count(side & ~was & now)]
+        for rate, side in zip(DECIDED, (positive, ~positive), strict=True)
+    }
 
 
 def _tables(after: Predictions, before: Predictions) -> dict[str, list[Floats]]:
@@ -172,5 +199,7 @@ def _ppv_change(
             - 2 * covariance / (images_before * images_after)
         )  # fmt: skip
         reach = float(norm.isf((1 - LEVEL) / 2)) * np.sqrt(np.maximum(variance, 0))
+        fewest = np.minimum(images_before, images_after)
+        reach = np.where(reach > 0, reach, 1 - (1 - LEVEL) ** (1 / fewest))  # what could go unseen in so few
         low, high = np.maximum(now - was - reach, -1.0), np.minimum(now - was + reach, 1.0)
     return low, high

@@ -74,6 +74,18 @@ def evaluate(
     return _values(predictions, metrics, spreads, permutation_baselines(predictions, metrics, seed=seed))
 
 
+def check_numbers(*models: Predictions) -> None:
+    """UserError where a model's answers are not numbers, or two classes or groups have one name: no audit would be of anything."""
+    for each in models:
+        bad = int((~np.isfinite(each.logits).all(1)).sum())
+        if bad:
+            raise UserError(f"the model's answers to {bad} of {len(each.labels)} images are not finite numbers")
+        for what, names in (("class", each.class_names), ("group", each.group_names)):
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise UserError(f"two {what} names are equal: {twice!r}. Give each its own")
+
+
 def evaluate_pair(
     predictions: Predictions,
     baseline: Predictions,
@@ -86,6 +98,7 @@ def evaluate_pair(
     baselines."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
+    check_numbers(predictions, baseline)
     now, then = _replicates([predictions, baseline], metrics, seed, replicates)
     by_chance = permutation_baselines(predictions, metrics, seed=seed)
     return _values(predictions, metrics, now, by_chance), _values(baseline, metrics, then, {})

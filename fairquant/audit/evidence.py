@@ -130,7 +130,8 @@ class Resampled:
     is wrong (0 for a change, the limit itself for an absolute value); changed: images that could have shown harm, those whose
     answers differ, or all where that does not matter. shares, sizes [M, S]: of each part of the images, the share that would
     have to be misclassified for the limit to be reached, and the number of images. A bootstrap cannot know of harm that
-    struck none of a few images: no p-value is below the probability that such a share goes unseen.
+    struck none of a few images: no p-value is below the probability that such a share goes unseen. left_out:
+    cells that the metric leaves out for lack of images: nothing is known of them, and nothing passes.
     """
 
     values: Floats
@@ -141,6 +142,7 @@ class Resampled:
     changed: Floats
     shares: Floats
     sizes: Floats
+    left_out: Floats
 
     @property
     def value(self) -> Floats:
@@ -156,7 +158,7 @@ class Resampled:
         sizes = np.floor(np.broadcast_to(scale, self.values.shape)[:, None] * self.sizes + 1e-9)
         unseen = np.where(self.shares < 1, (1 - self.shares) ** sizes, 0.0).max(1)
         p = np.maximum(norm.cdf(self._score(self.values - self.limit, scale)), unseen)
-        return np.asarray(np.nan_to_num(p, nan=1.0))
+        return np.where(self.left_out > 0, 1.0, np.nan_to_num(p, nan=1.0))
 
     def p_broken(self, scale: Floats | float = 1.0) -> Floats:
         p = np.maximum(norm.sf(self._score(self.values - self.harmless, scale)), self.smallest() ** scale)
@@ -189,6 +191,17 @@ def more_images(evidence: Evidence, kept: float, broken: float) -> Floats:
         enough = tells(np.exp(middle))
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     needed = np.ceil(some * np.exp(high)) - evidence.images
-    unseen = np.ceil(np.log(kept) / np.log1p(-np.clip(evidence.limit, 1e-9, 1 - 1e-9)))  # with no image at all
+    unseen = np.array([_with_none(float(limit), kept) for limit in evidence.limit])
     needed = np.where(evidence.images > 0, needed, unseen)
-    return np.where(possible | (evidence.images == 0), np.maximum(needed, 1), np.nan)
+    undecidable = ~possible | (evidence.value == evidence.limit)
+    return np.where(undecidable & (evidence.images > 0), np.nan, np.maximum(needed, 1))
+
+
+def _with_none(limit: float, kept: float) -> float:
+    """How many images, none of them with another answer, would show that a loss is below the limit."""
+    if not 0 < limit < 1:
+        return float("nan")
+    images, none = float(np.ceil(np.log(kept) / np.log1p(-limit))), np.zeros(1)
+    while images < MOST_IMAGES and float(paired.p_below(none, none, np.array([images]), limit)[0]) > kept:
+        images += max(images // 100, 1)
+    return images

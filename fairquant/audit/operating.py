@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.audit.cells import Cell, rate_cells
+from fairquant.audit.cells import DECIDED, Cell, Cells
 from fairquant.audit.roc import Area, area, partial_area
-from fairquant.audit.scopes import Floats, scopes_of
+from fairquant.audit.scopes import Floats
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.sections import OperatingPointSettings
 from fairquant.roles import OperatingPoint, Predictions
@@ -79,30 +79,15 @@ def choose_threshold(validation: Predictions, settings: OperatingPointSettings) 
     return OperatingPoint(classes, threshold)
 
 
-def decisions_of(
-    before: Predictions, after: Predictions, settings: OperatingPointSettings, attributes: Sequence[str] = ()
-) -> Decisions:
-    """What both models decide on the same images; both have their operating points."""
+def decisions_of(before: Predictions, after: Predictions, settings: OperatingPointSettings, cells: Cells) -> Decisions:
+    """What both models decide on the same images; both have their operating points. cells: the audit's."""
     assert before.operating is not None and after.operating is not None
     classes = after.operating.classes
     names = tuple(after.class_names[number] for number in classes)
     positive = np.isin(after.labels, classes)
     scores = [each.score(classes) for each in (before, after)]
-    was, now = (
-        (scores[0] >= before.operating.threshold) == positive,
-        (scores[1] >= after.operating.threshold) == positive,
-    )
-    scopes = scopes_of(after.group_names, attributes)
-
-    def count(rows: NDArray[np.bool_]) -> Floats:
-        counts = np.bincount(after.groups[rows], minlength=len(after.group_names)).astype(np.float64)
-        return scopes.total(counts[:, None])
-
-    rates: list[Cell] = []
-    for rate, side in (("sensitivity", positive), ("specificity", ~positive)):
-        counts = [count(side), count(side & was), count(side & now), count(side & was & ~now), count(side & ~was & now)]
-        unmarked = np.zeros(counts[0].shape, bool)
-        rates += rate_cells(rate, counts, scopes.names, [", ".join(names)], unmarked)
+    scopes = cells.scopes
+    rates = [cell for cell in cells.cells if cell.rate in DECIDED]
     wanted = (
         f"sensitivity {settings.sensitivity:g}"
         if settings.sensitivity is not None

@@ -15,7 +15,7 @@ from fairquant.audit.evidence import Floats, Resampled
 from fairquant.errors import UserError
 from fairquant.roles import Predictions, Rates, WeightedMetric
 
-#: Parts of the images that harm may strike are classes in groups; where there are more than this, classes and groups.
+#: More cells than this are not struck one by one.
 MOST_CELLS = 200
 
 
@@ -38,17 +38,30 @@ def resampled(claims: Sequence[Claim], after: Predictions, before: Predictions, 
             float((claim.rows(after) & (changed | every[row])).sum()) for row, claim in enumerate(claims)
         ]),
         shares=shares, sizes=sizes,
+        left_out=np.array([float(max(_left_out(claim, after), _left_out(claim, before))) for claim in claims]),
     )  # fmt: skip
 
 
 def _value(claim: Claim, predictions: Predictions) -> float:
     """The metric's value, overall or in the claim's group."""
     rates = _rates(claim, predictions)
+    if np.shape(rates.value) != ():
+        raise UserError(
+            f"accept.{claim.limit.name}: {claim.metric.label} gave {np.shape(rates.value)} values for one model"
+        )
     if claim.group is None:
         return float(rates.value)
     if rates.by_group is None:
         raise UserError(f"accept.{claim.limit.name}.by: {claim.metric.label} has no values by group")
+    if np.shape(rates.by_group) != (len(predictions.group_names),):
+        raise UserError(f"accept.{claim.limit.name}.by: {claim.metric.label} has not one value for each group")
     return float(np.asarray(rates.by_group)[claim.group])
+
+
+def _left_out(claim: Claim, predictions: Predictions) -> int:
+    """Cells that the metric leaves out for lack of images."""
+    skipped = _rates(claim, predictions).skipped
+    return 0 if skipped is None else int(skipped)
 
 
 def _rates(claim: Claim, predictions: Predictions) -> Rates:
@@ -61,12 +74,9 @@ def _unseen(
 ) -> tuple[Floats, Floats]:
     """shares, sizes [M, S] of `Resampled`: what it does to each claim's metric if more and more images of a part were
     misclassified. room [M]: what is left up to the limit."""
-    parts = np.unique(after.labels * len(after.group_names) + after.groups, return_inverse=True)[1]
-    if parts.max(initial=0) >= MOST_CELLS:
-        parts = after.labels
-    shares, sizes = np.ones((len(claims), parts.max() + 1)), np.zeros((len(claims), parts.max() + 1))
-    for part in range(parts.max() + 1):
-        members = np.flatnonzero(parts == part)
+    parts = _parts(after)
+    shares, sizes = np.ones((len(claims), len(parts))), np.zeros((len(claims), len(parts)))
+    for part, members in enumerate(parts):
         sizes[:, part] = [float((claim.rows(after)[members]).sum()) for claim in claims]
         counts = np.unique(np.minimum(2 ** np.arange(len(members).bit_length() + 1), len(members)))
         for count in counts[::-1]:
@@ -77,6 +87,17 @@ def _unseen(
             if not reached.any():
                 break
     return shares, sizes
+
+
+def _parts(predictions: Predictions) -> list[NDArray[np.int64]]:
+    """What harm may strike, as images in a random order: each group, each class, and each class in a group, where there are not
+    more than MOST_CELLS of these."""
+    order = np.random.default_rng(0).permutation(len(predictions.labels))
+    cells = predictions.labels * len(predictions.group_names) + predictions.groups
+    kinds = [predictions.groups, predictions.labels]
+    if len(np.unique(cells)) <= MOST_CELLS:
+        kinds.append(cells)
+    return [order[kind[order] == number] for kind in kinds for number in np.unique(kind)]
 
 
 def _misclassified(predictions: Predictions, rows: NDArray[np.int64]) -> Predictions:

@@ -34,6 +34,8 @@ class Area:
             return float("nan"), float("nan")
         variance = self.positive.var(ddof=1) / len(self.positive) + self.negative.var(ddof=1) / len(self.negative)
         reach = float(norm.isf((1 - level) / 2)) * float(np.sqrt(variance))
+        if reach == 0:  # nothing varies among so few images: what could go unseen in all of them
+            reach = 1 - (1 - level) ** (1 / min(len(self.positive), len(self.negative)))
         return max(self.value - reach, low), min(self.value + reach, high)
 
 

@@ -43,7 +43,7 @@ def predict(
         point = operating_point_of(runtime.metadata)
         preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
         top = min(top, len(classes))
-        writer = _Writer(format, top, point is not None)
+        writer = _Writer(format, top, None if point is None else point.threshold)
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
             good, pixels = [], []
@@ -89,12 +89,12 @@ def _files(given: list[str]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, format: str, top: int, decides: bool) -> None:
-        self.format = format
+    def __init__(self, format: str, top: int, threshold: float | None) -> None:
+        self.format, self.threshold = format, threshold
         self.csv = csv.writer(sys.stdout, lineterminator="\n")
         if format == "csv":
             ranks = [column for n in range(1, top + 1) for column in (f"class{n}", f"probability{n}")]
-            self.csv.writerow(["image", *ranks, *(("score", "positive") if decides else ())])
+            self.csv.writerow(["image", *ranks, *(("score", "positive") if threshold is not None else ())])
 
     def write(self, name: str, ranked: list[tuple[str, float]], decision: tuple[float, bool] | None) -> None:
         """decision: the score at the file's operating point and whether it is positive; None where the file has none."""
@@ -111,5 +111,7 @@ class _Writer:
         else:
             shown = [f"{c} {p:.3f}" for c, p in ranked]
             if decision is not None:
-                shown.append(f"{'positive' if decision[1] else 'negative'} (score {decision[0]:.3f})")
+                shown.append(
+                    f"{'positive' if decision[1] else 'negative'} (score {decision[0]:.3f}, threshold {self.threshold:.3f})"
+                )
             print(f"{name}  " + "  ".join(shown))

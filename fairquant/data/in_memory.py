@@ -47,6 +47,9 @@ def in_memory_splits(
     names = tuple(group_names) if group_names else tuple(f"group {number}" for number in range(groups))
     if len(classes) < labels or len(names) < groups:
         raise UserError(f"class_names, group_names: the data have {labels} classes and {groups} groups")
+    for key, given in (("class_names", classes), ("group_names", names)):
+        if len(set(given)) < len(given):
+            raise UserError(f"{key}: {next(name for name in given if given.count(name) > 1)!r} is there twice")
     return Splits(
         train=data["train"], validation=data["validation"], test=data["test"], class_names=classes, group_names=names,
         attributes=("group",), fingerprint=_digest_data(data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,18 +37,21 @@ def read_accept(
     section: object, has_operating_point: bool, registry: Registry, problems: Problems
 ) -> tuple[Limit, ...]:
     """The limits of the section, or the default ones where it is null or empty. Problems are added as (dotted key, text)."""
-    if not section:
-        section = DEFAULT | (DEFAULT_AT_OPERATING_POINT if has_operating_point else {})
-    if not isinstance(section, Mapping):
+    if section is not None and not isinstance(section, Mapping):
         problems.append(("accept", f"expected a mapping, such as {EXAMPLE}, got {section!r}"))
         return ()
+    named: dict[Any, Any] = dict(section or {})
+    if set(named) <= {FILE}:  # a limit of the size asks nothing about patients
+        named = DEFAULT | (DEFAULT_AT_OPERATING_POINT if has_operating_point else {}) | named
     limits: list[Limit] = []
-    for name, given in section.items():
+    for name, given in named.items():
         several = given if isinstance(given, list) else [] if given is None else [given]  # null: no limit
+        if given == []:
+            problems.append((f"accept.{name}", f"needs a bound: one of {', '.join(BOUNDS)}; null takes the limit away"))
         for number, each in enumerate(several):
             path = f"accept.{name}" + (f"[{number}]" if isinstance(given, list) else "")
             if not isinstance(each, Mapping):
-                problems.append((path, f"expected a bound, such as {{loss_at_most: 0.02}}, got {each!r}"))
+                problems.append((path, f"expected a bound, such as {_example(str(name))}, got {each!r}"))
             elif name == FILE:
                 limits += _file(each, path, problems)
             else:
@@ -55,6 +59,10 @@ def read_accept(
             if str(name).startswith("operating-point") and not has_operating_point:
                 problems.append((path, "needs the section operating_point, which chooses the threshold"))
     return tuple(limits)
+
+
+def _example(name: str) -> str:
+    return "{at_most: 1MB}" if name == FILE else "{loss_at_most: 0.02}"
 
 
 def _file(given: Mapping[Any, Any], path: str, problems: Problems) -> list[Limit]:
@@ -91,7 +99,10 @@ def _metric(name: str, given: Mapping[Any, Any], path: str, registry: Registry, 
     if not bounds:
         problems.append((path, f"needs a bound: one of {', '.join(BOUNDS)}"))
     for key, value in bounds.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        relative = key in ("loss_at_most", "rise_at_most") or _is_fraction(metric)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            problems.append((f"{path}.{key}", f"expected a number, got {value!r}"))
+        elif relative and not 0 <= value <= 1:
             problems.append((f"{path}.{key}", f"expected a number within 0..1, got {value!r}"))
         elif value == 0 and key in ("loss_at_most", "rise_at_most"):
             problems.append(
@@ -107,6 +118,12 @@ def _metric(name: str, given: Mapping[Any, Any], path: str, registry: Registry, 
         )
         for key, value in bounds.items()
     ]
+
+
+def _is_fraction(metric: object) -> bool:
+    from fairquant.roles import ProportionMetric  # not at the top: recipes are read without torch
+
+    return isinstance(metric, ProportionMetric)
 
 
 def _direction(metric: Component[AnyMetric], bounds: Mapping[str, object], by_group: bool, path: str) -> Problems:

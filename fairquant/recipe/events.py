@@ -119,7 +119,8 @@ class LimitReport(IntervalReport):
     """One limit of the recipe's section `accept` and what became of it.
 
     name: what is limited, such as "sensitivity of MEL in 'male'"; kind: what `value`, its one-sided interval ends and `limit` are;
-    images: what it rests on; more_images: how many more would be needed, where it cannot be told.
+    images: what it rests on; more_images: how many more like these would be needed, where it cannot be told; left_out: cells
+    that the metric leaves out for lack of images, so that it cannot be told.
     """
 
     name: str
@@ -128,6 +129,7 @@ class LimitReport(IntervalReport):
     answer: Answer
     images: int
     more_images: int | None
+    left_out: int
 
 
 class AcceptReport(TypedDict):

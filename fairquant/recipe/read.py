@@ -65,7 +65,10 @@ def read_recipe(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from error
-    content, lines, problems = parse_yaml(text, str(file))
+    try:
+        content, lines, problems = parse_yaml(text, str(file))
+    except RecursionError:
+        raise UserError(f"{file}: an alias (*name) stands within what it names") from None
     document = Document(content=content, source=str(file), name=file.stem, lines=lines, problems=tuple(problems))
     return _resolve(document, overrides, registry, demo, searching)
 

@@ -160,6 +160,8 @@ class Recipe:
         for section, role in LIST_SECTIONS.items():
             for component in getattr(self, section):
                 yield role, component
+        for component in (*self.selection, *(limit.metric for limit in self.accept if limit.metric is not None)):
+            yield "metric", component
 
     def to_dict(self) -> dict[str, object]:
         """As plain data, in the order of the sections; reading it again gives the same recipe."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairquant.recipe.events import AcceptReport, CellReport, LimitReport, Report
 
 #: What each answer means, in one line.
@@ -10,6 +12,8 @@ MEANINGS = {
     "FAIL": "a limit is broken",
     "CANNOT TELL": "no limit is known to be broken, and not every limit is shown to be kept",
 }
+#: More images than any number that is given.
+MANY = 10**9
 #: Exit codes of --strict.
 EXIT_CODES = {"PASS": 0, "FAIL": 3, "CANNOT TELL": 4}
 HOW = (
@@ -35,30 +39,37 @@ def answer_sentence(accept: AcceptReport) -> str:
     """The answer, and the limits that decide it."""
     answer, limits = accept["answer"], accept["limits"]
     if not limits:
-        return "CANNOT TELL: the recipe has no limits."
+        return "CANNOT TELL: no limit is named."
     failed, unclear = ([each for each in limits if each["answer"] == kind] for kind in ("FAIL", "CANNOT TELL"))
     if answer == "PASS":
         return f"PASS: {_all(len(limits))} kept."
     if answer == "FAIL":
-        rest = f" {len(failed)} of {len(limits)} limits are broken" + (
-            f", {len(unclear)} cannot be judged." if unclear else "."
-        )
+        count = "" if len(limits) == 1 else f" {len(failed)} of {len(limits)} limits {_are(len(failed))} broken"
+        rest = f"{count}, {len(unclear)} cannot be judged." if unclear else count and f"{count}."
         return f"FAIL: {limit_words(failed[0])}.{rest}"
-    hardest = max(unclear, key=lambda each: each["more_images"] or 0)
-    return (
-        f"CANNOT TELL: for {len(unclear)} of {len(limits)} limits there are too few test images to exclude harm"
-        f"{_most_needed(hardest)}."
-    )
+    return f"CANNOT TELL: {_unclear(unclear, len(limits))}"
+
+
+def _unclear(unclear: Sequence[LimitReport], count: int) -> str:
+    """Why it cannot be told: how many limits, how many of them may be broken, and what the hardest needs."""
+    beyond = [each for each in unclear if each["value"] is not None and each["value"] > each["limit"]]
+    beyond = [each for each in beyond if each["kind"] in ("loss", "rise")]
+    text = f"for {len(unclear)} of {count} limits there are too few test images to exclude harm"
+    if beyond:
+        text += f"; {len(beyond)} of these {_are(len(beyond))} beyond the limit, by what may be chance"
+    hardest = max(unclear, key=lambda each: MANY if each["more_images"] is None else each["more_images"])
+    more = hardest["more_images"]
+    if more is None:
+        return f"{text}. The hardest is {hardest['name']}{_left_out(hardest)}."
+    return f"{text}. The most are needed for {hardest['name']}: about {more} more images of its kind."
 
 
 def _all(count: int) -> str:
     return "the one limit is" if count == 1 else f"all {count} limits are"
 
 
-def _most_needed(limit: LimitReport) -> str:
-    if limit["more_images"] is None:
-        return ""
-    return f"; most are needed for {limit['name']}, about {limit['more_images']} more images"
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def limit_words(limit: LimitReport) -> str:
@@ -68,14 +79,23 @@ def limit_words(limit: LimitReport) -> str:
     span = f" ({_span(limit)})" if limit["low"] is not None else ""
     value, bound = limit["value"], limit["limit"]
     if limit["kind"] == "loss":
-        verb = "gained" if value is not None and value < 0 else "lost"
-        shown = points(None if value is None else abs(value))
-        if verb == "gained":
-            span = f" (loss {_span(limit)})" if limit["low"] is not None else ""
-        return f"{limit['name']} {verb} {shown} points{span}, at most {points(bound)} allowed"
-    if limit["kind"] == "rise":
-        return f"{limit['name']} rose by {_number(value)}{span}, at most {bound:g} allowed"
-    return f"{limit['name']} is {_number(value)}{span}, {limit['kind']} {bound:g} wanted"
+        gained = value is not None and value < 0
+        verb, shown = ("gained" if gained else "lost"), points(None if value is None else abs(value))
+        span = f" (loss {_span(limit)})" if gained and span else span
+        text = f"{limit['name']} {verb} {shown} points{span}, at most {points(bound)} allowed"
+    elif limit["kind"] == "rise":
+        fell = value is not None and value < 0
+        verb, shown = ("fell" if fell else "rose"), _number(None if value is None else abs(value))
+        span = f" (rise {_span(limit)})" if fell and span else span
+        text = f"{limit['name']} {verb} by {shown}{span}, at most {bound:g} allowed"
+    else:
+        text = f"{limit['name']} is {_number(value)}{span}, wanted: {limit['kind']} {bound:g}"
+    return text + _left_out(limit)
+
+
+def _left_out(limit: LimitReport) -> str:
+    count = limit["left_out"]
+    return f"; {count} cells have too few images to count, and nothing is known of them" if count else ""
 
 
 def _span(limit: LimitReport) -> str:
@@ -97,12 +117,14 @@ def frequency(cell: CellReport) -> str:
     where = "" if cell["scope"] == "all images" else f" in {cell['scope']!r}"
     ends = f"{points(_minus(change['high']))} to {points(_minus(change['low']))}"
     lost = f"{points(_minus(change['value']))} points (95 % interval {ends})"
-    found = f"the full-precision model {{verb}} {100 * before:.0f}, this one {100 * after:.0f}"
-    if cell["rate"] == "sensitivity":
-        who = f"Of 100 patients with {cell['label']}{where}, {found.format(verb='finds')}"
-    else:
-        who = f"Of 100 patients without {cell['label']}{where}, {found.format(verb='clears')}"
-    return f"{who}: a loss of {lost}, on {cell['images']} images."
+    of = 1000 if round(100 * before) == round(100 * after) else 100
+    sensitive = cell["rate"].endswith("sensitivity")
+    verb, having = ("finds", "with") if sensitive else ("clears", "without")
+    at = " at its threshold" if cell["rate"].startswith("operating-point") else ""
+    return (
+        f"Of {of} patients {having} {cell['label']}{where}, the full-precision model {verb} {of * before:.0f}{at}, this one "
+        f"{of * after:.0f}: a loss of {lost}, on {cell['images']} images."
+    )
 
 
 def _minus(value: float | None) -> float | None:
@@ -112,12 +134,16 @@ def _minus(value: float | None) -> float | None:
 def cells_sentences(report: Report, most: int = 3) -> list[str]:
     """Who lost sight of what, the worst first, and how much could not be judged."""
     cells = report["cells"]
-    lost = sorted(cells["lost"], key=lambda cell: (cell["rate"] != "sensitivity", cell["change"]["value"] or 0.0))
+    lost = sorted(
+        cells["lost"], key=lambda cell: (not cell["rate"].endswith("sensitivity"), cell["change"]["value"] or 0.0)
+    )
     sentences = [frequency(cell) for cell in lost[:most]]
     if lost and report["accept"]["answer"] == "PASS":
         sentences.insert(0, "The limits do not cover everything that was lost beyond chance:")
     if len(lost) > most:
-        sentences.append(f"{len(lost) - most} more losses are significant: see the table of classes and groups.")
+        sentences.append(
+            f"{len(lost) - most} more {'loss is' if len(lost) == most + 1 else 'losses are'} significant: see cells.csv."
+        )
     total = cells["judged"] + cells["undecided"]
     if cells["undecided"]:
         sentences.append(

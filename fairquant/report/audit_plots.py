@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 def limits(reports: Sequence[LimitReport]) -> str:
     """Each loss or rise with its interval beside its limit, those that are broken first; at most MOST_LIMITS."""
-    shown = [each for each in reports if each["kind"] in ("loss", "rise") and each["value"] is not None]
+    shown = _drawable(reports)
     shown = sorted(
         shown, key=lambda each: (list(ANSWERS).index(each["answer"]), -(each["high"] or 0.0) + each["limit"])
     )
@@ -56,6 +56,16 @@ def limits(reports: Sequence[LimitReport]) -> str:
     axes.plot([], [], color="#1b1f24", lw=1.6, label="limit")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, fontsize=9)
     return svg(figure)
+
+
+def _drawable(reports: Sequence[LimitReport]) -> list[LimitReport]:
+    return [each for each in reports if each["kind"] in ("loss", "rise") and each["value"] is not None]
+
+
+def shown_limits(reports: Sequence[LimitReport]) -> str:
+    """How many of the limits the picture shows; "" where it shows all."""
+    shown = min(len(_drawable(reports)), MOST_LIMITS)
+    return "" if shown == len(reports) else f"The picture shows {shown} of {len(reports)} limits; all are in the table."
 
 
 def confusion(before: Predictions, after: Predictions, group: int | None = None) -> str:

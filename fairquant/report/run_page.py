@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import yaml
 from markupsafe import Markup
 
-from fairquant.audit.cells import Cell, Cells, Rate
+from fairquant.audit.cells import DECIDED, Cell, Cells, Rate
 from fairquant.audit.evaluate import group_intervals
 from fairquant.audit.flips import Flip, flips_of
 from fairquant.audit.operating import Decisions
-from fairquant.recipe.events import LimitReport, OperatingReport, Report
+from fairquant.recipe.events import IntervalReport, LimitReport, OperatingReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.report import audit_plots, plots
 from fairquant.report.answer import HOW, MEANINGS, limit_words, points, size
@@ -33,13 +33,24 @@ def run_page(recipe: Recipe, report: Report, results: Results, messages: Sequenc
     accept = report["accept"]
     page = {
         "kind": "audit", "narrow": True, "demo": recipe.demo, "title": f"{recipe.name} · {recipe.method} · seed {recipe.seed}",
-        "answer": accept["answer"], "meaning": MEANINGS[accept["answer"]], "because": answer.partition(": ")[2],
+        "answer": accept["answer"], "meaning": _meaning(report), "because": answer.partition(": ")[2],
         "first": sentences[:FIRST], "rest": sentences[FIRST:], "limits_plot": Markup(audit_plots.limits(accept["limits"])),
-        "limits": [_limit_row(each) for each in accept["limits"]], "how": HOW, "compared_with": _compared_with(recipe),
+        "limits": [_limit_row(each) for each in accept["limits"]], "how": HOW, "shown": audit_plots.shown_limits(accept["limits"]),
+        "compared_with": _compared_with(recipe),
         "messages": messages,
     }  # fmt: skip
     page |= _evidence(report, results, recipe.seed) | _technique(recipe, report, results)
     return templates().get_template("run.html").render(page)
+
+
+def _meaning(report: Report) -> str:
+    """The headline: a PASS does not stand alone where something was lost that no limit covers."""
+    answer = report["accept"]["answer"]
+    if not report["accept"]["limits"]:
+        return "no limit is named"
+    if answer == "PASS" and report["cells"]["lost"]:
+        return "every limit is kept, and something was lost that no limit covers"
+    return MEANINGS[answer]
 
 
 def _evidence(report: Report, results: Results, seed: int) -> dict[str, object]:
@@ -78,7 +89,11 @@ def _confusions(before: Predictions, after: Predictions) -> list[tuple[str, Mark
 def _is_first(cell: Cell, cells: Cells) -> bool:
     """Sensitivities of everyone, and the other rates of all images: the rest is in cells.csv."""
     kind = _kind(cell, cells)
-    return kind != "attribute" and (cell.rate == "sensitivity" or kind == "all" or cell.significant)
+    return (
+        cell.rate not in DECIDED
+        and kind != "attribute"
+        and (cell.rate == "sensitivity" or kind == "all" or cell.significant)
+    )
 
 
 def _kind(cell: Cell, cells: Cells) -> str:
@@ -95,7 +110,7 @@ def _operating(
     rates = [[rate, scope, images, before, after, change] for rate, _, scope, images, before, after, change in rates]
     areas = [
         [each["kind"], each["scope"], f"{each['positives']} / {each['negatives']}",
-         *(f"{_number(span['value'])} [{_number(span['low'])}, {_number(span['high'])}]" for span in (each["before"], each["after"])),
+         *(_area(span) for span in (each["before"], each["after"])),
          f"{_signed(each['change']['value'])} [{_signed(each['change']['low'])}, {_signed(each['change']['high'])}]"]
         for each in point["areas"]
     ]  # fmt: skip
@@ -121,7 +136,12 @@ def _technique(recipe: Recipe, report: Report, results: Results) -> dict[str, ob
 def _limit_row(limit: LimitReport) -> list[str]:
     more = limit["more_images"]
     needed = "" if limit["answer"] != "CANNOT TELL" else "over a million" if more is None else f"about {more}"
-    return [limit["answer"], limit_words(limit), str(limit["images"] or ""), needed]
+    return [
+        limit["answer"],
+        limit_words(limit),
+        "" if limit["name"].startswith("file") else str(limit["images"]),
+        needed,
+    ]
 
 
 def _cell_row(cell: Cell) -> list[str]:
@@ -139,6 +159,13 @@ def _ends(value: float | None, low: float | None, high: float | None) -> str:
     if value is None or value != value:
         return "-"
     return f"{points(value, True)} [{points(low, True)}, {points(high, True)}]"
+
+
+def _area(span: IntervalReport) -> str:
+    if span["value"] is None:
+        return "-"
+    low, high = _number(span["low"]), _number(span["high"])
+    return f"{_number(span['value'])}" + (f" [{low}, {high}]" if low else "")
 
 
 def _signed(value: float | None) -> str:

@@ -81,7 +81,7 @@ def _groups(report: Report) -> list[str]:
             )
     harmful = report["change"]["harmful_flips"]["by_group"]
     known = {name: group["value"] for name, group in harmful.items() if group["value"] is not None}
-    if known:
+    if any(known.values()):
         most = max(known, key=lambda group: known[group] or 0.0)
         sentences.append(
             f"Newly misclassified images are most frequent in '{most}': {points(known[most])} % of its images."

@@ -85,7 +85,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
         artifact = write_artifact(run, "model.safetensors", model, quantized, about)
     with run.stage("answer"):
         point = recipe.operating_point
-        decisions = None if point is None else decisions_of(test.before, test.after, point, splits.attributes)
+        decisions = None if point is None else decisions_of(test.before, test.after, point, test_audit.cells)
         answer = acceptance(test.after, test.before, recipe.accept, artifact["bytes"], seed=recipe.seed)
     return Results(
         splits=splits, network=model.network, validation=validation, test=test, audit=test_audit, decisions=decisions,
