@@ -44,6 +44,7 @@ def read_accept(
     if set(named) <= {FILE}:  # a limit of the size asks nothing about patients
         named = DEFAULT | (DEFAULT_AT_OPERATING_POINT if has_operating_point else {}) | named
     limits: list[Limit] = []
+    before = len(problems)
     for name, given in named.items():
         several = given if isinstance(given, list) else [] if given is None else [given]  # null: no limit
         if given == []:
@@ -58,7 +59,7 @@ def read_accept(
                 limits += _metric(str(name), each, path, registry, problems)
             if str(name).startswith("operating-point") and not has_operating_point:
                 problems.append((path, "needs the section operating_point, which chooses the threshold"))
-    return tuple(limits)
+    return tuple(limits) if len(problems) == before else ()
 
 
 def _example(name: str) -> str:
@@ -101,7 +102,7 @@ def _metric(name: str, given: Mapping[Any, Any], path: str, registry: Registry, 
     for key, value in bounds.items():
         relative = key in ("loss_at_most", "rise_at_most") or _is_fraction(metric)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            problems.append((f"{path}.{key}", f"expected a number, got {value!r}"))
+            problems.append((f"{path}.{key}", f"expected a number{' within 0..1' if relative else ''}, got {value!r}"))
         elif relative and not 0 <= value <= 1:
             problems.append((f"{path}.{key}", f"expected a number within 0..1, got {value!r}"))
         elif value == 0 and key in ("loss_at_most", "rise_at_most"):

@@ -344,10 +344,45 @@ def test_an_absolute_limit_of_a_fraction_is_the_exact_binomial_test(limits):
 def test_the_size_of_the_file_is_no_statistics(limits):
     both = equal(20)
     section = limits({"file": {"at_most": "1kB"}})
-    assert acceptance(*both, section, 1000)["answer"] == "PASS"
-    large = acceptance(*both, section, 1001)
+    small, large = acceptance(*both, section, 1000), acceptance(*both, section, 1001)
+    assert next(each["answer"] for each in small["limits"] if each["name"] == "file size in bytes") == "PASS"
     assert (large["answer"], large["limits"][0]["name"]) == ("FAIL", "file size in bytes")
-    assert acceptance(*both, section)["answer"] == "CANNOT TELL"  # not known, so nothing is said
+    assert not any(each["name"].startswith("file") for each in acceptance(*both, section)["limits"])  # not known
+
+
+def test_a_size_limit_alone_asks_about_patients_all_the_same(limits):
+    assert acceptance(*equal(20), limits({"file": {"at_most": "1kB"}}), 10)["answer"] == "CANNOT TELL"
+    assert acceptance(*equal(600), limits({"file": {"at_most": "1kB"}}), 10)["answer"] == "PASS"
+
+
+def test_harm_that_a_small_group_of_many_classes_could_hide_does_not_pass(limits):
+    """One image of each of thirty classes: no cell alone could lower the group's accuracy by the limit."""
+    labels = np.concatenate([np.repeat(np.arange(30), 40), np.arange(30)])
+    groups = np.concatenate([np.zeros(1200, int), np.ones(30, int)])
+    model = decided(labels, labels, groups, class_names=tuple(f"c{number}" for number in range(30)))
+    section = {name: {"loss_at_most": 0.05} for name in ("worst-group-accuracy", "group-mean-accuracy")}
+    section["accuracy-gap"] = {"rise_at_most": 0.05}
+    answers = {each["name"]: each["answer"] for each in acceptance(model, model, limits(section))["limits"]}
+    assert answers["worst-group-accuracy"] == answers["accuracy-gap"] == "CANNOT TELL"
+
+
+def test_a_metric_that_leaves_out_cells_cannot_pass_and_says_how_many(limits):
+    labels = np.concatenate([np.repeat([0, 1], 400), np.repeat([0, 1], 5)])
+    groups = np.concatenate([np.zeros(800, int), np.ones(10, int)])
+    before = decided(labels, labels, groups)
+    after = decided(np.where(groups == 1, 1 - labels, labels), labels, groups)
+    (report,) = acceptance(after, before, limits({"recall-loss": {"at_most": 0.1}}))["limits"]
+    assert (report["answer"], report["left_out"]) == ("CANNOT TELL", 4)  # one class has no image at all
+
+
+def test_answers_that_are_no_numbers_and_names_that_are_equal_are_refused(limits):
+    model, _ = equal(20)
+    nan = replace(model, logits=np.full_like(model.logits, np.nan))
+    with pytest.raises(UserError, match="are not finite numbers"):
+        acceptance(nan, model, limits())
+    twice = replace(model, class_names=(model.class_names[0],) * len(model.class_names))
+    with pytest.raises(UserError, match="two class names are equal"):
+        acceptance(twice, twice, limits())
 
 
 def test_a_class_that_a_group_lacks_cannot_be_told_there_and_says_how_many_images_would_do(limits):

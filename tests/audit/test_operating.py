@@ -10,6 +10,7 @@ import pytest
 from helpers.predictions import random_predictions, scored_predictions
 from sklearn.metrics import roc_auc_score
 
+from fairquant.audit.cells import DECIDED, cells_of
 from fairquant.audit.operating import choose_threshold, class_numbers, decisions_of
 from fairquant.audit.roc import partial_area
 from fairquant.errors import UserError
@@ -114,7 +115,7 @@ def two():
 
 def test_rates_at_the_thresholds_by_counting(two):
     before, after = two
-    made = decisions_of(before, after, settings(), ("sex", "age"))
+    made = decisions_of(before, after, settings(), cells_of(after, before, ("sex", "age")))
     assert (made.classes, made.target, made.thresholds) == (("c1", "c3"), "sensitivity 0.9", (0.45, 0.55))
     scopes = {"all images": range(4), "f x old": [0], "sex: m": [2, 3], "age: young": [1, 3]}
     for scope, groups in scopes.items():
@@ -122,10 +123,10 @@ def test_rates_at_the_thresholds_by_counting(two):
         rates = {cell.rate: cell for cell in made.rates if cell.scope == scope}
         for model, which in ((before, "before"), (after, "after")):
             expected = reached(model.take(rows), (1, 3), model.operating.threshold)
-            found = [getattr(rates[rate], which).value for rate in ("sensitivity", "specificity")]
+            found = [getattr(rates[rate], which).value for rate in DECIDED]
             assert found == pytest.approx(expected)
-        change = rates["sensitivity"].change
-        assert change[0] == pytest.approx(rates["sensitivity"].after.value - rates["sensitivity"].before.value)
+        change = rates[DECIDED[0]].change
+        assert change[0] == pytest.approx(rates[DECIDED[0]].after.value - rates[DECIDED[0]].before.value)
         assert change[1] < change[0] < change[2]
 
 
@@ -134,7 +135,7 @@ def test_rates_at_the_thresholds_by_counting(two):
 )
 def test_areas_are_of_the_score_of_the_positive_classes(two, target):
     before, after = two
-    made = decisions_of(before, after, settings(partial_from=0.7, **target))
+    made = decisions_of(before, after, settings(partial_from=0.7, **target), cells_of(after, before))
     positive = np.isin(before.labels, (1, 3))
     for scope, rows in {"all images": np.ones(400, bool), "m x old": before.groups == 2}.items():
         areas = {each.kind: each for each in made.areas if each.scope == scope}

@@ -38,7 +38,7 @@ def page(registry):
         "metrics": metrics, "baseline": baseline, "change": change, "cells": cells_report(audited.cells), "budget": {"average_bits": None},
         "accept": acceptance(both.after, both.before, recipe.accept),
     }  # fmt: skip
-    results = SimpleNamespace(test=both, audit=audited, full_bytes=400_000, quantized=None)
+    results = SimpleNamespace(test=both, audit=audited, full_bytes=400_000, quantized=None, decisions=None)
     return run_page(recipe, report, results, [f"dropped {EVIL}"])
 
 

@@ -58,7 +58,7 @@ def test_the_worst_group_and_the_most_newly_misclassified_are_named():
 def test_the_answer_comes_first_then_who_lost_what_and_bytes_last():
     sentences = verdict(run_report(), FULL)
     assert sentences[0] == (
-        "FAIL: sensitivity of wart in 'dark' lost 20.0 points (10.0 to 30.0), at most 5.0 allowed. 1 of 3 limits are broken, 1 "
+        "FAIL: sensitivity of wart in 'dark' lost 20.0 points (10.0 to 30.0), at most 5.0 allowed. 1 of 3 limits is broken, 1 "
         "cannot be judged."
     )
     assert sentences[1].startswith(

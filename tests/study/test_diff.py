@@ -52,7 +52,7 @@ def test_paired_intervals_are_those_of_drawing_the_images_of_both_together():
 
 def test_a_groups_change_and_flips_are_those_of_its_images():
     pair = matched()
-    group = _groups(pair, seed=0)[1]
+    group = _groups(pair)[1]
     mine = pair.a.groups == 1
     right = [(each.predicted == each.labels)[mine] for each in (pair.a, pair.b)]
     assert group.images == (mine.sum(), mine.sum())
@@ -79,7 +79,7 @@ def test_where_nothing_is_paired_both_have_their_numbers_and_no_difference():
     a, b = two_models()
     apart = Matched(a, replace(b.take(np.arange(25)), group_names=("g0", "g1", "other")), "none", ())
     assert all(each.difference is None and each.a.value == each.a.value for each in _quantities(apart, METRICS, 0))
-    groups = {group.name: group for group in _groups(apart, 0)}
+    groups = {group.name: group for group in _groups(apart)}
     assert list(groups) == ["g0", "g1", "g2", "other"]
     assert (groups["g2"].b, groups["g2"].images[1], groups["other"].a) == (None, 0, None)
     assert all(group.change is None and group.flips is None for group in groups.values())

@@ -8,7 +8,7 @@ from helpers.reports import judged_report
 
 def limit(name="accuracy", kind="loss", answer="PASS", value=0.01, more=None):
     return {"name": name, "kind": kind, "limit": 0.05, "answer": answer, "value": value, "low": 0.0, "high": None,
-            "images": 40, "more_images": more}  # fmt: skip
+            "images": 40, "more_images": more, "left_out": 0}  # fmt: skip
 
 
 def test_the_description_begins_with_the_answer_and_the_limit_that_decides_it():

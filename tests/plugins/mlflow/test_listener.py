@@ -128,7 +128,7 @@ def test_a_run_in_memory_names_the_function_that_made_it(client, run):
 
 LIMIT = {
     "name": "sensitivity of MEL in 'male'", "kind": "loss", "limit": 0.05, "answer": "FAIL", "value": 0.11, "low": 0.06,
-    "high": 0.2, "images": 40, "more_images": None,
+    "high": 0.2, "images": 40, "more_images": None, "left_out": 0,
 }  # fmt: skip
 
 
