@@ -175,5 +175,7 @@ class Planning:
         for layer in self.layers:
             weight = layer.weight.detach()
             weights[layer.name] = quantizer.build(weight, plan.bits[layer.name], choices).encode(weight)
-        audit_text, padding = 600 + 80 * len(self.recipe.metrics), 9 * len(self.layers)  # a byte a width of each layer
+        audit_text = 200 + sum(len(each.label) + 48 for each in self.recipe.metrics)  # three numbers each
+        audit_text += 0 if self.recipe.operating_point is None else 300
+        padding = 9 * len(self.layers)  # a byte a width of each layer
         return len(artifact_content(self.model.network, self.layers, weights, metadata)) + audit_text + padding
