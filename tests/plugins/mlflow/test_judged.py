@@ -15,7 +15,7 @@ def test_the_description_begins_with_the_answer_and_the_limit_that_decides_it():
     broken = limit("sensitivity of MEL", answer="FAIL", value=0.11)
     first, empty, *_ = description(judged_report(broken, limit("ece", answer="PASS"), answer="FAIL")).splitlines()
     assert first.startswith("**FAIL: sensitivity of MEL lost 11.0 points")
-    assert first.endswith("at most 5.0 allowed. 1 of 2 limits are broken.**")
+    assert first.endswith("at most 5.0 allowed. 1 of 2 limits is broken.**")
     assert empty == ""
 
 
@@ -32,8 +32,9 @@ def test_the_description_names_who_lost_what():
     cell = {"rate": "sensitivity", "label": "mole", "scope": "dark", "images": 40, "before": 0.9, "after": 0.7,
             "change": {"value": -0.2, "low": -0.3, "high": -0.1}}  # fmt: skip
     lines = description({**judged_report(limit()), "cells": {"lost": [cell], "judged": 3, "undecided": 2}}).splitlines()
-    assert lines[2].startswith("- Of 100 patients with mole in 'dark', the full-precision model finds 90, this one 70")
-    assert lines[3].startswith("- 2 of 5 sensitivities and specificities have too few changed images")
+    assert lines[2] == "- The limits do not cover everything that was lost beyond chance:"  # the answer is PASS
+    assert lines[3].startswith("- Of 100 patients with mole in 'dark', the full-precision model finds 90, this one 70")
+    assert lines[4].startswith("- 2 of 5 sensitivities and specificities have too few changed images")
 
 
 def test_a_demo_says_that_its_numbers_mean_nothing():
