@@ -60,7 +60,7 @@ def test_each_is_listed_and_keeps_its_contract_by_its_own_untouched_tests(site):
     )
     assert process.returncode == 0, process.stdout + process.stderr
     assert "FairQuant contract" in process.stdout
-    assert "metric AcmeMetricMetric: 15 checks: " in process.stdout, process.stdout
+    assert "metric AcmeMetricMetric: 16 checks: " in process.stdout, process.stdout
     checked = run(site, *FAIRQUANT, "plugins", "--check", "acme-allocators-allocator")
     assert (checked.returncode, checked.stdout[:9]) == (0, "ok     al"), checked.stdout
 

@@ -39,8 +39,8 @@ def test_the_thresholds_are_those_of_validation_and_come_back_with_the_predictio
     rates = {each["rate"]: each for each in point["rates"] if each["scope"] == "all images"}
     melanoma = test.after.labels == 1
     found = test.after.score((1,)) >= point["thresholds"][1]
-    assert rates["sensitivity"]["after"] == pytest.approx(found[melanoma].mean())
-    assert rates["specificity"]["after"] == pytest.approx((~found)[~melanoma].mean())
+    assert rates["operating-point sensitivity"]["after"] == pytest.approx(found[melanoma].mean())
+    assert rates["operating-point specificity"]["after"] == pytest.approx((~found)[~melanoma].mean())
     assert {each["kind"] for each in point["areas"]} == {"auc", "partial auc"}
 
 
@@ -94,7 +94,7 @@ def test_predict_decides_at_the_threshold(operated, point, tmp_path):
         assert [row["positive"] for row in rows] == [str(line["positive"]).lower() for line in lines]
         assert [float(row["score"]) for row in rows] == pytest.approx([line["score"] for line in lines], abs=1e-5)
         for line, row in zip(lines, shown["table"].splitlines(), strict=True):
-            assert f"{'positive' if line['positive'] else 'negative'} (score {line['score']:.3f})" in row
+            assert f"{'positive' if line['positive'] else 'negative'} (score {line['score']:.3f}, threshold " in row
 
 
 def test_predict_without_an_operating_point_decides_nothing(quickstart_runs, tmp_path):

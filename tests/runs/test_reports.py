@@ -60,7 +60,7 @@ def test_a_report_that_is_cut_off_or_foreign_or_missing_is_refused(tmp_path):
 
 
 def test_a_report_answers_for_its_metrics_and_its_limits(tmp_path):
-    write_report(tmp_path / "old")
+    write_report(tmp_path / "old", accept=None)  # of a version that had no limits
     write_report(tmp_path / "new", accept={"answer": "CANNOT TELL", "limits": []})
     new, old = find_runs(tmp_path).finished
     assert (answer_of(old.report), answer_of(new.report)) == (None, "CANNOT TELL")

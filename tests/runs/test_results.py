@@ -23,7 +23,10 @@ def quantized(cost_model: object = None) -> Quantized:
 
 
 def results(network: nn.Module, how: Quantized | None) -> Results:
-    return Results(splits=None, network=network, validation=None, test=None, audit=None, artifact=None, quantized=how)
+    return Results(
+        splits=None, network=network, validation=None, test=None, audit=None, decisions=None, acceptance=None, artifact=None,
+        quantized=how,
+    )  # fmt: skip
 
 
 def test_operations_are_counted_as_quantized_and_in_full_precision():
