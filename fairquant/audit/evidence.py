@@ -191,7 +191,8 @@ def more_images(evidence: Evidence, kept: float, broken: float) -> Floats:
         enough = tells(np.exp(middle))
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     needed = np.ceil(some * np.exp(high)) - evidence.images
-    unseen = np.array([_with_none(float(limit), kept) for limit in evidence.limit])
+    limits, place = np.unique(evidence.limit, return_inverse=True)
+    unseen = np.array([_with_none(float(limit), kept) for limit in limits])[place]
     needed = np.where(evidence.images > 0, needed, unseen)
     undecidable = ~possible | (evidence.value == evidence.limit)
     return np.where(undecidable & (evidence.images > 0), np.nan, np.maximum(needed, 1))
