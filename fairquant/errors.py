@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -49,3 +49,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no known name is close."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def unknown_classes(key: str, listed: Iterable[str], classes: Sequence[str]) -> list[str]:
+    """What is wrong with the classes that a key of the recipe names."""
+    return [
+        f"{key}: the data have no class {name!r}.{suggestion(name, classes)} Classes: {', '.join(classes)}"
+        for name in listed
+        if name not in classes
+    ]

@@ -121,7 +121,7 @@ def _decided(after: Predictions, before: Predictions) -> tuple[tuple[int, ...], 
 
 def _tables(after: Predictions, before: Predictions) -> dict[str, list[Floats]]:
     """Rate -> counts [G, C]: images, right before, right after, lost, gained; of ppv: images before, right before, images after,
-    right after, and the sum of squares behind its standard error."""
+    right after, images that both take for the class, and those of these that belong to it."""
     classes = np.arange(len(after.class_names))
     shape = (len(after.group_names), len(classes))
 

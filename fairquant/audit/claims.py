@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.errors import suggestion
+from fairquant.errors import unknown_classes
 from fairquant.recipe.schema import Component, Limit
 from fairquant.roles import AnyMetric, Predictions
 
@@ -56,12 +56,12 @@ def _claims(limit: Limit, metric: Component[AnyMetric], predictions: Predictions
 def class_problems(limits: Sequence[Limit], class_names: Sequence[str]) -> list[str]:
     """What is wrong with the classes that limits name."""
     return [
-        f"accept.{limit.name}.classes: the data have no class {name!r}.{suggestion(name, class_names)} "
-        f"Classes: {', '.join(class_names)}"
+        problem
         for limit in limits
         if limit.metric is not None
-        for name in getattr(limit.metric.value, "classes", ())
-        if name not in class_names
+        for problem in unknown_classes(
+            f"accept.{limit.name}.classes", getattr(limit.metric.value, "classes", ()), class_names
+        )
     ]
 
 

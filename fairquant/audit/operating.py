@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fairquant.audit.cells import DECIDED, Cell, Cells
 from fairquant.audit.roc import Area, area, partial_area
 from fairquant.audit.scopes import Floats
-from fairquant.errors import UserError, suggestion
+from fairquant.errors import UserError, unknown_classes
 from fairquant.recipe.sections import OperatingPointSettings
 from fairquant.roles import OperatingPoint, Predictions
 
@@ -43,12 +43,7 @@ class Decisions:
 
 def class_numbers(settings: OperatingPointSettings, class_names: Sequence[str]) -> tuple[int, ...]:
     """The numbers of the positive classes. Raises UserError for unknown names, and where no negative class is left."""
-    problems = [
-        f"operating_point.classes: the data have no class {name!r}.{suggestion(name, class_names)} "
-        f"Classes: {', '.join(class_names)}"
-        for name in settings.classes
-        if name not in class_names
-    ]
+    problems = unknown_classes("operating_point.classes", settings.classes, class_names)
     if not problems and set(settings.classes) >= set(class_names):
         problems = ["operating_point.classes: every class is positive: leave at least one out"]
     if problems:

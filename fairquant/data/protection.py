@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fairquant.errors import UserError, suggestion
+from fairquant.errors import UserError, unknown_classes
 from fairquant.recipe.sections import Protect
 from fairquant.roles.dataset import IntArray, Split, Splits
 
@@ -58,12 +58,3 @@ def _parts(splits: Splits, whom: Protect) -> tuple[tuple[str, ...], IntArray]:
         raise UserError(problems)
     place = [listed.index(name) if name in listed else len(listed) for name in classes]
     return (*listed, OTHERS), np.broadcast_to(np.array(place, np.int64)[:, None], shape)
-
-
-def unknown_classes(key: str, listed: tuple[str, ...], classes: tuple[str, ...]) -> list[str]:
-    """What is wrong with the classes that a key of the recipe names."""
-    return [
-        f"{key}: the data have no class {name!r}.{suggestion(name, classes)} Classes: {', '.join(classes)}"
-        for name in listed
-        if name not in classes
-    ]
