@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.audit.cells import Cells, cells_of
-from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_of, image_weights
+from fairquant.audit.confusion import PermutedConfusion, WeightedConfusion, chunk_sizes, confusion_of, image_weights
 from fairquant.audit.paired import interval as paired_interval
 from fairquant.audit.paired import wilson
 from fairquant.errors import UserError
@@ -166,8 +166,8 @@ def permutation_baselines(
         return {}
     draw = np.random.default_rng([seed, 0x9011])
     values: dict[str, list[Floats]] = {label: [] for label, _ in gaps}
-    for count in chunk_sizes(PERMUTATIONS, len(predictions.labels) * len(predictions.group_names)):
-        confusion = WeightedConfusion.of_permuted_groups(predictions, count, draw)
+    for count in chunk_sizes(PERMUTATIONS, len(predictions.labels)):
+        confusion = PermutedConfusion.draw(predictions, count, draw)
         for label, metric in gaps:
             if metric.needs == "confusion":
                 values[label].append(metric.evaluate(confusion).value)

@@ -22,8 +22,23 @@ class OperatingPoint:
     threshold: float
 
 
+class _Shared:
+    """What metrics compute from the same counts or predictions is computed once."""
+
+    @cached_property
+    def _computed(self) -> dict[Hashable, Any]:  # each value of the type that its key's function returns
+        return {}
+
+    def shared(self, make: Callable[..., T], *options: Hashable) -> T:
+        """make(self, *options), computed once however often metrics and their replicates ask for it."""
+        if (make, *options) not in self._computed:
+            self._computed[(make, *options)] = make(self, *options)
+        value: T = self._computed[(make, *options)]
+        return value
+
+
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
+class Predictions(_Shared):
     """logits [N, C] float32; labels, groups [N] int64; ids name the images.
 
     reference: predictions of the full-precision model on the same images, where this is another model; operating: the
@@ -57,17 +72,6 @@ class Predictions:
         total: Floats = self.probabilities[:, list(classes)].sum(1)
         return total
 
-    @cached_property
-    def _computed(self) -> dict[Hashable, Any]:  # each value of the type that its key's function returns
-        return {}
-
-    def shared(self, make: Callable[..., T], *options: Hashable) -> T:
-        """make(self, *options), computed once however often metrics and their replicates ask for it."""
-        if (make, *options) not in self._computed:
-            self._computed[(make, *options)] = make(self, *options)
-        value: T = self._computed[(make, *options)]
-        return value
-
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         """The predictions of some images, in that order; rows [M], with repetitions where an image counts more than once."""
         return replace(
@@ -77,7 +81,7 @@ class Predictions:
         )  # fmt: skip
 
 
-class Confusion:
+class Confusion(_Shared):
     """Counts table [..., G, C true, C predicted] with any number of leading axes, and the sums that metrics share."""
 
     def __init__(self, table: Floats, class_names: tuple[str, ...] = (), reference: Confusion | None = None) -> None:

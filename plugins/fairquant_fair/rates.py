@@ -9,6 +9,7 @@ gap 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,6 +20,7 @@ from fairquant.roles import Confusion, Rates
 from fairquant_fair.accuracy import Floats, nan_spread
 
 Convention = Literal["valid", "fairprune", "fairquant"]
+Gaps = tuple[Floats, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def false_positive(confusion: Confusion) -> Cells:
 
 def true_negative(confusion: Confusion) -> Cells:
     """True negative rates, TN / (FP + TN) [..., G, C]."""
-    false_alarms = false_positive(confusion)
+    false_alarms = confusion.shared(false_positive)
     return Cells(1 - false_alarms.rate, false_alarms.support)
 
 
@@ -64,7 +66,21 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return ratio
 
 
-def class_gaps(cells: Cells, convention: Convention, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
+Rate = Callable[[Confusion], Cells]
+
+
+def gaps_of(confusion: Confusion, rate: Rate, convention: Convention, min_support: int) -> Gaps:
+    """`class_gaps` of a rate: true_positive and its like."""
+    return class_gaps(confusion.shared(rate), convention, min_support)
+
+
+def mean_of(confusion: Confusion, rate: Rate, min_support: int) -> Floats:
+    """Each group's rate: the mean over its classes with enough support [..., G]."""
+    cells = confusion.shared(rate)
+    return mean_gap(np.where(cells.support >= max(min_support, 1), cells.rate, np.nan))
+
+
+def class_gaps(cells: Cells, convention: Convention, min_support: int) -> Gaps:
     """Gap of each class [..., C] (NaN: does not count) and the number of cells skipped [...]."""
     if convention == "fairquant":
         absent = (cells.support == 0).any(-2)
@@ -89,11 +105,6 @@ def mean_gap(gaps: Floats) -> Floats:
     return mean
 
 
-def mean_rate(cells: Cells, min_support: int) -> Floats:
-    """Each group's rate: the mean over its classes with enough support [..., G]."""
-    return mean_gap(np.where(cells.support >= max(min_support, 1), cells.rate, np.nan))
-
-
 @dataclass(frozen=True)
 class _Gap:
     """What the metrics share: convention, and min_support (images that a rate is computed from; convention valid only)."""
@@ -112,12 +123,12 @@ class _Gap:
         """The convention, which is added to the metric's name in results; "" for the default."""
         return "" if self.convention == "valid" else self.convention
 
-    def _rates(self, cells: Cells, confusion: Confusion) -> Rates:
+    def _rates(self, rate: Rate, confusion: Confusion) -> Rates:
         """The mean gap [...] of one rate, each group's own rate [..., G], and the cells skipped [...]."""
         if self.convention == "fairprune" and confusion.truth.shape[-2] != 2:
             return _undefined(confusion)
-        gaps, skipped = class_gaps(cells, self.convention, self.min_support)
-        return Rates(mean_gap(gaps), mean_rate(cells, self.min_support), skipped)
+        gaps, skipped = confusion.shared(gaps_of, rate, self.convention, self.min_support)
+        return Rates(mean_gap(gaps), confusion.shared(mean_of, rate, self.min_support), skipped)
 
 
 def _undefined(confusion: Confusion) -> Rates:
@@ -132,7 +143,7 @@ class EqualOpportunity0(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: mean true negative rate, skipped [...]."""
-        return self._rates(true_negative(confusion), confusion)
+        return self._rates(true_negative, confusion)
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ class EqualOpportunity1(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: mean true positive rate, skipped [...]."""
-        return self._rates(true_positive(confusion), confusion)
+        return self._rates(true_positive, confusion)
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,7 @@ class PredictiveEquality(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: mean false positive rate, skipped [...]."""
-        return self._rates(false_positive(confusion), confusion)
+        return self._rates(false_positive, confusion)
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class DemographicParity(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: mean prediction rate, skipped [...]."""
-        return self._rates(prediction_rate(confusion), confusion)
+        return self._rates(prediction_rate, confusion)
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,7 @@ class PredictiveParity(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: mean positive predictive value, skipped [...]."""
-        return self._rates(positive_value(confusion), confusion)
+        return self._rates(positive_value, confusion)
 
 
 @dataclass(frozen=True)
@@ -179,17 +190,20 @@ class EqualizedOdds(_Gap):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: mean of the true positive and the true negative rate, skipped [...]."""
-        hits, false_alarms = true_positive(confusion), false_positive(confusion)
-        by_group = (mean_rate(hits, self.min_support) + 1 - mean_rate(false_alarms, self.min_support)) / 2
+        found, alarmed = (confusion.shared(mean_of, rate, self.min_support) for rate in (true_positive, false_positive))
+        by_group = (found + 1 - alarmed) / 2
         if self.convention == "fairprune":
             if confusion.truth.shape[-2] != 2:
                 return _undefined(confusion)
-            rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in (hits, false_alarms)]
+            both = (confusion.shared(true_positive), confusion.shared(false_positive))
+            rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in both]
             signed = sum(rate[..., 0, :] - rate[..., 1, :] for rate in rates)
             value: Floats = np.abs(signed).mean(-1) / 2
             return Rates(value, by_group, np.zeros(value.shape, np.int64))
-        hit_gaps, skipped_hits = class_gaps(hits, self.convention, self.min_support)
-        alarm_gaps, skipped_alarms = class_gaps(false_alarms, self.convention, self.min_support)
+        (hit_gaps, skipped_hits), (alarm_gaps, skipped_alarms) = (
+            confusion.shared(gaps_of, rate, self.convention, self.min_support)
+            for rate in (true_positive, false_positive)
+        )
         gaps = hit_gaps + alarm_gaps if self.convention == "fairquant" else np.fmax(hit_gaps, alarm_gaps)
         if self.convention == "valid":
             gaps = np.where(np.isnan(hit_gaps), np.nan, gaps)

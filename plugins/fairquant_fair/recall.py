@@ -99,7 +99,7 @@ class Sensitivity(_Rate):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]."""
-        return self._mean(confusion, true_positive(confusion), true_positive(_Pooled(confusion)))
+        return self._mean(confusion, confusion.shared(true_positive), true_positive(_Pooled(confusion)))
 
     def counted(self, predictions: Predictions) -> Counted | None:
         """The images of the class, and those that are found [N], [N]."""
@@ -113,7 +113,7 @@ class Specificity(_Rate):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]."""
-        return self._mean(confusion, true_negative(confusion), true_negative(_Pooled(confusion)))
+        return self._mean(confusion, confusion.shared(true_negative), true_negative(_Pooled(confusion)))
 
     def counted(self, predictions: Predictions) -> Counted | None:
         """The images of other classes, and those that are not taken for the class [N], [N]."""
@@ -127,7 +127,7 @@ class PositivePredictiveValue(_Rate):
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]."""
-        return self._mean(confusion, positive_value(confusion), positive_value(_Pooled(confusion)))
+        return self._mean(confusion, confusion.shared(positive_value), positive_value(_Pooled(confusion)))
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class WorstClassRecall:
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: the lowest within the group, skipped [...]."""
         value, skipped = _lowest(true_positive(_Pooled(confusion)), self.min_support)
-        by_group, _ = _lowest(true_positive(confusion), self.min_support)
+        by_group, _ = _lowest(confusion.shared(true_positive), self.min_support)
         return Rates(value[..., 0], by_group, skipped[..., 0])
 
 
@@ -157,7 +157,7 @@ class WorstCellRecall:
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: the lowest within the group, skipped [...]."""
-        by_group, skipped = _lowest(true_positive(confusion), self.min_support)
+        by_group, skipped = _lowest(confusion.shared(true_positive), self.min_support)
         return Rates(np.fmin.reduce(by_group, -1), by_group, skipped.sum(-1))
 
 
@@ -180,7 +180,7 @@ class RecallLoss:
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: the largest loss within the group, skipped [...]."""
-        before, after = true_positive(confusion.reference), true_positive(confusion)
+        before, after = confusion.reference.shared(true_positive), confusion.shared(true_positive)
         gained, skipped = _lowest(Cells(after.rate - before.rate, after.support), self.min_support)
         return Rates(0.0 - np.fmin.reduce(gained, -1), 0.0 - gained, skipped.sum(-1))
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_array, csr_array
 
 from fairquant.roles import Predictions, Rates
 from fairquant_fair.accuracy import Floats
@@ -145,12 +146,12 @@ class WorstGroupAuc:
         return worst
 
 
-def surplus_by_bin(predictions: Predictions, bins: int) -> Floats:
-    """(1 if correct, else 0) - confidence of each image in its bin of confidence, 0 in the other bins [N, bins]."""
+def surplus_by_bin(predictions: Predictions, bins: int) -> csc_array:
+    """(1 if correct, else 0) - confidence of each image in its bin of confidence, 0 in the other bins [bins, N]."""
     confidence, correct = predictions.probabilities.max(1), predictions.predicted == predictions.labels
     number = np.minimum((confidence * bins).astype(int), bins - 1)
-    surplus: Floats = np.eye(bins)[number] * (correct - confidence)[:, None]
-    return surplus
+    size = len(number)
+    return csr_array((correct - confidence, number, np.arange(size + 1)), shape=(size, bins)).T
 
 
 def squared_errors(predictions: Predictions) -> Floats:
@@ -174,9 +175,9 @@ class ExpectedCalibrationError(_Scored):
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
         """weights [R, N] -> values [R]; NaN where all weights are 0."""
-        surplus: Floats = weights @ predictions.shared(surplus_by_bin, self.bins)  # [R, bins]
+        surplus: Floats = predictions.shared(surplus_by_bin, self.bins) @ weights.T  # [bins, R]
         with np.errstate(invalid="ignore", divide="ignore"):
-            error: Floats = np.abs(surplus).sum(1) / weights.sum(1)
+            error: Floats = np.abs(surplus).sum(0) / weights.sum(1)
         return error
 
 

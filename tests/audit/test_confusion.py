@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from helpers.predictions import random_predictions
 
-from fairquant.audit.confusion import WeightedConfusion, chunk_sizes, confusion_of, confusion_tensor, image_weights
+from fairquant.audit.confusion import (
+    PermutedConfusion,
+    WeightedConfusion,
+    chunk_sizes,
+    confusion_of,
+    confusion_tensor,
+    image_weights,
+)
 from fairquant.roles import Confusion
 
 
@@ -38,7 +45,7 @@ def test_sums_under_weights_are_those_of_the_drawn_images():
 
 def test_permuted_groups_keep_the_sizes_of_groups_and_the_confusion_of_all():
     p = random_predictions(90, classes=5, groups=3)
-    shuffled = WeightedConfusion.of_permuted_groups(p, 6, np.random.default_rng(4))
+    shuffled = PermutedConfusion.draw(p, 6, np.random.default_rng(4))
     table = confusion_tensor(p)
     assert np.array_equal(shuffled.table.sum(1), np.broadcast_to(table.sum(0), (6, 5, 5)))
     assert np.array_equal(shuffled.images, np.broadcast_to(table.sum((1, 2)), (6, 3)))
@@ -78,6 +85,16 @@ def test_the_full_precision_models_counts_are_under_the_same_weights():
     beside = WeightedConfusion(both, weights).reference
     assert np.array_equal(beside.table, WeightedConfusion(before, weights).table)
     assert np.array_equal(beside.truth, WeightedConfusion(p, weights).truth)
+
+
+def test_the_full_precision_models_counts_are_under_the_same_permutations():
+    p, before = random_predictions(90, seed=1), random_predictions(90, seed=2)
+    before = replace(before, labels=p.labels, groups=p.groups)
+    shuffled = PermutedConfusion.draw(replace(p, reference=before), 4, np.random.default_rng(5))
+    alone = PermutedConfusion.draw(before, 4, np.random.default_rng(5))
+    assert np.array_equal(shuffled.truth, alone.truth)
+    assert np.array_equal(shuffled.reference.hits, alone.hits)
+    assert not np.array_equal(shuffled.hits, alone.hits)
 
 
 def test_no_images_are_no_counts():
