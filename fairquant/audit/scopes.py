@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.roles.dataset import JOINED
+
 Floats = NDArray[np.float64]
 Kind = Literal["all", "group", "attribute"]
-#: What joins the values of several attributes in the name of a group.
-JOINED = " x "
 ALL = "all images"
 
 

@@ -39,6 +39,7 @@ def export(
 ) -> None:
     """Write ONNX with the same integer codes, for ONNX Runtime's int8 kernels. Data: dataset.root=FOLDER or --images."""
     _check_choices(format, activations, method, coverage)
+    _check_overrides(overrides or [])
     from fairquant.artifact.load import read_artifact
     from fairquant.cli.display import Bars
     from fairquant.export.onnx import ExportOptions, export_onnx, need_onnx
@@ -65,6 +66,15 @@ def _check_choices(format: str, activations: str, method: str, coverage: str) ->
     ):  # fmt: skip
         if value not in known:
             raise UserError(f"{option} {value}: must be one of {', '.join(known)}")
+
+
+def _check_overrides(overrides: list[str]) -> None:
+    """UserError for a key that an export does not read."""
+    others = [each for each in overrides if each.partition("=")[0].partition(".")[0] not in ("dataset", "calibration")]
+    if others:
+        raise UserError(
+            [f"{each!r}: an export reads dataset.* and calibration.* only; all else is in the file" for each in others]
+        )
 
 
 def _show(exported: Exported) -> None:

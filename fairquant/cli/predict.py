@@ -43,7 +43,8 @@ def predict(
         point = operating_point_of(runtime.metadata)
         preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
         top = min(top, len(classes))
-        writer = _Writer(format, top, None if point is None else point.threshold)
+        positives = () if point is None else tuple(classes[number] for number in point.classes)
+        writer = _Writer(format, top, None if point is None else point.threshold, " or ".join(positives))
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
             good, pixels = [], []
@@ -89,8 +90,9 @@ def _files(given: list[str]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, format: str, top: int, threshold: float | None) -> None:
-        self.format, self.threshold = format, threshold
+    def __init__(self, format: str, top: int, threshold: float | None, positives: str) -> None:
+        """positives: the classes whose probabilities the threshold decides about."""
+        self.format, self.threshold, self.positives = format, threshold, positives
         self.csv = csv.writer(sys.stdout, lineterminator="\n")
         if format == "csv":
             ranks = [column for n in range(1, top + 1) for column in (f"class{n}", f"probability{n}")]
@@ -109,9 +111,9 @@ class _Writer:
                 content |= {"score": round(decision[0], 6), "positive": decision[1]}
             print(json.dumps(content))
         else:
-            shown = [f"{c} {p:.3f}" for c, p in ranked]
-            if decision is not None:
-                shown.append(
-                    f"{'positive' if decision[1] else 'negative'} (score {decision[0]:.3f}, threshold {self.threshold:.3f})"
-                )
-            print(f"{name}  " + "  ".join(shown))
+            shown = "  ".join(f"{c} {p:.3f}" for c, p in ranked)
+            if decision is not None:  # first: the decision may differ from the class with the largest probability
+                answer, sign = ("positive", ">=") if decision[1] else ("negative", "<")
+                rule = f"{answer} for {self.positives} (score {decision[0]:.3f} {sign} threshold {self.threshold:.3f})"
+                shown = f"{rule}  most probable: {shown}"
+            print(f"{name}  {shown}")

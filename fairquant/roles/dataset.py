@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 IntArray = NDArray[np.int64]
+#: What joins the values of several attributes in the name of a group, such as "female x 40-60".
+JOINED = " x "
 
 
 @runtime_checkable

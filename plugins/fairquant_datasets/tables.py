@@ -12,7 +12,7 @@ import numpy as np
 from fairquant.data.images import decode_images
 from fairquant.data.splits import LabelledImages, encode_labels, make_splits, rows_by_name, split_rows
 from fairquant.errors import UserError, suggestion
-from fairquant.roles.dataset import DataContext, IntArray, Splits
+from fairquant.roles.dataset import JOINED, DataContext, IntArray, Splits
 
 Row = dict[str, str]
 
@@ -77,10 +77,11 @@ def build_splits(table: Table, context: DataContext, split_seed: int | None, max
         notes.append(f"{len(decoded.failures)} image(s) do not decode and are skipped: {names}")
         counts["undecodable"] = len(decoded.failures)
     samples = [present[row] for row in decoded.valid_rows]
+    _check_attributes(samples, table.attributes)
     labels, class_names = _encode([sample.label for sample in samples], table.class_order)
     if unused := [name for name in table.class_order or () if name not in class_names]:
         notes.append(f"class(es) without images left out: {', '.join(unused)}")
-    groups, group_names = _encode([" x ".join(sample.attributes) for sample in samples], table.group_order)
+    groups, group_names = _encode([JOINED.join(sample.attributes) for sample in samples], table.group_order)
     if len(class_names) < 2:
         raise UserError(f"dataset: {len(class_names)} class with images; a classifier needs two")
     if any(sample.split for sample in samples):
@@ -102,6 +103,16 @@ def build_splits(table: Table, context: DataContext, split_seed: int | None, max
         counts=counts,
     )
     return make_splits(images, rows)
+
+
+def _check_attributes(samples: Sequence[Sample], attributes: Sequence[str]) -> None:
+    """UserError where a value contains what joins the values of several attributes in the names of groups."""
+    if len(attributes) < 2:
+        return
+    values = {(name, value) for sample in samples for name, value in zip(attributes, sample.attributes, strict=True)}
+    if joined := sorted(each for each in values if JOINED in each[1]):
+        raise UserError([f"dataset: {name} {value!r} contains {JOINED!r}, which joins the values of several attributes in "
+                         "names of groups. Write it in another way" for name, value in joined])  # fmt: skip
 
 
 def _with_known_attributes_and_file(table: Table, notes: list[str], counts: dict[str, int]) -> list[Sample]:

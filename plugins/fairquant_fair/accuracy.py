@@ -13,6 +13,17 @@ from fairquant.roles import Confusion, Predictions, Rates
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Supported:
+    """What metrics with an option min_support share: a rate of fewer images than that does not count."""
+
+    min_support: int = 1
+
+    def __post_init__(self) -> None:
+        if self.min_support < 1:
+            raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
+
+
 def group_accuracy(confusion: Confusion) -> Floats:
     """Fraction of correctly classified images of each group [..., G]; NaN for a group without images."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -81,10 +92,9 @@ def _mean_recall(hits: Floats, truth: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class WorstGroupAccuracy:
+class WorstGroupAccuracy(Supported):
     """The lowest group accuracy. Groups with fewer than min_support images are left out and counted as skipped."""
 
-    min_support: int = 1
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
 
@@ -96,10 +106,9 @@ class WorstGroupAccuracy:
 
 
 @dataclass(frozen=True)
-class AccuracyGap:
+class AccuracyGap(Supported):
     """Best minus worst group accuracy. Groups with fewer than min_support images are left out and counted as skipped."""
 
-    min_support: int = 1
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = True
 
@@ -111,5 +120,5 @@ class AccuracyGap:
 
 def _supported(confusion: Confusion, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
     """Group accuracies [..., G], NaN where a group has too few images, and the number of such groups [...]."""
-    small = confusion.images < max(min_support, 1)
+    small = confusion.images < min_support
     return np.where(small, np.nan, group_accuracy(confusion)), small.sum(-1)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.roles import Confusion, Rates
-from fairquant_fair.accuracy import Floats, nan_spread
+from fairquant_fair.accuracy import Floats, Supported, nan_spread
 
 Convention = Literal["valid", "fairprune", "fairquant"]
 Gaps = tuple[Floats, NDArray[np.int64]]
@@ -77,7 +77,7 @@ def gaps_of(confusion: Confusion, rate: Rate, convention: Convention, min_suppor
 def mean_of(confusion: Confusion, rate: Rate, min_support: int) -> Floats:
     """Each group's rate: the mean over its classes with enough support [..., G]."""
     cells = confusion.shared(rate)
-    return mean_gap(np.where(cells.support >= max(min_support, 1), cells.rate, np.nan))
+    return mean_gap(np.where(cells.support >= min_support, cells.rate, np.nan))
 
 
 def class_gaps(cells: Cells, convention: Convention, min_support: int) -> Gaps:
@@ -90,7 +90,7 @@ def class_gaps(cells: Cells, convention: Convention, min_support: int) -> Gaps:
     if convention == "fairprune":
         rate = np.where(cells.support == 0, 0.0, cells.rate)
         return np.abs(rate[..., 0, :] - rate[..., 1, :]), np.zeros(rate.shape[:-2], np.int64)
-    small = cells.support < max(min_support, 1)
+    small = cells.support < min_support
     rate = np.where(small, np.nan, cells.rate)
     gaps = nan_spread(np.moveaxis(rate, -2, -1))
     gaps = np.where((~small).sum(-2) >= 2, gaps, np.nan)
@@ -106,17 +106,13 @@ def mean_gap(gaps: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Gap:
+class _Gap(Supported):
     """What the metrics share: convention, and min_support (images that a rate is computed from; convention valid only)."""
 
     convention: Convention = "valid"
     min_support: int = 10
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.min_support < 1:
-            raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
 
     @property
     def qualifier(self) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fairquant.errors import UserError, suggestion
 from fairquant.roles import Confusion, Predictions, Rates
-from fairquant_fair.accuracy import Floats
+from fairquant_fair.accuracy import Floats, Supported
 from fairquant_fair.rates import Cells, positive_value, true_negative, true_positive
 
 Counted = tuple[NDArray[np.bool_], NDArray[np.bool_]]
@@ -131,11 +131,10 @@ class PositivePredictiveValue(_Rate):
 
 
 @dataclass(frozen=True)
-class WorstClassRecall:
+class WorstClassRecall(Supported):
     """The lowest recall of any class, over all groups. Classes with fewer than min_support images are left out and counted
     as skipped."""
 
-    min_support: int = 1
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
 
@@ -147,7 +146,7 @@ class WorstClassRecall:
 
 
 @dataclass(frozen=True)
-class WorstCellRecall:
+class WorstCellRecall(Supported):
     """The lowest recall of any class in any group. Cells with fewer than min_support images are left out and counted as
     skipped."""
 
@@ -163,12 +162,12 @@ class WorstCellRecall:
 
 def _lowest(cells: Cells, min_support: int) -> tuple[Floats, NDArray[np.int64]]:
     """[..., G, C] -> the lowest rate with enough support [..., G], NaN where none has, and the number left out [..., G]."""
-    small = cells.support < max(min_support, 1)
+    small = cells.support < min_support
     return np.fmin.reduce(np.where(small, np.nan, cells.rate), -1), small.sum(-1)
 
 
 @dataclass(frozen=True)
-class RecallLoss:
+class RecallLoss(Supported):
     """The most that compression took from the recall of any class in any group: recall of the full-precision model minus
     this model's, on the same images. 0 for the full-precision model itself; negative where every cell gained. Cells with fewer
     than min_support images are left out and counted as skipped. The largest of many noisy differences: above 0 by chance."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
 from fairquant.roles import Predictions, Rates
-from fairquant_fair.accuracy import Floats
+from fairquant_fair.accuracy import Floats, Supported
 
 Ints = NDArray[np.int64]
 
@@ -47,7 +47,7 @@ class ClassAreas:
 
     def mean(self, min_support: int = 1) -> tuple[float, Floats]:
         """Mean over the classes with at least min_support images on each side, and its influence [N]."""
-        counted = self.support >= max(min_support, 1)
+        counted = self.support >= min_support
         if not counted.any():
             return float("nan"), np.zeros(self.influence.shape[1])
         return float(self.value[counted].mean()), self.influence[counted].mean(0)
@@ -116,17 +116,13 @@ class Auc:
 
 
 @dataclass(frozen=True)
-class WorstGroupAuc:
+class WorstGroupAuc(Supported):
     """The lowest group AUC. A class counts in a group with at least min_support images on either side; classes of a
     group that do not are counted as skipped."""
 
     min_support: int = 5
     needs: ClassVar[Literal["predictions"]] = "predictions"
     gap: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.min_support < 1:
-            raise ValueError(f"min_support: must be at least 1, got {self.min_support!r}")
 
     def evaluate(self, predictions: Predictions) -> Rates:
         """value and skipped, scalars []; by_group [G]."""

@@ -42,6 +42,11 @@ def test_what_is_missing_is_named(quickstart_runs, tmp_path):
             "tflite",
         ): "--format tflite: must be one of onnx",
         ("export", str(tmp_path / "none.safetensors")): "cannot be read",
+        (
+            "export",
+            str(quickstart_runs[0] / "model.safetensors"),
+            "operating_point.sensitivity=.9",
+        ): "'operating_point.sensitivity=.9': an export reads dataset.* and calibration.* only",
         ("audit", str(tmp_path / "none.bin")): "a .safetensors artifact or an exported .onnx file is wanted",
         (
             "bench",

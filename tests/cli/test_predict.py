@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fairquant.cli import app
+from fairquant.cli.predict import _Writer
 
 onnx = pytest.importorskip("onnx")
 
@@ -39,3 +40,13 @@ def test_predict_reads_files_folders_and_lists_and_names_what_does_not_decode(ex
     rows = list(csv.DictReader(io.StringIO(table.output)))
     assert [row["class1"] for row in rows] == [line["classes"][0]["class"] for line in answers[exported[0]][:3]]
     assert "no images" in str(runner.invoke(app, ["predict", str(exported[0]), "-"], input="").exception)
+
+
+def test_the_decision_stands_before_the_most_probable_class_and_names_its_classes(capsys):
+    writer = _Writer("table", 1, 0.25, "melanoma or carcinoma")
+    writer.write("a.png", [("nevus", 0.6)], (0.4, True))
+    writer.write("b.png", [("nevus", 0.9)], (0.1, False))
+    assert capsys.readouterr().out.splitlines() == [
+        "a.png  positive for melanoma or carcinoma (score 0.400 >= threshold 0.250)  most probable: nevus 0.600",
+        "b.png  negative for melanoma or carcinoma (score 0.100 < threshold 0.250)  most probable: nevus 0.900",
+    ]

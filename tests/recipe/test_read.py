@@ -46,6 +46,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "regularizers: [{name: los-gap}]\n", [], ["bad.yaml:2: regularizers[0].name: no regularizer is called 'los-gap'. Did you mean 'loss-gap'? Known: bit-anchor, bit-budget, bit-l2, cvar-groups, cvar-samples, distillation, feature-mmd, group-dro, group-variance, loss-gap, nir, soft-demographic-parity, soft-equalized-odds"]),
     (GOOD + "metrics: [accuracy, accuracy]\n", [], ["bad.yaml:2: metrics: 'accuracy' is listed twice"]),
     (GOOD + "metrics: [{name: eopp1, min_support: 0}]\n", [], ["bad.yaml:2: metrics[0].min_support: must be at least 1, got 0"]),
+    (GOOD + "metrics: [{name: recall-loss, min_support: -1}]\n", [], ["bad.yaml:2: metrics[0].min_support: must be at least 1, got -1"]),
     (GOOD + "metrics: [{name: eopp1, convention: fair}]\n", [], ["bad.yaml:2: metrics[0].convention: 'fair' is not one of valid, fairprune, fairquant. Did you mean 'fairquant'?"]),
     (GOOD + "reducer: {name: subtractive}\n", [], ["bad.yaml:2: reducer.unprivileged: reducer 'subtractive' needs this option"]),
     (GOOD + "reducer: {name: cvar, alpha: 0}\n", [], ["bad.yaml:2: reducer.alpha: must be in (0, 1], got 0.0"]),

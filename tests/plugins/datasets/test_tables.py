@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,11 @@ def test_a_table_without_images_or_with_one_class_is_refused(tmp_path):
     one_class = [each for each in samples(tmp_path / "images") if each.label == "x"]
     with pytest.raises(UserError, match="1 class with images; a classifier needs two"):
         build_splits(Table(samples=one_class, attributes=("sex",)), context(tmp_path), 42, 0)
+
+
+def test_a_value_may_not_hold_what_joins_the_values_of_several_attributes(tmp_path):
+    mixed = [replace(each, attributes=("f", "2 x 3")) for each in samples(tmp_path / "images")]
+    with pytest.raises(UserError, match="dataset: site '2 x 3' contains ' x ', which joins"):
+        build_splits(Table(samples=mixed, attributes=("sex", "site")), context(tmp_path), 42, 0)
+    alone = [replace(each, attributes=each.attributes[1:]) for each in mixed]
+    assert build_splits(Table(samples=alone, attributes=("site",)), context(tmp_path), 42, 0).group_names == ("2 x 3",)
