@@ -76,7 +76,7 @@ def summary(report: Report) -> str:
     """The result on one screen, the answer first."""
     from fairquant.recipe.schema import DEFAULT_METRICS
     from fairquant.report.answer import answer_sentence, cells_sentences, limit_words
-    from fairquant.report.words import budget_text
+    from fairquant.report.words import budget_text, decided_sentence
 
     bits, artifact, change = report["bits"], report["artifact"], report["change"]
     budget = budget_text(report["budget"])
@@ -85,6 +85,7 @@ def summary(report: Report) -> str:
     lines = [
         answer_sentence(report["accept"]),
         *(f"  FAIL  {limit_words(each)}" for each in limits[:MOST_LIMITS] if each["answer"] == "FAIL"),
+        *decided_sentence(report),
         *cells_sentences(report),
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
         f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",

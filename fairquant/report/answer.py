@@ -10,7 +10,7 @@ from fairquant.recipe.events import AcceptReport, CellReport, LimitReport, Repor
 MEANINGS = {
     "PASS": "every limit is kept",
     "FAIL": "a limit is broken",
-    "CANNOT TELL": "no limit is known to be broken, and not every limit is shown to be kept",
+    "CANNOT TELL": "too few test images to say whether every limit is kept",
 }
 #: More images than any number that is given.
 MANY = 10**9
@@ -52,16 +52,55 @@ def answer_sentence(accept: AcceptReport) -> str:
 
 def _unclear(unclear: Sequence[LimitReport], count: int) -> str:
     """Why it cannot be told: how many limits, how many of them may be broken, and what the hardest needs."""
-    beyond = [each for each in unclear if each["value"] is not None and each["value"] > each["limit"]]
-    beyond = [each for each in beyond if each["kind"] in ("loss", "rise")]
+    beyond = may_be_broken(unclear)
     text = f"for {len(unclear)} of {count} limits there are too few test images to exclude harm"
     if beyond:
-        text += f"; {len(beyond)} of these {_are(len(beyond))} beyond the limit, by what may be chance"
+        worst = " and ".join(
+            f"{each['name']} {_verb(each)} {_amount(each)} (on {images(each['images'])})" for each in beyond[:2]
+        )
+        more = f", and {len(beyond) - 2} more {_are(len(beyond) - 2)} beyond theirs" if len(beyond) > 2 else ""
+        return f"{text}. Beyond the limit, though it may be chance: {worst}{more}."
     hardest = max(unclear, key=lambda each: MANY if each["more_images"] is None else each["more_images"])
-    more = hardest["more_images"]
-    if more is None:
+    if hardest["more_images"] is None:
         return f"{text}. The hardest is {hardest['name']}{_left_out(hardest)}."
-    return f"{text}. The most are needed for {hardest['name']}: about {more} more images of its kind."
+    return f"{text}. The most are needed for {hardest['name']}: {needed(hardest)}."
+
+
+def may_be_broken(limits: Sequence[LimitReport]) -> list[LimitReport]:
+    """Limits that the measured loss or rise is beyond although it may be chance, the largest excess first."""
+    beyond = [each for each in limits if each["answer"] == "CANNOT TELL" and excess(each) > 0]
+    return sorted(beyond, key=lambda each: -excess(each))
+
+
+def excess(limit: LimitReport) -> float:
+    """How far a loss or rise is beyond its limit; 0 where it is not."""
+    value = limit["value"]
+    return 0.0 if value is None or limit["kind"] not in ("loss", "rise") else max(value - limit["limit"], 0.0)
+
+
+def needed(limit: LimitReport) -> str:
+    """How many more images would tell what, if they are like those that there are; "" where it is told already."""
+    more, value = limit["more_images"], limit["value"]
+    if limit["answer"] != "CANNOT TELL":
+        return ""
+    if more is None:
+        return "over a million"
+    fits = value is None or (value >= limit["limit"] if limit["kind"] == "at least" else value <= limit["limit"])
+    return f"about {more} more for {'PASS' if fits else 'FAIL'}"
+
+
+def images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _verb(limit: LimitReport) -> str:
+    worse, better = ("lost", "gained") if limit["kind"] == "loss" else ("rose by", "fell by")
+    return better if limit["value"] is not None and limit["value"] < 0 else worse
+
+
+def _amount(limit: LimitReport) -> str:
+    value = None if limit["value"] is None else abs(limit["value"])
+    return f"{points(value)} points" if limit["kind"] == "loss" else _number(value)
 
 
 def _all(count: int) -> str:
@@ -76,18 +115,16 @@ def limit_words(limit: LimitReport) -> str:
     """What was measured against what is allowed."""
     if limit["name"].startswith("file size"):
         return f"the file has {size(limit['value'] or 0)}, at most {size(limit['limit'])} allowed"
-    span = f" ({_span(limit)})" if limit["low"] is not None else ""
     value, bound = limit["value"], limit["limit"]
-    if limit["kind"] == "loss":
-        gained = value is not None and value < 0
-        verb, shown = ("gained" if gained else "lost"), points(None if value is None else abs(value))
-        span = f" (loss {_span(limit)})" if gained and span else span
-        text = f"{limit['name']} {verb} {shown} points{span}, at most {points(bound)} allowed"
-    elif limit["kind"] == "rise":
-        fell = value is not None and value < 0
-        verb, shown = ("fell" if fell else "rose"), _number(None if value is None else abs(value))
-        span = f" (rise {_span(limit)})" if fell and span else span
-        text = f"{limit['name']} {verb} by {shown}{span}, at most {bound:g} allowed"
+    if not limit["images"]:
+        return f"{limit['name']}: there is no test image of it"
+    if value is None:
+        return f"{limit['name']} cannot be measured on these images{_left_out(limit)}"
+    span = f" ({_span(limit)})" if limit["low"] is not None else ""
+    if limit["kind"] in ("loss", "rise"):
+        span = f" ({limit['kind']} {_span(limit)})" if span else ""
+        allowed = points(bound) if limit["kind"] == "loss" else f"{bound:g}"
+        text = f"{limit['name']} {_verb(limit)} {_amount(limit)}{span}, at most {allowed} allowed"
     else:
         text = f"{limit['name']} is {_number(value)}{span}, wanted: {limit['kind']} {bound:g}"
     return text + _left_out(limit)
@@ -147,7 +184,7 @@ def cells_sentences(report: Report, most: int = 3) -> list[str]:
     total = cells["judged"] + cells["undecided"]
     if cells["undecided"]:
         sentences.append(
-            f"{cells['undecided']} of {total} sensitivities and specificities have too few changed images to be judged one by "
-            "one: that none is named here does not mean that none lost."
+            f"{cells['undecided']} of {total} sensitivities and specificities cannot be judged one by one, because too few of "
+            "their images changed: that none is named here does not mean that none lost."
         )
     return sentences

@@ -13,6 +13,7 @@ from fairquant.audit.confusion import confusion_tensor
 from fairquant.audit.roc import roc_curve
 from fairquant.audit.scopes import ALL
 from fairquant.recipe.events import Answer, LimitReport
+from fairquant.report.answer import excess, images
 from fairquant.report.plots import AFTER, BEFORE, figure_and_axes, svg
 from fairquant.roles import Predictions
 
@@ -26,7 +27,7 @@ ANSWERS: dict[Answer, tuple[str, str]] = {
     "CANNOT TELL": ("#8a6100", "D"),
     "PASS": ("#1a6b3c", "o"),
 }
-MOST_LIMITS, NUMBERED, MOST_DRAWN, BINS = 16, 12, 30, 10
+MOST_LIMITS, NUMBERED, MOST_DRAWN, BINS = 8, 12, 30, 10
 Floats = NDArray[np.float64]
 
 
@@ -34,27 +35,31 @@ def limits(reports: Sequence[LimitReport]) -> str:
     """Each loss or rise with its interval beside its limit, those that are broken first; at most MOST_LIMITS."""
     shown = _drawable(reports)
     shown = sorted(
-        shown, key=lambda each: (list(ANSWERS).index(each["answer"]), -(each["high"] or 0.0) + each["limit"])
+        shown,
+        key=lambda each: (list(ANSWERS).index(each["answer"]), -excess(each), -(each["high"] or 0.0) + each["limit"]),
     )
     shown = shown[:MOST_LIMITS]
     if not shown:
         return ""
-    figure, axes = figure_and_axes(7.2, 1.2 + 0.34 * len(shown))
+    figure, axes = figure_and_axes(7.2, 1.0 + 0.4 * len(shown))
     for row, each in enumerate(shown):
         colour, marker = ANSWERS[each["answer"]]
         value, low, high = (100 * (each[key] or 0.0) for key in ("value", "low", "high"))
         axes.plot([low, high], [row, row], color=colour, lw=2.4, solid_capstyle="butt")
         axes.plot([value], [row], marker, color=colour, ms=7, mec="white", mew=0.8)
-        axes.plot([100 * each["limit"]] * 2, [row - 0.42, row + 0.42], color="#1b1f24", lw=1.6)
+        axes.plot([100 * each["limit"]] * 2, [row - 0.25, row + 0.25], color="#1b1f24", lw=1.6)
+        name = f"{each['name']}  ({images(each['images'])}): {each['answer']}"  # above its line, for narrow screens
+        axes.text(0, row - 0.34, name, transform=axes.get_yaxis_transform(), fontsize=8.5, va="center")
     axes.axvline(0, color="#9aa5b1", lw=0.9)
-    axes.set_yticks(range(len(shown)), [f"{each['name']}  ({each['images']} images)" for each in shown], fontsize=8.5)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(len(shown) - 0.55, -0.7)
     axes.set_xlabel("loss in points; beyond the limit is right of its line")
     axes.grid(axis="x", alpha=0.25)
     for answer, (colour, marker) in ANSWERS.items():
         axes.plot([], [], marker, color=colour, ms=7, ls="none", label=answer)
     axes.plot([], [], color="#1b1f24", lw=1.6, label="limit")
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, fontsize=9)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, fontsize=9, borderaxespad=0)
     return svg(figure)
 
 
@@ -133,13 +138,15 @@ def roc(before: Predictions, after: Predictions) -> str:
             panel.plot(*roc_curve(scores, positive[rows]), color=colour, ls=style, lw=1.8, label=label)
             decided = scores >= each.operating.threshold
             point = decided[~positive[rows]].mean(), decided[positive[rows]].mean()
-            panel.plot(*point, "s" if each is before else "o", color=colour, ms=7, mec="#1b1f24")
+            panel.plot(
+                *point, "s" if each is before else "o", color=colour, ms=10 if each is before else 7, mec="#1b1f24", ls="none",
+                clip_on=False, zorder=5, label=f"{label}: its threshold",
+            )  # fmt: skip
         panel.plot([0, 1], [0, 1], color="#d0d7de", lw=0.8)
         _panel(panel, name, f"{int(positive[rows].sum())} of {int(rows.sum())} images positive")
         panel.set_xlabel("1 - specificity", fontsize=8)
         panel.set_ylabel("sensitivity", fontsize=8)
-    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
-    return svg(figure)
+    return _with_legend(figure, panels)
 
 
 def reliability(before: Predictions, after: Predictions) -> str:
@@ -173,8 +180,7 @@ def reliability(before: Predictions, after: Predictions) -> str:
         _panel(panel, name, f"{int(rows.sum())} images")
         panel.set_xlabel("confidence", fontsize=8)
         panel.set_ylabel("accuracy", fontsize=8)
-    panels[0].legend(frameon=False, fontsize=8, loc="upper left")
-    return svg(figure)
+    return _with_legend(figure, panels)
 
 
 def risk_coverage(before: Predictions, after: Predictions) -> str:
@@ -198,8 +204,7 @@ def risk_coverage(before: Predictions, after: Predictions) -> str:
         panel.set_ylabel("error rate among them", fontsize=8)
     for panel in panels:
         panel.set_ylim(0, min(1.0, 1.15 * top + 0.02))
-    panels[0].legend(frameon=False, fontsize=8, loc="upper left")
-    return svg(figure)
+    return _with_legend(figure, panels)
 
 
 def risk_curve(predictions: Predictions, rows: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -210,8 +215,13 @@ def risk_curve(predictions: Predictions, rows: NDArray[np.bool_]) -> tuple[Float
     return answered / max(len(wrong), 1), np.cumsum(wrong) / answered
 
 
-def _name(is_before: bool) -> str:
-    return "full precision" if is_before else "this model"
+def _with_legend(figure: Figure, panels: Sequence[Axes]) -> str:
+    """The figure with one legend for all panels, above them and so on no curve."""
+    entries = {
+        name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+    return svg(figure)
 
 
 def _scopes(predictions: Predictions) -> list[tuple[str, NDArray[np.bool_]]]:

@@ -50,13 +50,15 @@ class RecipeKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A metric, or the recall of a class. difference: B minus A, paired; None where nothing is paired."""
+    """A metric, the recall of a class, or a rate at the thresholds. difference: B minus A, paired; None where nothing is paired;
+    images: of A and B, that a fraction of images rests on."""
 
     label: str
     a: Estimate
     b: Estimate
     difference: Difference | None
     lower_is_better: bool = False
+    images: tuple[int, int] | None = None
 
     @property
     def says(self) -> str:
@@ -105,6 +107,7 @@ class Diff:
     flips: Flips | None
     groups: tuple[Group, ...]
     classes: tuple[Quantity, ...]
+    decided: tuple[Quantity, ...] = ()
 
 
 def words(difference: Difference | None, lower_is_better: bool) -> str:

@@ -11,9 +11,9 @@ from fairquant.report.tables import number
 
 #: Said below every table with intervals of differences.
 CHANCE = (
-    "B - A: paired over the same test images, 95 % interval (bootstrap; of accuracies Tango's). 'better' and 'worse': the interval "
-    "excludes 0. Many "
-    "values are compared: about one in twenty is marked by chance alone."
+    "Intervals: 95 %. Fractions of images (accuracy, sensitivity): Wilson's, of the difference Tango's; all else: bootstrap, which "
+    "cannot see what none of the images shows. B - A is paired over the same test images. 'better' and 'worse': the interval "
+    "excludes 0. Many values are compared: about one in twenty is marked by chance alone."
 )
 
 
@@ -34,7 +34,7 @@ def sections(diff: Diff) -> list[Section]:
     arrow = {each.label: "↓" if each.lower_is_better else "↑" for each in diff.metrics}
     tail = ["B - A", "better?"] if paired else []
     return [
-        Section("The two", ["", "A", "B"], _sides(diff), prose=True),
+        Section("A and B", ["", "A", "B"], _sides(diff), prose=True),
         Section(
             "What differs in the recipes", ["key", "A", "B"],
             [[each.key, each.a or "-", each.b or "-"] for each in diff.recipe], () if diff.recipe else ("Nothing.",), prose=True,
@@ -44,8 +44,10 @@ def sections(diff: Diff) -> list[Section]:
             [_row(f"{each.label} {arrow[each.label]}", each, paired) for each in diff.metrics], (CHANCE,) if paired else (),
         ),
         _groups(diff),
+        *([Section("At the thresholds", ["rate", "images", "A", "B", *tail], [_counted(each, paired) for each in diff.decided])]
+          if diff.decided else []),
         Section(
-            "Recall by class", ["class", "A", "B", *tail], [_row(each.label, each, paired) for each in diff.classes],
+            "Recall by class", ["class", "images", "A", "B", *tail], [_counted(each, paired) for each in diff.classes],
         ),
     ]  # fmt: skip
 
@@ -95,6 +97,13 @@ def _groups(diff: Diff) -> Section:
 def _row(name: str, each: Quantity, paired: bool) -> list[str]:
     row = [name, estimate(each.a), estimate(each.b)]
     return [*row, difference(each.difference), each.says] if paired else row
+
+
+def _counted(each: Quantity, paired: bool) -> list[str]:
+    """A row with the number of images."""
+    a, b = each.images or (0, 0)
+    name, *rest = _row(each.label, each, paired)
+    return [name, str(a) if a == b else f"{a}, {b}", *rest]
 
 
 def estimate(value: Estimate | None) -> str:

@@ -18,7 +18,7 @@ from fairquant.report.diff import Diff
 from fairquant.report.diff_tables import sections
 from fairquant.report.diff_tables import summary as diff_summary
 from fairquant.report.study import Summary, effect_sentences, front_sentences
-from fairquant.report.tables import PERMUTATION, entries, header, notes, permutation_entries
+from fairquant.report.tables import PERMUTATION, answers, entries, header, notes, permutation_entries
 
 
 @cache
@@ -47,6 +47,7 @@ def comparison_page(comparison: Comparison) -> str:
             {"name": row.name, "is_reference": row.name in comparison.references, "entries": entries(comparison, row)}
             for row in comparison.rows
         ],
+        answers=answers(comparison), many=len(rows) > plots.FITTING,
         baseline_name=PERMUTATION, baseline=permutation_entries(comparison), notes=notes(comparison),
         pareto=Markup(plots.pareto(rows) if has_worst else ""), changes=Markup(plots.changes(rows) if rows else ""),
         layers=Markup(plots.bits_by_method(layers) if layers else ""),

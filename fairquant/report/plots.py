@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, HARM, FLIP = "#9aa5b1", "#1f6feb", "#c2410c", "#f0b27a"
 Interval = tuple[float, float, float]
+#: Colours of bits: darker is more. Layers beside each other of which the numbers are written.
+BITS, NUMBERED = "viridis_r", 30
 
 
 def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -90,7 +92,7 @@ def bits_per_layer(plan: BitPlan) -> str:
 
     names = list(plan.bits)
     figure, axes = figure_and_axes(7.2, 1.1 + 0.2 * len(names))
-    colours = colormaps["viridis_r"]
+    colours = colormaps[BITS]
     left = np.zeros(len(names))
     for width in range(9):
         fractions = np.array([float((bits == width).double().mean()) for bits in plan.bits.values()])
@@ -108,9 +110,13 @@ def bits_per_layer(plan: BitPlan) -> str:
     return svg(figure)
 
 
+#: Methods that fit on a page without scrolling.
+FITTING = 40
+
+
 def pareto(rows: list[Row]) -> str:
     """Mean worst-group accuracy against average bits, one point a method, with intervals; full precision as a line."""
-    figure, axes = figure_and_axes(max(9.6, 1.2 + 0.2 * len(rows)), 5.2)  # many rows: wider, and scrolled
+    figure, axes = figure_and_axes(max(9.6, 1.2 + 0.2 * len(rows)), 5.2)  # more than FITTING rows: wider, and scrolled
     for row in rows:
         if row.bits.mean >= 16:
             axes.axhline(100 * row.metrics["worst-group-accuracy"].mean, color=BEFORE, ls="--", lw=1.2, label=row.name)
@@ -141,7 +147,7 @@ def pareto(rows: list[Row]) -> str:
     axes.set_ylabel("worst-group accuracy on test [%], 95 % interval")
     axes.grid(alpha=0.25, axis="y")
     if any(row.bits.mean >= 16 for row in rows):
-        axes.legend(frameon=False, loc="best")
+        figure.legend(loc="outside lower left", frameon=False)
     return svg(figure)
 
 
@@ -149,7 +155,7 @@ def changes(rows: list[Row]) -> str:
     """Accuracy against the full-precision model by group, mean over seeds, bars of one standard deviation."""
     groups = list(rows[0].change)
     figure, axes = figure_and_axes(9.6, 1.1 + 0.34 * len(rows))
-    colours = ["#1f6feb", "#c2410c", "#2da44e", "#8250df", "#bf8700", "#57606a"]
+    colours, markers = ["#1f6feb", "#c2410c", "#2da44e", "#8250df", "#bf8700", "#57606a"], "osD^vP"
     for number, group in enumerate(groups):
         offset = (number - (len(groups) - 1) / 2) * 0.6 / max(len(groups), 1)
         for place, row in enumerate(rows):
@@ -158,14 +164,15 @@ def changes(rows: list[Row]) -> str:
                 reach = [100 * (spread.mean - spread.deviation), 100 * (spread.mean + spread.deviation)]
                 axes.plot(reach, [place + offset] * 2, color=colour, lw=1.4, alpha=0.6)
             axes.plot(
-                [100 * spread.mean], [place + offset], "o", color=colour, ms=5, label=group if place == 0 else None
-            )
+                [100 * spread.mean], [place + offset], markers[number % len(markers)], color=colour, ms=5, ls="none",
+                label=group if place == 0 else None,
+            )  # fmt: skip
     axes.axvline(0, color="#1b1f24", lw=0.8)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("change of accuracy against full precision [points], mean and standard deviation over seeds")
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / (1 + 0.3 * len(rows))), ncols=4)
+    figure.legend(loc="outside upper left", frameon=False, ncols=4)
     return svg(figure)
 
 
@@ -174,7 +181,12 @@ def bits_by_method(rows: list[Row]) -> str:
     names = list(rows[0].layers)
     table = np.array([[row.layers.get(name, np.nan) for name in names] for row in rows])
     figure, axes = figure_and_axes(9.6, 1.4 + 0.28 * len(rows))
-    image = axes.imshow(table, aspect="auto", cmap="viridis", vmin=0, vmax=8)
+    image = axes.imshow(table, aspect="auto", cmap=BITS, vmin=0, vmax=8)
+    if len(names) <= NUMBERED:
+        for (row, column), bits in np.ndenumerate(table):
+            if np.isfinite(bits):
+                colour = "white" if bits > 4 else "#1b1f24"
+                axes.text(column, row, f"{bits:.1f}", ha="center", va="center", fontsize=6, color=colour)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     step = max(1, len(names) // 24)
     axes.set_xticks(range(0, len(names), step), names[::step], rotation=70, ha="right", fontsize=7)

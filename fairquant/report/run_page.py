@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from fairquant.audit.cells import DECIDED, Cell, Cells, Rate
 from fairquant.audit.evaluate import group_intervals
-from fairquant.audit.flips import Flip, flips_of
+from fairquant.audit.flips import Flip, flips_of, harmful_first
 from fairquant.audit.operating import Decisions
 from fairquant.recipe.events import IntervalReport, LimitReport, OperatingReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.report import audit_plots, plots
-from fairquant.report.answer import HOW, MEANINGS, limit_words, points, size
+from fairquant.report.answer import HOW, MEANINGS, limit_words, may_be_broken, needed, points, size
 from fairquant.report.pages import templates
 from fairquant.report.plots import Interval
 from fairquant.report.words import budget_text, verdict
@@ -35,11 +35,12 @@ def run_page(recipe: Recipe, report: Report, results: Results, messages: Sequenc
         "kind": "audit", "narrow": True, "demo": recipe.demo, "title": f"{recipe.name} · {recipe.method} · seed {recipe.seed}",
         "answer": accept["answer"], "meaning": _meaning(report), "because": answer.partition(": ")[2],
         "first": sentences[:FIRST], "rest": sentences[FIRST:], "limits_plot": Markup(audit_plots.limits(accept["limits"])),
-        "limits": [_limit_row(each) for each in accept["limits"]], "how": HOW, "shown": audit_plots.shown_limits(accept["limits"]),
+        "limits": [_limit_row(each) for each in _ordered(accept["limits"])], "how": HOW,
+        "shown": audit_plots.shown_limits(accept["limits"]),
         "compared_with": _compared_with(recipe),
         "messages": messages,
     }  # fmt: skip
-    page |= _evidence(report, results, recipe.seed) | _technique(recipe, report, results)
+    page |= _evidence(recipe, report, results) | _technique(recipe, report, results)
     return templates().get_template("run.html").render(page)
 
 
@@ -53,13 +54,13 @@ def _meaning(report: Report) -> str:
     return MEANINGS[answer]
 
 
-def _evidence(report: Report, results: Results, seed: int) -> dict[str, object]:
+def _evidence(recipe: Recipe, report: Report, results: Results) -> dict[str, object]:
     """What the template shows of the test images."""
     change, test, cells = report["change"], results.test, results.audit.cells
     before, after = (group_intervals(each) for each in (test.before, test.after))
-    flips = flips_of(test.before, test.after)
+    flips, decided = flips_of(test.before, test.after), results.decisions is not None
     return {
-        "class_head": ["rate", "class", "of whom", "images", "full precision [%]", "this model [%]", "change [points]",],
+        "class_head": ["rate", "class", "patients", "images", "full precision [%]", "this model [%]", "change [points]",],
         "classes": [_cell_row(cell) for cell in cells.cells if cell.after.images and _is_first(cell, cells)],
         "attributes": [_cell_row(cell) for cell in cells.cells if _kind(cell, cells) == "attribute" and cell.rate == "sensitivity"],
         "absent": sum(not cell.after.images for cell in cells.cells if cell.rate == "sensitivity"),
@@ -68,12 +69,13 @@ def _evidence(report: Report, results: Results, seed: int) -> dict[str, object]:
         "accuracy_plot": Markup(plots.accuracy_by_group(before, after, results.audit.images)),
         "accuracy": _accuracy_rows(report, results.audit.images, before, after),
         "flips_plot": Markup(plots.flips_by_group(change["flips"]["by_group"], change["harmful_flips"]["by_group"])),
-        "flips": [(flip.row, _flip_row(flip)) for flip in flips if flip.kind == "newly wrong"][:MOST_FLIPS],
-        "newly_wrong": sum(flip.kind == "newly wrong" for flip in flips),
+        "flips": [(flip.row, _flip_row(flip, decided)) for flip in harmful_first(flips)[:MOST_FLIPS]],
+        "flips_head": ["image", "group", "true class", "full precision", "this model", *(["decision"] if decided else [])],
+        "harmed": _harmed(flips, decided),
         "reliability": Markup(audit_plots.reliability(test.before, test.after)),
         "risk": Markup(audit_plots.risk_coverage(test.before, test.after)),
         "metrics": _metric_rows(results),
-        **_operating(report["operating_point"], results.decisions, test.before, test.after),
+        **_operating(report["operating_point"], results.decisions, test.before, test.after), "region": _region(recipe),
     }  # fmt: skip
 
 
@@ -120,6 +122,14 @@ def _operating(
     }  # fmt: skip
 
 
+def _region(recipe: Recipe) -> str:
+    """What partial areas are over."""
+    point = recipe.operating_point
+    if point is None:
+        return ""
+    return f"{'specificities' if point.sensitivity is None else 'sensitivities'} from {point.partial_from:g} to 1"
+
+
 def _technique(recipe: Recipe, report: Report, results: Results) -> dict[str, object]:
     """What the template shows of bits, bytes, data and settings."""
     quantized = results.quantized
@@ -133,15 +143,17 @@ def _technique(recipe: Recipe, report: Report, results: Results) -> dict[str, ob
     }  # fmt: skip
 
 
+def _ordered(limits: Sequence[LimitReport]) -> list[LimitReport]:
+    """As the report has them, but of those that cannot be judged the ones first that are beyond their limits."""
+    beyond = may_be_broken(limits)
+    rest = [each for each in limits if each not in beyond]
+    failed = [each for each in rest if each["answer"] == "FAIL"]
+    return [*failed, *beyond, *(each for each in rest if each["answer"] != "FAIL")]
+
+
 def _limit_row(limit: LimitReport) -> list[str]:
-    more = limit["more_images"]
-    needed = "" if limit["answer"] != "CANNOT TELL" else "over a million" if more is None else f"about {more}"
-    return [
-        limit["answer"],
-        limit_words(limit),
-        "" if limit["name"].startswith("file") else str(limit["images"]),
-        needed,
-    ]
+    images = "" if limit["name"].startswith("file") else str(limit["images"])
+    return [limit["answer"], limit_words(limit), images, needed(limit)]
 
 
 def _cell_row(cell: Cell) -> list[str]:
@@ -172,10 +184,22 @@ def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
 
 
-def _flip_row(flip: Flip) -> list[str]:
+def _harmed(flips: Sequence[Flip], decided: bool) -> str:
+    """How many images are answered worse than before."""
+    wrong = sum(flip.kind == "newly wrong" for flip in flips)
+    text = f"{wrong} {'image is' if wrong == 1 else 'images are'} newly misclassified"
+    if decided:
+        missed, alarmed = (sum(flip.decision == kind for flip in flips) for kind in ("newly missed", "newly alarmed"))
+        text += (
+            f"; at the thresholds {missed} {'is' if missed == 1 else 'are'} newly missed and {alarmed} newly alarmed"
+        )
+    return text
+
+
+def _flip_row(flip: Flip, decided: bool) -> list[str]:
     return [
         flip.id, flip.group, flip.label, f"{flip.before} ({100 * flip.probability_before:.0f} %)",
-        f"{flip.after} ({100 * flip.probability_after:.0f} %)",
+        f"{flip.after} ({100 * flip.probability_after:.0f} %)", *([flip.decision] if decided else []),
     ]  # fmt: skip
 
 

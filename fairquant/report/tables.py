@@ -52,6 +52,22 @@ def permutation_entries(comparison: Comparison) -> list[Entry]:
 PERMUTATION = "permutation baseline"
 
 
+def answers(comparison: Comparison) -> list[str]:
+    """Which methods keep the recipe's limits, in sentences."""
+    said = {"FAIL": "break a limit", "CANNOT TELL": "cannot be judged: too few test images", "PASS": "keep every limit"}
+    lines = []
+    for answer, meaning in said.items():
+        names = [row.name for row in comparison.rows if row.answer == answer]
+        if names:
+            lines.append(f"{answer}: {', '.join(names)} {meaning if len(names) > 1 else _one(meaning)}.")
+    return lines
+
+
+def _one(meaning: str) -> str:
+    verb, _, rest = meaning.partition(" ")
+    return f"{verb if verb == 'cannot' else verb + 's'} {rest}"
+
+
 def number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
@@ -72,8 +88,12 @@ def notes(comparison: Comparison) -> list[str]:
         f"Permutation baseline: each gap with the groups of the test images permuted, predictions of {permuted}. "
         "A gap near it is no evidence of a difference between groups.",
         "accept: the worst answer over seeds to the recipe's limits, against the full-precision model of the seed.",
-        "All methods start from the same full-precision model of each seed; rows that train have the same epochs.",
+        "All methods start from the same full-precision model of each seed; rows that train have the same epochs (-ptq: none).",
     ]
+    if any(row.method == "fp32" for row in comparison.rows):
+        lines.append(
+            "fp32: the full-precision model trained for these epochs as well, and so not the one that is compared with."
+        )
     if comparison.recipe.demo:
         lines.insert(0, "DEMO: synthetic images and a few epochs. The numbers mean nothing.")
     lines += [f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fairquant.recipe.events import BudgetReport, Report
+from fairquant.audit.scopes import ALL
+from fairquant.recipe.events import BudgetReport, CellReport, Report
 from fairquant.report.answer import answer_sentence, cells_sentences, points, size
 
 
 def verdict(report: Report, full_bytes: int) -> list[str]:
     """Sentences, the most important first: the answer, who lost what, then the whole. Claims only what the intervals support."""
     sentences = [
-        answer_sentence(report["accept"]), *cells_sentences(report), _overall(report), _worst(report), *_groups(report),
-        _size(report, full_bytes),
+        answer_sentence(report["accept"]), *decided_sentence(report), *cells_sentences(report), _overall(report),
+        _worst(report), *_groups(report), _size(report, full_bytes),
     ]  # fmt: skip
     return [sentence for sentence in sentences if sentence]
 
@@ -27,6 +28,31 @@ def budget_text(budget: BudgetReport) -> str:
     if "latency_ms" in budget:
         limits.append(f"{budget['latency_ms']:g} ms in the quantized layers")
     return " and ".join(limits)
+
+
+def decided_sentence(report: Report) -> list[str]:
+    """What is decided at the thresholds, in patients; nothing without an operating point."""
+    point = report["operating_point"]
+    if point is None:
+        return []
+    sensitivity, specificity = (
+        next(each for each in point["rates"] if each["rate"].endswith(kind) and each["scope"] == ALL)
+        for kind in (" sensitivity", " specificity")
+    )
+    before, after = [], []
+    for verb, cell, whom in (
+        ("finds", sensitivity, f"images of {' or '.join(point['classes'])}"), ("clears", specificity, "others"),
+    ):  # fmt: skip
+        if cell["images"]:
+            before.append(f"{verb} {_of(cell['before'], cell)} of {cell['images']} {whom}")
+            after.append(f"{verb} {_of(cell['after'], cell)}")
+    if not before:
+        return []
+    return [f"At its threshold the full-precision model {' and '.join(before)}; this one {' and '.join(after)}."]
+
+
+def _of(rate: float | None, cell: CellReport) -> str:
+    return f"{(rate or 0.0) * cell['images']:.0f}"
 
 
 def _size(report: Report, full_bytes: int) -> str:
@@ -53,7 +79,7 @@ def _overall(report: Report) -> str:
         return f"Compression reduced accuracy: {span}, {course}."
     if low is not None and low > 0:
         return f"Accuracy increased: {span}, {course}."
-    return f"Accuracy changed by {span}, {course}: every value in the interval is possible."
+    return f"Accuracy changed by {span}, {course}: these images are compatible with every value in the interval."
 
 
 def _worst(report: Report) -> str:
@@ -63,7 +89,12 @@ def _worst(report: Report) -> str:
         return ""
     known = {name: value for name, value in after["by_group"].items() if value is not None}
     name = min(known, key=lambda group: known[group])
-    was = f", {points(before['by_group'].get(name))} % before" if before else ""
+    first = {group: value for group, value in (before["by_group"] if before else {}).items() if value is not None}
+    was = ""
+    if first:
+        worst = min(first, key=lambda group: first[group])
+        was = f", {points(first.get(name))} % before"
+        was += "" if worst == name else f", when it was '{worst}' with {points(first[worst])} %"
     return (
         f"The worst-served group is '{name}' with an accuracy of {points(known[name])} %{was} "
         f"(interval of the worst group: {points(after['low'])} to {points(after['high'])} %)."

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +19,12 @@ from fairquant.recipe.schema import Component
 from fairquant.registry import Plugins, discover
 from fairquant.report.comparison import Difference
 from fairquant.report.diff import Diff, Estimate, Flips, Group, Quantity, RecipeKey, Side
-from fairquant.roles import AnyMetric, Confusion, Predictions, Rates
+from fairquant.roles import AnyMetric, Predictions
 from fairquant.roles.metric import lower_is_better
 from fairquant.runs.folder import Display, Quiet
 from fairquant.runs.reports import answer_of
 from fairquant.study.matching import Matched, check_classes, match
+from fairquant.study.proportions import Recall, decided, proportion
 from fairquant.study.sides import Data, Source, open_source, predicted
 from fairquant.study.statistics import paired_differences
 
@@ -126,24 +126,27 @@ def _compared(
         for component in recipe.metrics:
             metrics.setdefault(component.label, component)
     seed, names = settings[0].seed, matched.a.class_names
-    recalls = [Component(name, Recall(number)) for number, name in enumerate(names)]
+    same = matched.pairing != "none"
+    recalls = (proportion(name, Recall(number), matched.a, matched.b, same) for number, name in enumerate(names))
     return Diff(
         a=sides[0], b=sides[1], demo=any(content.get("demo") is True for content in contents),
         recipe=recipe_keys(*contents), pairing=matched.pairing,
         images=0 if matched.pairing == "none" else len(matched.a.labels), notes=(*matched.notes, *notes),
         metrics=_quantities(matched, list(metrics.values()), seed),
         flips=None if matched.pairing == "none" else flips(matched.a, matched.b),
-        groups=_groups(matched), classes=_quantities(matched, recalls, seed),
+        groups=_groups(matched), classes=tuple(each for each in recalls if each is not None),
+        decided=decided(matched.a, matched.b, same),
     )  # fmt: skip
 
 
 def _quantities(matched: Matched, metrics: Sequence[Component[AnyMetric]], seed: int) -> tuple[Quantity, ...]:
+    """Fractions of images by their counts, all else by the bootstrap."""
     a, b = (evaluate(each, metrics, seed=seed) for each in (matched.a, matched.b))
     paired: dict[str, Difference] = {}
     if matched.pairing != "none":
         paired = paired_differences([(matched.a, matched.b)], metrics, seed=seed)
     return tuple(
-        Quantity(
+        proportion(component.label, component.value, matched.a, matched.b, matched.pairing != "none") or Quantity(
             label=component.label, difference=paired.get(component.label), lower_is_better=lower_is_better(component.value),
             a=Estimate(a[component.label].value, a[component.label].low, a[component.label].high),
             b=Estimate(b[component.label].value, b[component.label].low, b[component.label].high),
@@ -179,20 +182,6 @@ def flips(a: Predictions, b: Predictions) -> Flips:
     before, now = a.predicted == a.labels, b.predicted == b.labels
     changed = a.predicted != b.predicted
     return Flips(int(changed.sum()), int((before & ~now).sum()), int((~before & now).sum()))
-
-
-@dataclass(frozen=True)
-class Recall:
-    """Fraction of the images of class `number` that are classified correctly; NaN where there is none."""
-
-    number: int
-    needs: ClassVar[Literal["confusion"]] = "confusion"
-    gap: ClassVar[bool] = False
-
-    def evaluate(self, confusion: Confusion) -> Rates:
-        """value [...]."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return Rates(confusion.hits[..., self.number].sum(-1) / confusion.truth[..., self.number].sum(-1))
 
 
 def recipe_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[RecipeKey, ...]:
