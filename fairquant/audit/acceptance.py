@@ -7,18 +7,22 @@ images for either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairquant.audit.claims import ABSOLUTE, Claim, claims_of
 from fairquant.audit.evaluate import check_numbers
 from fairquant.audit.evidence import Evidence, PairedProportions, Proportions, Resampled, more_images
 from fairquant.audit.holm import holm
 from fairquant.audit.resampled import resampled
+from fairquant.errors import UserError
 from fairquant.recipe.events import AcceptReport, Answer, LimitReport
 from fairquant.recipe.schema import Limit
 from fairquant.roles import Predictions, ProportionMetric
 
+Rows = NDArray[np.bool_]
 ORDER: tuple[Answer, ...] = ("FAIL", "CANNOT TELL", "PASS")
 
 
@@ -33,6 +37,7 @@ def acceptance(
     Raises UserError where a metric has no values by group.
     """
     check_numbers(after, before)
+    after = after if after.reference is not None else replace(after, reference=before)
     claims = claims_of(limits, after)
     parts = _evidence(claims, after, before, seed)
     judged = _judge(claims, parts)
@@ -127,12 +132,25 @@ def _evidence(
     return parts
 
 
+def _checked(claim: Claim, counted: tuple[Rows, Rows] | None, images: int) -> tuple[Rows, Rows] | None:
+    """What a metric counted, which may be a stranger's. UserError unless it is two rows of true and false, one for each image."""
+    if counted is None:
+        return None
+    for rows in counted:
+        if np.shape(rows) != (images,) or np.asarray(rows).dtype != bool:
+            raise UserError(
+                f"accept.{claim.limit.name}: counted() of {claim.metric.label} must give two arrays of true and false, one entry "
+                f"for each of the {images} images; got {np.asarray(rows).dtype} {np.shape(rows)}"
+            )
+    return counted
+
+
 def _counts(claim: Claim, after: Predictions, before: Predictions) -> tuple[float, ...] | None:
     """(lost, gained, images, limit) of a paired fraction, (wrong, 0, images, limit) of an absolute one; None for other metrics."""
     metric = claim.metric.value
     if not isinstance(metric, ProportionMetric) or claim.limit.kind in ("rise", "at most"):
         return None
-    now, then = metric.counted(after), metric.counted(before)
+    now, then = (_checked(claim, metric.counted(each), len(each.labels)) for each in (after, before))
     if now is None or then is None or not np.array_equal(now[0], then[0]):
         return None
     counted = now[0] & claim.rows(after)

@@ -33,10 +33,12 @@ class Claim:
 
 
 def claims_of(limits: Sequence[Limit], predictions: Predictions) -> tuple[Claim, ...]:
-    """Every limit taken apart by class and group."""
-    return tuple(
-        claim for limit in limits if limit.metric is not None for claim in _claims(limit, limit.metric, predictions)
-    )
+    """Every limit taken apart by class and group; what two limits say equally stands once."""
+    claims: dict[tuple[str, str, float], Claim] = {}
+    for limit in limits:
+        for claim in () if limit.metric is None else _claims(limit, limit.metric, predictions):
+            claims.setdefault((claim.name, limit.kind, limit.bound), claim)
+    return tuple(claims.values())
 
 
 def _claims(limit: Limit, metric: Component[AnyMetric], predictions: Predictions) -> Iterator[Claim]:

@@ -14,7 +14,16 @@ from fairquant.audit.paired import interval as paired_interval
 from fairquant.audit.paired import wilson
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
-from fairquant.roles import AnyMetric, Confusion, MetricValue, Predictions, Rates, SampleMetric, WeightedMetric
+from fairquant.roles import (
+    AnyMetric,
+    Confusion,
+    MetricValue,
+    Predictions,
+    ProportionMetric,
+    Rates,
+    SampleMetric,
+    WeightedMetric,
+)
 
 Floats = NDArray[np.float64]
 REPLICATES, SAMPLE_REPLICATES, PERMUTATIONS, LEVEL = 1_000, 300, 200, 0.95
@@ -67,7 +76,8 @@ def audit(
 def evaluate(
     predictions: Predictions, metrics: Sequence[Component[AnyMetric]], *, seed: int = 0, replicates: int = REPLICATES
 ) -> dict[str, MetricValue]:
-    """Every metric with its percentile interval; gaps also with their permutation baseline. Raises UserError on no images."""
+    """Every metric with its interval (Wilson's of fractions of images, else percentiles of the bootstrap); gaps also with their
+    permutation baseline. Raises UserError on no images."""
     if not len(predictions.labels):
         raise UserError("there are no images to audit")
     spreads = _replicates([predictions], metrics, seed, replicates)[0]
@@ -114,9 +124,21 @@ def _values(
     for component in metrics:
         metric, label = component.value, component.label
         rates = metric.evaluate(table) if metric.needs == "confusion" else metric.evaluate(predictions)
-        bounds = interval(spreads[label], around=float(rates.value) if metric.gap else None)
+        bounds = _of_counts(metric, predictions) or interval(
+            spreads[label], around=float(rates.value) if metric.gap else None
+        )
         values[label] = _metric_value(rates, bounds, predictions.group_names, baselines.get(label))
     return values
+
+
+def _of_counts(metric: AnyMetric, predictions: Predictions) -> tuple[float, float] | None:
+    """Wilson's interval where the metric is a fraction of images, of which a bootstrap of few knows too little."""
+    counted = metric.counted(predictions) if isinstance(metric, ProportionMetric) else None
+    if counted is None:
+        return None
+    rows, right = counted
+    low, high = wilson(np.array([(rows & right).sum()], np.float64), np.array([rows.sum()], np.float64), LEVEL)
+    return float(low[0]), float(high[0])
 
 
 def _replicates(
@@ -144,10 +166,17 @@ def _replicates(
 def replicate(metric: AnyMetric, predictions: Predictions, confusion: Confusion, weights: Floats) -> Floats:
     """A metric under R rows of image weights [R, N], of which `confusion` is the confusion -> [R]."""
     if metric.needs == "confusion":
-        return metric.evaluate(confusion).value
+        return _one_each(metric, metric.evaluate(confusion).value, weights)
     if isinstance(metric, WeightedMetric):
-        return metric.weighted(predictions, weights)
+        return _one_each(metric, metric.weighted(predictions, weights), weights)
     return one_by_one(metric, predictions, weights)
+
+
+def _one_each(metric: AnyMetric, values: Floats, weights: Floats) -> Floats:
+    """The values [R] of a metric, which may be a stranger's. UserError unless there is one for each row of weights."""
+    if np.shape(values) != (len(weights),):
+        raise UserError(f"{type(metric).__name__} gave values {np.shape(values)} for {len(weights)} replicates")
+    return values
 
 
 def one_by_one(metric: SampleMetric, predictions: Predictions, weights: Floats) -> Floats:

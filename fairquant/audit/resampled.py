@@ -15,8 +15,9 @@ from fairquant.audit.evidence import Floats, Resampled
 from fairquant.errors import UserError
 from fairquant.roles import Predictions, Rates, WeightedMetric
 
-#: More cells than this are not struck one by one.
-MOST_CELLS = 200
+#: Where there are more cells than this, one of each size in each group is struck, up to this size: in larger ones harm
+#: beyond any usual limit does not go unseen.
+MOST_CELLS, LARGEST = 200, 300
 
 
 def resampled(claims: Sequence[Claim], after: Predictions, before: Predictions, seed: int) -> Resampled:
@@ -59,7 +60,13 @@ def _value(claim: Claim, predictions: Predictions) -> float:
 
 
 def _left_out(claim: Claim, predictions: Predictions) -> int:
-    """Cells that the metric leaves out for lack of images."""
+    """Cells that the metric leaves out for lack of images: of all images, or of those of the claim's group."""
+    if claim.group is not None:
+        own = predictions.take(np.flatnonzero(claim.rows(predictions)))
+        name = (predictions.group_names[claim.group],)
+        predictions = replace(own, groups=np.zeros_like(own.groups), group_names=name, reference=None)
+        if not len(predictions.labels):
+            return 0
     skipped = _rates(claim, predictions).skipped
     return 0 if skipped is None else int(skipped)
 
@@ -90,14 +97,19 @@ def _unseen(
 
 
 def _parts(predictions: Predictions) -> list[NDArray[np.int64]]:
-    """What harm may strike, as images in a random order: each group, each class, and each class in a group, where there are not
-    more than MOST_CELLS of these."""
+    """What harm may strike, as images in a random order: each group, each class, and each class in a group (see MOST_CELLS)."""
     order = np.random.default_rng(0).permutation(len(predictions.labels))
     cells = predictions.labels * len(predictions.group_names) + predictions.groups
-    kinds = [predictions.groups, predictions.labels]
-    if len(np.unique(cells)) <= MOST_CELLS:
-        kinds.append(cells)
-    return [order[kind[order] == number] for kind in kinds for number in np.unique(kind)]
+    parts = [
+        order[kind[order] == number] for kind in (predictions.groups, predictions.labels) for number in np.unique(kind)
+    ]
+    numbers, sizes = np.unique(cells, return_counts=True)
+    if len(numbers) > MOST_CELLS:
+        small = np.flatnonzero(sizes <= LARGEST)
+        kept = np.stack([numbers[small] % len(predictions.group_names), sizes[small]])
+        _, first = np.unique(kept, axis=1, return_index=True)
+        numbers = numbers[small[first]]
+    return [*parts, *(order[cells[order] == number] for number in numbers)]
 
 
 def _misclassified(predictions: Predictions, rows: NDArray[np.int64]) -> Predictions:

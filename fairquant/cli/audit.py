@@ -30,6 +30,7 @@ def audit(
         raise UserError("--all: only with --dataset. The model was trained on most images of its own data")
     from fairquant.report.write import write_json
 
+    _check_overrides(overrides or [])
     result, recipe = _audit(file, overrides or [], dataset, every)
     print(answer(result))
     print(table(result, recipe))
@@ -43,17 +44,29 @@ def audit(
         exit_by("FAIL" if result.harmed and file.suffix == ".onnx" else result.accept["answer"])
 
 
+def _check_overrides(overrides: list[str]) -> None:
+    """UserError for what an audit cannot change."""
+    if any(each.partition("=")[0].strip().partition(".")[0] == "operating_point" for each in overrides):
+        raise UserError(
+            "operating_point: the threshold was chosen on validation and is in the file: an audit cannot change it. Run the recipe "
+            "with another operating_point"
+        )
+
+
 def answer(result: ShippedAudit) -> str:
     """The answer to the recipe's limits, and those that are broken."""
-    from fairquant.report.answer import answer_sentence, limit_words
+    from fairquant.report.answer import answer_sentence, cells_sentences, limit_words
 
-    if not result.compared_with:
-        return (
-            f"{result.accept['answer']}: there is no full-precision model beside the file to compare with, so that no loss can be "
-            "excluded. Audit the file in its run's folder"
-        )
     broken = [f"  FAIL  {limit_words(each)}" for each in result.accept["limits"] if each["answer"] == "FAIL"]
-    return "\n".join([f"{answer_sentence(result.accept)} Compared with: {result.compared_with}", *broken])
+    if not result.compared_with:
+        alone = (
+            "there is no full-precision model beside the file to compare with, so that no loss can be excluded. Audit the file "
+            "in its run's folder"
+        )
+        told = answer_sentence(result.accept) if broken else f"{result.accept['answer']}: {alone}"
+        return "\n".join([told, *broken, *([f"{alone[0].upper()}{alone[1:]}"] if broken else [])])
+    lost = [] if result.cells is None else cells_sentences(result.cells, result.accept)
+    return "\n".join([f"{answer_sentence(result.accept)} Compared with: {result.compared_with}", *broken, *lost])
 
 
 def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -> tuple[ShippedAudit, Recipe]:
@@ -63,18 +76,23 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
     from fairquant.export.audit import audit_file, audit_splits, predictions_of, recipe_of, reference_predictions
     from fairquant.export.runtime import Preprocessing, open_runtime
     from fairquant.registry import discover
+    from fairquant.runs.plugin_errors import plugin_failure
 
     with Bars() as bars:
         bars.say("loading ...")
         runtime = open_runtime(file)
         preprocessing = Preprocessing.of(runtime.metadata, file)
-        recipe = recipe_of(runtime.metadata, file, overrides, discover(), dataset)
+        plugins = discover()
+        recipe = recipe_of(runtime.metadata, file, overrides, plugins, dataset)
         splits = audit_splits(load_data(recipe, bars), runtime.metadata["classes"], every, file)
         for note in splits.notes if dataset is not None else ():
             bars.say(note)
         own = predictions_of(runtime, splits, preprocessing, bars.bar("predicting", len(splits.test)))
         others = reference_predictions(file, own, splits, preprocessing, bars.bar)
-    return audit_file(own, f"{file.name} in {runtime.name}", others, recipe, file.stat().st_size), recipe
+    try:
+        return audit_file(own, f"{file.name} in {runtime.name}", others, recipe, file.stat().st_size), recipe
+    except Exception as error:
+        raise plugin_failure(error, recipe, plugins.registry, "") or error from error
 
 
 def table(result: ShippedAudit, recipe: Recipe) -> str:

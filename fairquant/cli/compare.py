@@ -98,7 +98,7 @@ def show(comparison: Comparison) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from fairquant.report.tables import PERMUTATION, entries, header, notes, permutation_entries
+    from fairquant.report.tables import PERMUTATION, answers, entries, header, notes, permutation_entries
 
     console = Console(highlight=False)
     names = header(comparison)
@@ -120,7 +120,7 @@ def show(comparison: Comparison) -> None:
             table.add_row(*(row[column] for column in columns))
         console.print(table)
         console.print()
-    for note in notes(comparison):
+    for note in (*answers(comparison), *notes(comparison)):
         console.print(note, markup=False)
     for name in ("compare.html", "compare.json", "compare.md", "compare.tex"):
         console.print(f"{name.split('.')[1]:5}", comparison.folder / name, soft_wrap=True)

@@ -86,7 +86,7 @@ def summary(report: Report) -> str:
         answer_sentence(report["accept"]),
         *(f"  FAIL  {limit_words(each)}" for each in limits[:MOST_LIMITS] if each["answer"] == "FAIL"),
         *decided_sentence(report),
-        *cells_sentences(report),
+        *cells_sentences(report["cells"], report["accept"]),
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
         f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",
     ]

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.audit.acceptance import acceptance
+from fairquant.audit.cell_reports import cells_report
+from fairquant.audit.cells import cells_of
 from fairquant.audit.claims import ABSOLUTE, class_problems
 from fairquant.audit.evaluate import Change, change_against, evaluate
 from fairquant.data.batching import draw_calibration, stack_images
@@ -18,7 +20,7 @@ from fairquant.errors import UserError
 from fairquant.export.ranges import Calibration
 from fairquant.export.runtime import Metadata, Preprocessing, Runtime, in_batches, open_runtime
 from fairquant.recipe import Recipe, recipe_from
-from fairquant.recipe.events import AcceptReport
+from fairquant.recipe.events import AcceptReport, CellsReport
 from fairquant.recipe.lines import parse_yaml
 from fairquant.registry import Plugins
 from fairquant.roles import MetricValue, OperatingPoint, Predictions, Split, Splits
@@ -164,7 +166,8 @@ def reference_predictions(
 class ShippedAudit:
     """columns: name -> metrics of full precision, trained artifact and exported file, as far as they are available;
     change: what the export did to the artifact; harmed: groups whose accuracy it reduced, with an interval that excludes
-    0. accept: the answer to the recipe's limits, against the first of the others; compared_with: its name, "" where there is none."""
+    0. accept: the answer to the recipe's limits, against the first of the others; compared_with: its name, "" where there is none;
+    cells: which classes lost what against it."""
 
     columns: dict[str, dict[str, MetricValue]]
     change: dict[str, Change]
@@ -172,6 +175,7 @@ class ShippedAudit:
     harmed: tuple[str, ...]
     accept: AcceptReport
     compared_with: str
+    cells: CellsReport | None = None
 
 
 def audit_file(
@@ -196,7 +200,8 @@ def audit_file(
     against = list(others)[-1]
     change = change_against(own, others[against])
     harmed = tuple(group for group, value in change["accuracy"].by_group.items() if value["high"] < 0)
-    return ShippedAudit(columns, change, against, harmed, accept, first)
+    cells = cells_report(cells_of(own, others[first]))
+    return ShippedAudit(columns, change, against, harmed, accept, first, cells)
 
 
 def shipped_answer(own: Predictions, before: Predictions | None, recipe: Recipe, file_bytes: int) -> AcceptReport:

@@ -8,12 +8,12 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fairquant.errors import suggestion
+from fairquant.recipe.limits import FILE, default_limits
 from fairquant.recipe.schema import Component, Limit
 from fairquant.recipe.sections import SIZES, quantity
 from fairquant.registry.build import Problems
 from fairquant.registry.registry import METRIC, Registry
 
-FILE = "file"
 #: Key of a bound -> kind of limit.
 BOUNDS: dict[str, Literal["loss", "rise", "at least", "at most"]] = {
     "loss_at_most": "loss", "rise_at_most": "rise", "at_least": "at least", "at_most": "at most",
@@ -21,28 +21,20 @@ BOUNDS: dict[str, Literal["loss", "rise", "at least", "at most"]] = {
 SCOPES = ("all", "group")
 EXAMPLE = "{sensitivity: {classes: [MEL], by: group, loss_at_most: 0.05}}"
 
-#: Where a recipe names no limits.
-DEFAULT: dict[str, Any] = {
-    "sensitivity": {"by": "group", "loss_at_most": 0.05},
-    "accuracy": {"by": "group", "loss_at_most": 0.02},
-}
-#: Added to these where the recipe has an operating point.
-DEFAULT_AT_OPERATING_POINT: dict[str, Any] = {
-    "operating-point-sensitivity": {"by": "group", "loss_at_most": 0.05},
-    "operating-point-specificity": {"loss_at_most": 0.05},
-}
-
 
 def read_accept(
     section: object, has_operating_point: bool, registry: Registry, problems: Problems
 ) -> tuple[Limit, ...]:
-    """The limits of the section, or the default ones where it is null or empty. Problems are added as (dotted key, text)."""
+    """The limits of the section; the default ones where it names none but of the file, without those that are null there. Problems
+    are added as (dotted key, text)."""
     if section is not None and not isinstance(section, Mapping):
         problems.append(("accept", f"expected a mapping, such as {EXAMPLE}, got {section!r}"))
         return ()
     named: dict[Any, Any] = dict(section or {})
-    if set(named) <= {FILE}:  # a limit of the size asks nothing about patients
-        named = DEFAULT | (DEFAULT_AT_OPERATING_POINT if has_operating_point else {}) | named
+    if {name for name, given in named.items() if given is not None} <= {
+        FILE
+    }:  # a limit of the size says nothing of patients
+        named = default_limits(has_operating_point) | named
     limits: list[Limit] = []
     before = len(problems)
     for name, given in named.items():
@@ -100,11 +92,17 @@ def _metric(name: str, given: Mapping[Any, Any], path: str, registry: Registry, 
     if not bounds:
         problems.append((path, f"needs a bound: one of {', '.join(BOUNDS)}"))
     for key, value in bounds.items():
-        relative = key in ("loss_at_most", "rise_at_most") or _is_fraction(metric)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            problems.append((f"{path}.{key}", f"expected a number{' within 0..1' if relative else ''}, got {value!r}"))
-        elif relative and not 0 <= value <= 1:
-            problems.append((f"{path}.{key}", f"expected a number within 0..1, got {value!r}"))
+        low, high = (0.0, 1.0) if key in ("loss_at_most", "rise_at_most") else _bounds(metric)
+        within = f" within {low:g}..{high:g}" if math.isfinite(low) and math.isfinite(high) else ""
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+            or not low <= value <= high
+        ):
+            problems.append((f"{path}.{key}", f"expected a number{within}, got {value!r}"))
+        elif value == (low if key == "at_least" else high):
+            problems.append((f"{path}.{key}", f"{value:g} can never be broken: give a limit that can"))
         elif value == 0 and key in ("loss_at_most", "rise_at_most"):
             problems.append(
                 (f"{path}.{key}", "no number of images can show that nothing changed: give a limit above 0")
@@ -121,10 +119,10 @@ def _metric(name: str, given: Mapping[Any, Any], path: str, registry: Registry, 
     ]
 
 
-def _is_fraction(metric: object) -> bool:
-    from fairquant.roles import ProportionMetric  # not at the top: recipes are read without torch
+def _bounds(metric: AnyMetric | None) -> tuple[float, float]:
+    from fairquant.roles.metric import bounds_of  # not at the top: recipes are read without torch
 
-    return isinstance(metric, ProportionMetric)
+    return (-math.inf, math.inf) if metric is None else bounds_of(metric)
 
 
 def _direction(metric: Component[AnyMetric], bounds: Mapping[str, object], by_group: bool, path: str) -> Problems:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from fairquant.recipe.limits import FILE, default_limits
 from fairquant.recipe.sections import (
     ActivationSettings,
     BudgetSettings,
@@ -182,13 +183,16 @@ class Recipe:
         return plain
 
     def _accept(self) -> dict[str, object]:
-        """The section `accept`, each metric's limits as given."""
+        """The section `accept`, each metric's limits as given; defaults that were taken away are null."""
         by_name: dict[str, list[Mapping[str, object]]] = {}
         for limit in self.accept:
             known = by_name.setdefault(limit.name, [])
             if limit.given not in known:
                 known.append(limit.given)
-        return {name: given[0] if len(given) == 1 else given for name, given in by_name.items()}
+        content: dict[str, object] = {name: given[0] if len(given) == 1 else given for name, given in by_name.items()}
+        if set(content) <= {FILE}:
+            content |= dict.fromkeys(default_limits(self.operating_point is not None))
+        return content
 
     def digest(self) -> str:
         """Hash of everything that can change the result (not of where results are tracked)."""

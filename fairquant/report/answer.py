@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairquant.recipe.events import AcceptReport, CellReport, LimitReport, Report
+from fairquant.recipe.events import AcceptReport, CellReport, CellsReport, LimitReport
 
 #: What each answer means, in one line.
 MEANINGS = {
@@ -42,7 +42,8 @@ def answer_sentence(accept: AcceptReport) -> str:
         return "CANNOT TELL: no limit is named."
     failed, unclear = ([each for each in limits if each["answer"] == kind] for kind in ("FAIL", "CANNOT TELL"))
     if answer == "PASS":
-        return f"PASS: {_all(len(limits))} kept."
+        alone = "" if any(each["images"] for each in limits) else " None of them is about patients."
+        return f"PASS: {_all(len(limits))} kept.{alone}"
     if answer == "FAIL":
         count = "" if len(limits) == 1 else f" {len(failed)} of {len(limits)} limits {_are(len(failed))} broken"
         rest = f"{count}, {len(unclear)} cannot be judged." if unclear else count and f"{count}."
@@ -168,14 +169,16 @@ def _minus(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def cells_sentences(report: Report, most: int = 3) -> list[str]:
+def worst_first(lost: Sequence[CellReport]) -> list[CellReport]:
+    """Losses of sensitivity, then of specificity, the largest first."""
+    return sorted(lost, key=lambda cell: (not cell["rate"].endswith("sensitivity"), cell["change"]["value"] or 0.0))
+
+
+def cells_sentences(cells: CellsReport, accept: AcceptReport, most: int = 3) -> list[str]:
     """Who lost sight of what, the worst first, and how much could not be judged."""
-    cells = report["cells"]
-    lost = sorted(
-        cells["lost"], key=lambda cell: (not cell["rate"].endswith("sensitivity"), cell["change"]["value"] or 0.0)
-    )
+    lost = worst_first(cells["lost"])
     sentences = [frequency(cell) for cell in lost[:most]]
-    if lost and report["accept"]["answer"] == "PASS":
+    if lost and accept["answer"] == "PASS":
         sentences.insert(0, "The limits do not cover everything that was lost beyond chance:")
     if len(lost) > most:
         sentences.append(

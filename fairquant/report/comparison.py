@@ -68,7 +68,7 @@ class Row:
     metrics: label -> spread over seeds; worst: ends of the interval of worst-group accuracy, mean over seeds; change:
     group -> accuracy against full precision; layers: average bits of each layer, first seed; reference: the row that
     differences are taken from, None for a reference itself; against: label -> difference; answers: of each seed, to the limits
-    of the recipe against full precision.
+    of the recipe against full precision; lost: of each seed with a significant loss, the worst one in words.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Row:
     against: dict[str, Difference]
     answers: tuple[str, ...]
     problems: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 
-from fairquant.audit.cells import Cell, Cells
+from fairquant.audit.cell_reports import cell_report, cells_report, finite, interval_report
+from fairquant.audit.cells import Cells
 from fairquant.audit.evaluate import Audit
 from fairquant.audit.flips import Flip
 from fairquant.audit.operating import Decisions
@@ -16,8 +17,6 @@ from fairquant.recipe.events import (
     BaselineReport,
     BitsReport,
     BudgetReport,
-    CellReport,
-    CellsReport,
     ChangeReport,
     DatasetReport,
     IntervalReport,
@@ -121,31 +120,16 @@ def audit_report(audit: Audit) -> tuple[dict[str, MetricReport], BaselineReport,
     return metrics, {"metrics": {label: metric_report(metric) for label, metric in audit.baseline.items()}}, change
 
 
-def cells_report(cells: Cells) -> CellsReport:
-    return {"lost": [cell_report(cell) for cell in cells.lost()], "judged": cells.judged, "undecided": cells.undecided}
-
-
-def cell_report(cell: Cell) -> CellReport:
-    return {
-        "rate": cell.rate, "label": cell.label, "scope": cell.scope, "images": cell.after.images,
-        "before": finite(cell.before.value), "after": finite(cell.after.value), "change": _ends(cell.change),
-    }  # fmt: skip
-
-
 def operating_report(decisions: Decisions) -> OperatingReport:
     return {
         "classes": list(decisions.classes), "target": decisions.target, "thresholds": list(decisions.thresholds),
         "rates": [cell_report(cell) for cell in decisions.rates],
         "areas": [
             {"kind": each.kind, "scope": each.scope, "positives": each.positives, "negatives": each.negatives,
-             "before": _ends(each.before), "after": _ends(each.after), "change": _ends(each.change)}
+             "before": interval_report(each.before), "after": interval_report(each.after), "change": interval_report(each.change)}
             for each in decisions.areas
         ],
     }  # fmt: skip
-
-
-def _ends(values: tuple[float, float, float]) -> IntervalReport:
-    return {"value": finite(values[0]), "low": finite(values[1]), "high": finite(values[2])}
 
 
 def metric_report(metric: MetricValue) -> MetricReport:
@@ -157,11 +141,6 @@ def metric_report(metric: MetricValue) -> MetricReport:
 
 def _interval(values: Mapping[str, float]) -> IntervalReport:
     return {"value": finite(values["value"]), "low": finite(values["low"]), "high": finite(values["high"])}
-
-
-def finite(value: float | None) -> float | None:
-    """JSON has no NaN: undefined numbers become null."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def cells_csv(cells: Cells) -> bytes:

@@ -53,14 +53,14 @@ PERMUTATION = "permutation baseline"
 
 
 def answers(comparison: Comparison) -> list[str]:
-    """Which methods keep the recipe's limits, in sentences."""
+    """Which methods keep the recipe's limits, and the worst that each took from anybody in its first seed with such a loss."""
     said = {"FAIL": "break a limit", "CANNOT TELL": "cannot be judged: too few test images", "PASS": "keep every limit"}
     lines = []
     for answer, meaning in said.items():
         names = [row.name for row in comparison.rows if row.answer == answer]
         if names:
             lines.append(f"{answer}: {', '.join(names)} {meaning if len(names) > 1 else _one(meaning)}.")
-    return lines
+    return [*lines, *(f"{row.name}, {row.lost[0]}" for row in comparison.rows if row.lost)]
 
 
 def _one(meaning: str) -> str:
@@ -107,7 +107,7 @@ def markdown(comparison: Comparison) -> str:
         marks = ["\\*" if e.significant else "" for e in entries(comparison, row)]
         lines.append(f"| {row.name} | " + " | ".join(c + m for c, m in zip(cells, marks, strict=True)) + " |")
     lines.append(f"| {PERMUTATION} | " + " | ".join(entry.text for entry in permutation_entries(comparison)) + " |")
-    return "\n".join([*lines, "", *[f"{note}  " for note in notes(comparison)], ""])
+    return "\n".join([*lines, "", *[f"{note}  " for note in (*answers(comparison), *notes(comparison))], ""])
 
 
 def latex(comparison: Comparison) -> str:

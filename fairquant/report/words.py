@@ -10,8 +10,9 @@ from fairquant.report.answer import answer_sentence, cells_sentences, points, si
 def verdict(report: Report, full_bytes: int) -> list[str]:
     """Sentences, the most important first: the answer, who lost what, then the whole. Claims only what the intervals support."""
     sentences = [
-        answer_sentence(report["accept"]), *decided_sentence(report), *cells_sentences(report), _overall(report),
-        _worst(report), *_groups(report), _size(report, full_bytes),
+        answer_sentence(report["accept"]), *decided_sentence(report),
+        *cells_sentences(report["cells"], report["accept"]), _overall(report), _worst(report), *_groups(report),
+        _size(report, full_bytes),
     ]  # fmt: skip
     return [sentence for sentence in sentences if sentence]
 

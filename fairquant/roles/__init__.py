@@ -6,6 +6,7 @@ from fairquant.roles.dataset import ArrayImages, DataContext, Dataset, Downloada
 from fairquant.roles.importance import Batch, ErrorImportance, GroupImportance, Importance, Layer
 from fairquant.roles.metric import (
     AnyMetric,
+    BoundedMetric,
     Confusion,
     ConfusionMetric,
     DirectedMetric,
@@ -25,7 +26,7 @@ from fairquant.roles.regularizer import BitState, KeepsMemory, NeedsInputs, Regu
 
 __all__ = [
     "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState",
-    "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset",
+    "BoundedMetric", "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset",
     "DeclaresExemptions", "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance", "HasExample",
     "Images", "Importance", "KeepsMemory", "Layer", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs",
     "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight", "Quantizer", "Rates",

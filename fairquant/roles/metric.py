@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -219,12 +220,27 @@ class DirectedMetric(Protocol):
 
 
 @runtime_checkable
+class BoundedMetric(Protocol):
+    """A metric that says itself between which values it lies, so that a limit nothing can break is refused; gaps lie between 0
+    and 1."""
+
+    bounds: ClassVar[tuple[float, float]]
+
+
+@runtime_checkable
 class QualifiedMetric(Protocol):
     """A metric whose options change what is computed: `qualifier` is added to its name in results, such as "fairprune" in
     "eodd-fairprune"; "" adds nothing."""
 
     @property
     def qualifier(self) -> str: ...
+
+
+def bounds_of(metric: AnyMetric) -> tuple[float, float]:
+    """Between which values a metric lies; infinite where it does not say."""
+    if isinstance(metric, BoundedMetric):
+        return metric.bounds
+    return (0.0, 1.0) if metric.gap or isinstance(metric, ProportionMetric) else (-math.inf, math.inf)
 
 
 def lower_is_better(metric: AnyMetric) -> bool:

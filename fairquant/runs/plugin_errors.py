@@ -10,9 +10,13 @@ from fairquant.recipe.schema import Recipe
 from fairquant.registry import Registry
 from fairquant.registry.discovery import OURS
 
+RESUMES = ". The traceback is in the run's log.txt. Once the plugin is fixed, the same command resumes the run"
 
-def plugin_failure(error: BaseException, recipe: Recipe, registry: Registry) -> PluginFailed | None:
-    """The error to show where an outside component of the recipe raised `error`; None where it was not one."""
+
+def plugin_failure(
+    error: BaseException, recipe: Recipe, registry: Registry, advice: str = RESUMES
+) -> PluginFailed | None:
+    """The error to show where an outside component of the recipe raised `error`, with advice; None where it was not one."""
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None
     packages = list(_packages(error.__traceback__))
@@ -22,8 +26,8 @@ def plugin_failure(error: BaseException, recipe: Recipe, registry: Registry) -> 
         entry = known.get(component.name)
         if entry is not None and entry.origin != OURS and package in packages:
             return PluginFailed(
-                f"{role} {component.name!r} of {entry.origin} {entry.version} raised {type(error).__name__}: {error}. "
-                "The traceback is in the run's log.txt. Once the plugin is fixed, the same command resumes the run"
+                f"{role} {component.name!r} of {entry.origin} {entry.version} raised {type(error).__name__}: "
+                f"{error}{advice}"
             )
     return None
 

@@ -16,6 +16,7 @@ from fairquant.recipe import Recipe, read_recipe
 from fairquant.recipe.events import ComparisonInfo, Report
 from fairquant.recipe.presets import library
 from fairquant.registry import Plugins, discover
+from fairquant.report.answer import frequency, worst_first
 from fairquant.report.comparison import Cell, Comparison, Outcome, Row, Spread
 from fairquant.report.write import write_comparison
 from fairquant.roles import Predictions
@@ -145,6 +146,11 @@ def _row(name: str, outcomes: Sequence[Outcome], labels: Sequence[str]) -> Row:
         metrics=metrics if reports else {}, worst=_worst(reports), change=_changes(reports), layers=_layers(finished),
         reference=None, against={}, answers=tuple(report["accept"]["answer"] for report in reports),
         problems=tuple(f"seed {o.cell.seed}: {o.problem}" for o in outcomes if o.problem is not None),
+        lost=tuple(
+            f"seed {o.cell.seed}: {frequency(worst_first(o.report['cells']['lost'])[0])}"
+            for o in finished
+            if o.report is not None and o.report["cells"]["lost"]
+        ),
     )  # fmt: skip
 
 

@@ -61,6 +61,7 @@ class GroupMeanAccuracy:
 
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]."""
@@ -76,11 +77,13 @@ class BalancedAccuracy:
 
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, confusion: Confusion) -> Rates:
-        """value [...], by_group [..., G]."""
-        overall = _mean_recall(confusion.hits.sum(-2), confusion.truth.sum(-2))
-        return Rates(overall, _mean_recall(confusion.hits, confusion.truth))
+        """value [...], by_group [..., G], skipped [...]: number of classes without images."""
+        truth = confusion.truth.sum(-2)
+        overall = _mean_recall(confusion.hits.sum(-2), truth)
+        return Rates(overall, _mean_recall(confusion.hits, confusion.truth), (truth == 0).sum(-1))
 
 
 def _mean_recall(hits: Floats, truth: Floats) -> Floats:
@@ -97,6 +100,7 @@ class WorstGroupAccuracy(Supported):
 
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G], skipped [...]: number of groups left out."""

@@ -4,7 +4,7 @@ valid (ours): a cell (group, class) counts only where its rate is computed from 
 max - min over the groups that count, averaged over the classes where at least two do; `skipped` counts cells left out.
 fairprune (FairPrune, arXiv 2203.02110; FairQuantize, MICCAI 2024): two groups, a class absent from a group has rate 0.
 fairquant (the official code of FairQuant, arXiv 2602.23192): max - min over groups, a class absent from any group has
-gap 0.
+gap 0. Under the last two `skipped` counts the cells without images, of which they know nothing either.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ def class_gaps(cells: Cells, convention: Convention, min_support: int) -> Gaps:
         absent = (cells.support == 0).any(-2)
         with np.errstate(invalid="ignore"):
             gaps = cells.rate.max(-2) - cells.rate.min(-2)
-        return np.where(absent, 0.0, gaps), np.zeros(gaps.shape[:-1], np.int64)
+        return np.where(absent, 0.0, gaps), (cells.support == 0).sum((-2, -1))
     if convention == "fairprune":
         rate = np.where(cells.support == 0, 0.0, cells.rate)
-        return np.abs(rate[..., 0, :] - rate[..., 1, :]), np.zeros(rate.shape[:-2], np.int64)
+        return np.abs(rate[..., 0, :] - rate[..., 1, :]), (cells.support == 0).sum((-2, -1))
     small = cells.support < min_support
     rate = np.where(small, np.nan, cells.rate)
     gaps = nan_spread(np.moveaxis(rate, -2, -1))
@@ -195,7 +195,8 @@ class EqualizedOdds(_Gap):
             rates = [np.where(cells.support == 0, 0.0, cells.rate) for cells in both]
             signed = sum(rate[..., 0, :] - rate[..., 1, :] for rate in rates)
             value: Floats = np.abs(signed).mean(-1) / 2
-            return Rates(value, by_group, np.zeros(value.shape, np.int64))
+            skipped = sum((cells.support == 0).sum((-2, -1)) for cells in both)
+            return Rates(value, by_group, np.asarray(skipped))
         (hit_gaps, skipped_hits), (alarm_gaps, skipped_alarms) = (
             confusion.shared(gaps_of, rate, self.convention, self.min_support)
             for rate in (true_positive, false_positive)

@@ -34,6 +34,7 @@ class _Rate:
     classes: tuple[str, ...] = ()
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @property
     def qualifier(self) -> str:
@@ -137,6 +138,7 @@ class WorstClassRecall(Supported):
 
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: the lowest within the group, skipped [...]."""
@@ -153,6 +155,7 @@ class WorstCellRecall(Supported):
     min_support: int = 10
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, confusion: Confusion) -> Rates:
         """value [...], by_group [..., G]: the lowest within the group, skipped [...]."""
@@ -175,6 +178,7 @@ class RecallLoss(Supported):
     min_support: int = 10
     needs: ClassVar[Literal["confusion"]] = "confusion"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     lower_is_better: ClassVar[bool] = True
 
     def evaluate(self, confusion: Confusion) -> Rates:

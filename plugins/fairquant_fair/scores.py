@@ -72,10 +72,12 @@ def class_areas(scores: Floats, labels: Ints) -> ClassAreas:
     return ClassAreas(value, np.minimum(count, size - count), influence)
 
 
-def overall(predictions: Predictions) -> tuple[float, Floats]:
-    """Mean AUC of all images, and how much it changes with the weight of each image [N]."""
-    value, influence = class_areas(predictions.probabilities, predictions.labels).mean()
-    return value, influence / max(len(predictions.labels), 1)
+def overall(predictions: Predictions) -> tuple[float, Floats, int]:
+    """Mean AUC of all images, how much it changes with the weight of each image [N], and the number of classes without images on
+    either side."""
+    areas = class_areas(predictions.probabilities, predictions.labels)
+    value, influence = areas.mean()
+    return value, influence / max(len(predictions.labels), 1), int((areas.support == 0).sum())
 
 
 def group_areas(predictions: Predictions) -> tuple[tuple[Ints, ClassAreas], ...]:
@@ -102,15 +104,17 @@ class Auc:
 
     needs: ClassVar[Literal["predictions"]] = "predictions"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, predictions: Predictions) -> Rates:
-        """value, a scalar []; by_group [G]."""
-        value, _ = predictions.shared(overall)
-        return Rates(np.asarray(value), np.array([areas.mean()[0] for _, areas in predictions.shared(group_areas)]))
+        """value and skipped, scalars []: classes without images on either side; by_group [G]."""
+        value, _, absent = predictions.shared(overall)
+        groups = np.array([areas.mean()[0] for _, areas in predictions.shared(group_areas)])
+        return Rates(np.asarray(value), groups, np.asarray(absent))
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
         """weights [R, N] -> values [R], to first order in the weights."""
-        value, influence = predictions.shared(overall)
+        value, influence, _ = predictions.shared(overall)
         areas: Floats = np.clip(value + weights @ influence, 0, 1)
         return areas
 
@@ -123,6 +127,7 @@ class WorstGroupAuc(Supported):
     min_support: int = 5
     needs: ClassVar[Literal["predictions"]] = "predictions"
     gap: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def evaluate(self, predictions: Predictions) -> Rates:
         """value and skipped, scalars []; by_group [G]."""
@@ -163,6 +168,7 @@ class ExpectedCalibrationError(_Scored):
     """sum over bins of (fraction of images) |accuracy - mean confidence|, confidence = largest probability; `bins` of equal
     width (Guo et al., arXiv 1706.04599). Biased upwards for small groups: compare groups of similar size."""
 
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     bins: int = 15
 
     def __post_init__(self) -> None:
@@ -180,6 +186,8 @@ class ExpectedCalibrationError(_Scored):
 @dataclass(frozen=True)
 class BrierScore(_Scored):
     """Mean over images of sum over classes of (probability - truth)^2, from 0 (best) to 2."""
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
     def weighted(self, predictions: Predictions, weights: Floats) -> Floats:
         """weights [R, N] -> values [R]; NaN where all weights are 0."""

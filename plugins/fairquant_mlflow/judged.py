@@ -11,7 +11,10 @@ from fairquant_mlflow.store import LONGEST
 
 def description(report: Report) -> str:
     """Markdown for MLflow's description of the run: the answer first, then who lost what, the whole, bits and bytes."""
-    lines = [f"- {sentence}" for sentence in cells_sentences(report)] + [*_accuracy(report), *_worst(report)]
+    lines = [f"- {sentence}" for sentence in cells_sentences(report["cells"], report["accept"])] + [
+        *_accuracy(report),
+        *_worst(report),
+    ]
     lines.append(
         f"- {report['bits']['average']:.3f} bits per weight on average; the file has {size(report['artifact']['bytes'])}."
     )

@@ -12,13 +12,14 @@ from helpers.reports import run_report
 from scipy.stats import binom
 
 from fairquant.audit.acceptance import acceptance
+from fairquant.audit.cell_reports import cells_report
 from fairquant.audit.cells import cells_of
 from fairquant.audit.evidence import PairedProportions
 from fairquant.audit.holm import holm
 from fairquant.errors import UserError
 from fairquant.recipe.accept import read_accept
-from fairquant.report.run import cells_report
 from fairquant.report.words import verdict
+from fairquant.roles import Predictions
 
 WITHOUT_ERROR = 0.999  # of a simulation's own chance
 
@@ -414,3 +415,58 @@ def test_those_that_fail_come_first_then_those_that_cannot_be_told(limits):
     assert order == sorted(order)
     assert report["limits"][0]["name"] == "sensitivity of BKL"
     assert len(set(order)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "miscounted",
+            "counted\\(\\) of miscounted must give two arrays of true and false, one entry for each of the 867 images",
+        ),
+        ("two-values", "TwoValues gave values \\(\\d+, 2\\) for \\d+ replicates"),
+    ],
+)
+def test_what_a_strangers_metric_gives_in_another_form_is_refused(limits, name, said):
+    after, before = melanomas()
+    with pytest.raises(UserError, match=said):
+        acceptance(after, before, limits({name: {"loss_at_most": 0.05}}))
+
+
+def test_a_limit_that_is_said_twice_is_tested_once(limits):
+    after, before = melanomas()
+    section = {
+        "sensitivity": [{"classes": ["MEL", "MEL"], "loss_at_most": 0.05}, {"classes": ["MEL"], "loss_at_most": 0.05}]
+    }
+    assert [each["name"] for each in acceptance(after, before, limits(section))["limits"]] == ["sensitivity of MEL"]
+
+
+@pytest.mark.parametrize(
+    "metric", [{"balanced-accuracy": {}}, {"auc": {}}, {"balanced-accuracy": {"by": "group"}}, {"auc": {"by": "group"}}]
+)
+def test_nothing_passes_where_a_class_has_no_image(limits, metric):
+    """Equal models, so that every measured loss is 0: but nothing is known of class MEL in group b, or at all."""
+    labels = np.repeat([1, 2], 600) if next(iter(metric.values())) == {} else np.repeat([0, 1, 2], 400)
+    groups = np.where(labels == 0, 0, np.arange(len(labels)) % 2)
+    model = decided(labels, labels.copy(), groups)
+    name, given = next(iter(metric.items()))
+    report = acceptance(model, model, limits({name: {**given, "loss_at_most": 0.05}}))
+    assert report["answer"] == "CANNOT TELL"
+    told = {each["name"]: (each["answer"], each["left_out"]) for each in report["limits"]}
+    assert any(left_out == 1 for _, left_out in told.values())
+
+
+@pytest.mark.parametrize("classes", [49, 60])
+def test_few_images_of_a_cell_pass_nothing_however_many_cells_there_are(classes):
+    """Harm to a cell of ten images may go unseen, whether there are 196 cells or 240."""
+    labels = np.repeat(np.arange(classes), 190)
+    groups = np.tile(np.repeat([0, 1, 2, 3], [60, 60, 60, 10]), classes)
+    logits = np.full((len(labels), classes), -9.0, np.float32)
+    logits[np.arange(len(labels)), labels] = 9
+    model = Predictions(
+        logits=logits, labels=labels, groups=groups, group_names=tuple("abcd"),
+        class_names=tuple(f"c{number:02d}" for number in range(classes)),
+    )  # fmt: skip
+    problems: list = []
+    found = read_accept({"recall-loss": {"rise_at_most": 0.2}}, False, registry_with_doubt(), problems)
+    assert acceptance(model, model, found)["answer"] == "CANNOT TELL"

@@ -83,10 +83,10 @@ def test_few_images_name_nobody_and_say_so(small):
     """12 images, of which at most two of a cell changed: no p can be below .25."""
     assert small.lost() == []
     assert (small.judged, small.undecided) == (0, 18)  # 2 rates, 3 classes, all images and 2 groups
-    said = cells_sentences({"cells": cells_report(small)})
+    said = cells_sentences(cells_report(small), {"answer": "CANNOT TELL", "limits": []})
     assert said == [
-        "18 of 18 sensitivities and specificities have too few changed images to be judged one by one: that none is named here "
-        "does not mean that none lost."
+        "18 of 18 sensitivities and specificities cannot be judged one by one, because too few of their images changed: that none "
+        "is named here does not mean that none lost."
     ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from fairquant.audit.flips import flips_of
-from fairquant.roles import Predictions
+import numpy as np
+from helpers.predictions import two_models
+
+from fairquant.audit.flips import flips_of, harmful_first
+from fairquant.roles import OperatingPoint, Predictions
 
 
 def answered(rows: list[list[float]], labels: list[int]) -> Predictions:
@@ -39,3 +42,20 @@ def test_equal_answers_leave_nothing_and_images_without_names_are_numbered():
         class_names=same.class_names,
     )  # fmt: skip
     assert [flip.id for flip in flips_of(same, unnamed)] == ["0", "1", "2", "3"]
+
+
+def test_decisions_that_changed_are_listed_although_the_class_did_not():
+    before, after = two_models()
+    classes = (0,)
+    scores = after.score(classes)
+    before = replace(before, logits=after.logits, operating=OperatingPoint(classes, float(np.quantile(scores, 0.3))))
+    after = replace(after, operating=OperatingPoint(classes, float(np.quantile(scores, 0.7))))
+    flips = flips_of(before, after)
+    was, now = scores >= before.operating.threshold, scores >= after.operating.threshold
+    positive = after.labels == 0
+    assert {flip.row for flip in flips if flip.decision == "newly missed"} == set(np.flatnonzero(positive & was & ~now))
+    assert {flip.row for flip in flips if flip.decision == "newly cleared"} == set(
+        np.flatnonzero(~positive & was & ~now)
+    )
+    assert all(flip.kind == "same class" for flip in flips)
+    assert [flip.decision for flip in harmful_first(flips)] == ["newly missed"] * int((positive & was & ~now).sum())

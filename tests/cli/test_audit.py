@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import fairquant.export.audit
+import fairquant.registry
 from fairquant.cli import app
+from fairquant.errors import UserError
 from fairquant.roles import Predictions
 
 onnx = pytest.importorskip("onnx")
@@ -68,3 +72,50 @@ def test_other_data_are_audited_by_name_or_recipe_and_the_artifact_predicts_agai
         ("--all",): "--all: only with --dataset",
     }.items():
         assert text in str(CliRunner().invoke(app, ["audit", str(exported[0]), *arguments]).exception)
+
+
+def test_an_audit_says_who_lost_what_whatever_the_limits(quickstart_runs, monkeypatch):
+    def blind(runtime, splits, preprocessing, advance):
+        """A model that answers the first class to everything."""
+        logits = np.zeros((len(splits.test), len(splits.class_names)), np.float32)
+        logits[:, 0] = 9
+        split = splits.test
+        return Predictions(
+            logits=logits, labels=split.labels, groups=split.groups, group_names=splits.group_names,
+            class_names=splits.class_names, ids=split.ids,
+        )  # fmt: skip
+
+    def perfect(path, own, splits, preprocessing, bar):
+        return {"full precision": replace(own, logits=9 * np.eye(len(own.class_names), dtype=np.float32)[own.labels])}
+
+    monkeypatch.setattr("fairquant.export.audit.predictions_of", blind)
+    monkeypatch.setattr("fairquant.export.audit.reference_predictions", perfect)
+    file = str(quickstart_runs[0] / "model.safetensors")
+    limits = "accept={sensitivity: null, accuracy: null, file: {at_most: 99MB}}"
+    result = CliRunner().invoke(app, ["audit", file, limits, "--strict"])
+    assert result.exit_code == 0
+    assert "PASS: the one limit is kept. None of them is about patients." in result.stdout
+    assert "The limits do not cover everything that was lost beyond chance" in result.stdout
+    assert "Of 100 patients with" in result.stdout
+
+
+def test_a_file_alone_is_judged_by_what_can_be_judged(quickstart_runs, tmp_path):
+    file = tmp_path / "alone.safetensors"
+    shutil.copy(quickstart_runs[0] / "model.safetensors", file)
+    result = CliRunner().invoke(app, ["audit", str(file), "accept.file.at_most=1kB", "--strict"])
+    assert result.exit_code == 3
+    assert result.stdout.startswith("FAIL: the file has")
+    assert "no full-precision model beside the file" in result.stdout
+
+
+def test_what_an_audit_cannot_change_or_finish_is_no_traceback(quickstart_runs, monkeypatch):
+    file = str(quickstart_runs[0] / "model.safetensors")
+    refused = CliRunner().invoke(app, ["audit", file, "operating_point={classes: [nevus], sensitivity: 0.9}"])
+    assert "the threshold was chosen on validation and is in the file" in str(refused.exception)
+    plugins = fairquant.registry.discover()
+    plugins.registry.add("metric", "raises", "helpers.metrics:Raises", "a stranger's", "stranger")
+    monkeypatch.setattr("fairquant.registry.discover", lambda: plugins)
+    failed = CliRunner().invoke(app, ["audit", file, "accept={raises: {loss_at_most: 0.05}}"])
+    assert isinstance(failed.exception, UserError)
+    assert "metric 'raises' of stranger" in str(failed.exception)
+    assert "of a stranger" in str(failed.exception)

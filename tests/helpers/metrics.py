@@ -26,8 +26,49 @@ class Doubt:
         return Rates(np.asarray(doubt.mean()), np.array(by_group))
 
 
+@dataclass(frozen=True)
+class Miscounted:
+    """A fraction of images whose counts are whole numbers in place of true and false."""
+
+    needs: ClassVar[Literal["predictions"]] = "predictions"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, predictions: Predictions) -> Rates:
+        return Rates(np.asarray((predictions.predicted == predictions.labels).mean()))
+
+    def counted(self, predictions: Predictions):
+        right = (predictions.predicted == predictions.labels).astype(int)
+        return np.ones_like(right), right
+
+
+@dataclass(frozen=True)
+class Raises:
+    """A metric with an error in it."""
+
+    needs: ClassVar[Literal["predictions"]] = "predictions"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, predictions: Predictions) -> Rates:
+        raise ZeroDivisionError("of a stranger")
+
+
+@dataclass(frozen=True)
+class TwoValues:
+    """One value too many under each row of weights."""
+
+    needs: ClassVar[Literal["predictions"]] = "predictions"
+    gap: ClassVar[bool] = False
+
+    def evaluate(self, predictions: Predictions) -> Rates:
+        return Rates(np.asarray(0.5))
+
+    def weighted(self, predictions: Predictions, weights: np.ndarray) -> np.ndarray:
+        return np.zeros((len(weights), 2))
+
+
 def registry_with_doubt() -> Registry:
     """All that is installed, and metric `doubt`."""
     registry = discover().registry
-    registry.add("metric", "doubt", "helpers.metrics:Doubt", "a stranger's", "stranger")
+    for name, cls in (("doubt", "Doubt"), ("miscounted", "Miscounted"), ("two-values", "TwoValues")):
+        registry.add("metric", name, f"helpers.metrics:{cls}", "a stranger's", "stranger")
     return registry

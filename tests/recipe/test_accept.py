@@ -7,7 +7,8 @@ from helpers.metrics import registry_with_doubt
 
 from fairquant.errors import UserError
 from fairquant.recipe import read_recipe, recipe_from
-from fairquant.recipe.accept import DEFAULT, DEFAULT_AT_OPERATING_POINT, read_accept
+from fairquant.recipe.accept import read_accept
+from fairquant.recipe.limits import DEFAULT, DEFAULT_AT_OPERATING_POINT
 
 GOOD = {"dataset": {"name": "synthetic-lesions"}}
 POINT = {"classes": ["melanoma"], "sensitivity": 0.9}
@@ -50,6 +51,10 @@ def limits(registry, section, operating=False):
         ({"file": {"at_most": 1000}}, [("accept.file", "expected {at_most: SIZE} with one of MB, kB, MiB, KiB, B, such as 1MB, got {'at_most': 1000}")]),
         ({"file": {"at_least": "1MB"}}, [("accept.file", "expected {at_most: SIZE} with one of MB, kB, MiB, KiB, B, such as 1MB, got {'at_least': '1MB'}")]),
         ({"operating-point-sensitivity": {"loss_at_most": 0.1}}, [("accept.operating-point-sensitivity", "needs the section operating_point, which chooses the threshold")]),
+        ({"worst-group-accuracy": {"at_least": -1}}, [("accept.worst-group-accuracy.at_least", "expected a number within 0..1, got -1")]),
+        ({"accuracy-gap": {"at_most": 5}}, [("accept.accuracy-gap.at_most", "expected a number within 0..1, got 5")]),
+        ({"ece": {"at_most": 1}}, [("accept.ece.at_most", "1 can never be broken: give a limit that can")]),
+        ({"accuracy": {"at_least": 0}}, [("accept.accuracy.at_least", "0 can never be broken: give a limit that can")]),
         ({"accuracy": {"at_least": 2}, "ece": {}}, [
             ("accept.accuracy.at_least", "expected a number within 0..1, got 2"), ("accept.ece", "needs a bound: one of loss_at_most, rise_at_most, at_least, at_most"),
         ]),
@@ -177,3 +182,15 @@ def test_null_takes_a_limit_away(registry):
         "quickstart", ["accept.sensitivity.loss_at_most=0.1", "accept.accuracy=null"], registry=registry
     )
     assert {limit.name for limit in recipe.accept} == {"sensitivity"}
+
+
+@pytest.mark.parametrize("given", [{"sensitivity": None}, {"sensitivity": None, "file": {"at_most": "1MB"}}])
+def test_null_takes_one_default_away_and_reading_the_stored_recipe_again_does_not_bring_it_back(registry, given):
+    recipe = recipe_from({**GOOD, "accept": given}, registry=registry)
+    names = {limit.name for limit in recipe.accept}
+    assert names == {"accuracy", *(["file"] if "file" in given else [])}
+    again = recipe_from(recipe.to_dict(), registry=registry)
+    assert {limit.name for limit in again.accept} == names
+    nothing = recipe_from({**GOOD, "accept": {"sensitivity": None, "accuracy": None}}, registry=registry)
+    assert nothing.accept == ()
+    assert recipe_from(nothing.to_dict(), registry=registry).accept == ()

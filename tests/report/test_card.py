@@ -35,7 +35,7 @@ def test_the_card_claims_no_more_than_the_audit(registry):
         "One sentence.", "| dark | 20 | 8 | 7 |", "| accuracy | 0.800 [0.700, 0.900] | 0.750 [0.650, 0.850] |",
         "| dark | -0.100 [-0.200, -0.010] | 15.0 % |", "| light | -0.050 [-0.100, +0.020] | unknown % |",
         "- 12 images were dropped.",
-        "| FAIL | sensitivity of wart in 'dark' lost 20.0 points (10.0 to 30.0), at most 5.0 allowed |", "It is not a medical device", "budget 3",
+        "| FAIL | sensitivity of wart in 'dark' lost 20.0 points (loss 10.0 to 30.0), at most 5.0 allowed |", "It is not a medical device", "budget 3",
     ):  # fmt: skip
         assert text in card, text
     assert "DEMO" not in card

@@ -18,7 +18,7 @@ def test_every_table_is_there_with_as_many_cells_as_heads():
     for diff in (diff_of(), unpaired()):
         made = sections(diff)
         assert [section.title for section in made] == [
-            "The two", "What differs in the recipes", "Metrics", "Accuracy by group", "Recall by class",
+            "A and B", "What differs in the recipes", "Metrics", "Accuracy by group", "Recall by class",
         ]  # fmt: skip
         assert all(len(row) == len(section.head) for section in made for row in section.rows)
 
@@ -42,7 +42,7 @@ def test_an_unpaired_diff_shows_no_difference_and_both_counts():
 
 
 def test_the_two_are_named_with_what_is_not_known_as_a_dash():
-    cells = {row[0]: row[1:] for row in rows(diff_of(), "The two")}
+    cells = {row[0]: row[1:] for row in rows(diff_of(), "A and B")}
     assert cells["bits per weight"] == ["2.500", "-"]
     assert cells["seed"] == ["0", "-"]
     assert cells["answer (accept)"] == ["PASS", "-"]

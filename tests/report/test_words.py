@@ -42,7 +42,10 @@ def test_silence_is_never_given_as_safety():
     quiet = run_report((-0.01, -0.05, 0.02), dark_high=0.01) | {"cells": {"lost": [], "judged": 5, "undecided": 7}}
     text = " ".join(verdict(quiet, FULL))
     assert re.search(r"\b(no|none of the) (group|class|change|loss)", text.lower()) is None
-    assert "7 of 12 sensitivities and specificities have too few changed images to be judged one by one" in text
+    assert (
+        "7 of 12 sensitivities and specificities cannot be judged one by one, because too few of their images changed"
+        in text
+    )
     assert "that none is named here does not mean that none lost" in text
 
 
@@ -58,7 +61,7 @@ def test_the_worst_group_and_the_most_newly_misclassified_are_named():
 def test_the_answer_comes_first_then_who_lost_what_and_bytes_last():
     sentences = verdict(run_report(), FULL)
     assert sentences[0] == (
-        "FAIL: sensitivity of wart in 'dark' lost 20.0 points (10.0 to 30.0), at most 5.0 allowed. 1 of 3 limits is broken, 1 "
+        "FAIL: sensitivity of wart in 'dark' lost 20.0 points (loss 10.0 to 30.0), at most 5.0 allowed. 1 of 3 limits is broken, 1 "
         "cannot be judged."
     )
     assert sentences[1].startswith(

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fairquant_fair.accuracy import Accuracy, AccuracyGap
+from fairquant_fair.accuracy import Accuracy, AccuracyGap, BalancedAccuracy
 from helpers.models import Triples
 from helpers.predictions import two_models
 
 import fairquant
+from fairquant.audit.cells import cells_of
+from fairquant.audit.evaluate import change_against
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.report.diff import Flips
-from fairquant.roles import Confusion
+from fairquant.roles import OperatingPoint
 from fairquant.study import diff
-from fairquant.study.diff import Recall, _groups, _quantities, flips, recipe_keys
+from fairquant.study.diff import _groups, _quantities, flips, recipe_keys
 from fairquant.study.matching import Matched
+from fairquant.study.proportions import Recall, decided, proportion
 from fairquant.study.sides import open_source
 from fairquant.study.statistics import REPLICATES
 
@@ -39,15 +42,47 @@ def test_paired_intervals_are_those_of_drawing_the_images_of_both_together():
     pair = matched()
     right = [each.predicted == each.labels for each in (pair.a, pair.b)]
     rows = np.random.default_rng([5, 0xC0DE]).integers(0, 40, (REPLICATES, 40))
-    accuracy = _quantities(pair, METRICS, seed=5)[0]
-    assert accuracy.difference.value == pytest.approx(right[1].mean() - right[0].mean())
-    drawn = right[1][rows].mean(1) - right[0][rows].mean(1)
-    assert [accuracy.difference.low, accuracy.difference.high] == pytest.approx(quantiles(drawn))
+    balanced = _quantities(pair, [Component("balanced", BalancedAccuracy())], seed=5)[0]
+    of_class = [
+        [
+            (each[rows] & (pair.a.labels[rows] == c)).sum(1) / (pair.a.labels[rows] == c).sum(1)
+            for c in np.unique(pair.a.labels)
+        ]
+        for each in right
+    ]
+    drawn = np.mean(of_class[1], 0) - np.mean(of_class[0], 0)
+    assert [balanced.difference.low, balanced.difference.high] == pytest.approx(quantiles(drawn))
 
-    of_class = [(each[rows] & (pair.a.labels[rows] == 2)).sum(1) / (pair.a.labels[rows] == 2).sum(1) for each in right]
-    recall = _quantities(pair, [Component("c2", Recall(2))], seed=5)[0]
-    assert recall.a.value == pytest.approx(right[0][pair.a.labels == 2].mean())
-    assert [recall.difference.low, recall.difference.high] == pytest.approx(quantiles(of_class[1] - of_class[0]))
+
+def test_fractions_of_images_have_the_intervals_of_the_report():
+    """Wilson's and Tango's: of a class of four images, none of which is found, little is known."""
+    pair = matched()
+    accuracy = _quantities(pair, METRICS, seed=5)[0]
+    cells = cells_of(pair.b, pair.a)
+    for name, quantity in [("c2", proportion("c2", Recall(2), pair.a, pair.b, True)), ("", accuracy)]:
+        if name:
+            cell = next(each for each in cells.of("sensitivity", "all images") if each.label == pair.a.class_names[2])
+            assert (quantity.a.low, quantity.a.high) == pytest.approx((cell.before.low, cell.before.high))
+            assert (quantity.difference.value, quantity.difference.low, quantity.difference.high) == pytest.approx(
+                cell.change
+            )
+            assert quantity.images == (cell.before.images, cell.after.images)
+    change = change_against(pair.b, pair.a)["accuracy"]
+    assert (accuracy.difference.low, accuracy.difference.high) == pytest.approx((change.low, change.high))
+    assert proportion("none", BalancedAccuracy(), pair.a, pair.b, True) is None
+
+
+def test_decisions_at_the_thresholds_stand_side_by_side():
+    a, b = two_models()
+    a, b = (replace(each, operating=OperatingPoint((0, 2), threshold)) for each, threshold in ((a, 0.5), (b, 0.6)))
+    rows = {each.label: each for each in decided(a, b, True)}
+    positive = np.isin(a.labels, (0, 2))
+    found = [each.score((0, 2)) >= point for each, point in ((a, 0.5), (b, 0.6))]
+    shown = rows["sensitivity, all images"]
+    assert shown.a.value == pytest.approx(found[0][positive].mean())
+    assert shown.difference.value == pytest.approx(found[1][positive].mean() - found[0][positive].mean())
+    assert rows[f"specificity, {a.group_names[1]}"].images == (int((~positive & (a.groups == 1)).sum()),) * 2
+    assert decided(a, replace(b, operating=None), True) == ()
 
 
 def test_a_groups_change_and_flips_are_those_of_its_images():
@@ -86,9 +121,12 @@ def test_where_nothing_is_paired_both_have_their_numbers_and_no_difference():
 
 
 def test_the_recall_of_a_class_is_over_all_groups_and_undefined_without_its_images():
-    confusion = Confusion(np.array([[[3.0, 1.0], [0.0, 0.0]], [[1.0, 3.0], [0.0, 0.0]]]))
-    assert float(Recall(0).evaluate(confusion).value) == 0.5
-    assert np.isnan(Recall(1).evaluate(confusion).value)
+    a, b = two_models()
+    every = proportion("c0", Recall(0), a, b, True)
+    assert every.a.value == pytest.approx((a.predicted == 0)[a.labels == 0].mean())
+    none = a.take(np.flatnonzero(a.labels != 0)), b.take(np.flatnonzero(a.labels != 0))
+    absent = proportion("c0", Recall(0), *none, True)
+    assert np.isnan(absent.a.value) and np.isnan(absent.difference.value)
 
 
 def test_only_what_differs_in_the_recipes_is_shown():
