@@ -94,7 +94,8 @@ def test_predict_decides_at_the_threshold(operated, point, tmp_path):
         assert [row["positive"] for row in rows] == [str(line["positive"]).lower() for line in lines]
         assert [float(row["score"]) for row in rows] == pytest.approx([line["score"] for line in lines], abs=1e-5)
         for line, row in zip(lines, shown["table"].splitlines(), strict=True):
-            assert f"{'positive' if line['positive'] else 'negative'} (score {line['score']:.3f}, threshold " in row
+            answer, sign = ("positive", ">=") if line["positive"] else ("negative", "<")
+            assert f"{answer} for melanoma (score {line['score']:.3f} {sign} threshold " in row
 
 
 def test_predict_without_an_operating_point_decides_nothing(quickstart_runs, tmp_path):

@@ -34,7 +34,7 @@ def test_the_description_names_who_lost_what():
     lines = description({**judged_report(limit()), "cells": {"lost": [cell], "judged": 3, "undecided": 2}}).splitlines()
     assert lines[2] == "- The limits do not cover everything that was lost beyond chance:"  # the answer is PASS
     assert lines[3].startswith("- Of 100 patients with mole in 'dark', the full-precision model finds 90, this one 70")
-    assert lines[4].startswith("- 2 of 5 sensitivities and specificities have too few changed images")
+    assert lines[4].startswith("- 2 of 5 sensitivities and specificities cannot be judged one by one")
 
 
 def test_a_demo_says_that_its_numbers_mean_nothing():
