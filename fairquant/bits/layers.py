@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
@@ -38,6 +38,38 @@ def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) ->
     if not layers:
         raise UserError("the model has no Conv2d or Linear layer left to quantize. See quantize.keep")
     return layers
+
+
+def float_weights(network: nn.Module, layers: Sequence[Layer]) -> dict[str, int]:
+    """The weights that are not quantized and stay in float32, name -> number: parameters with at least two dimensions. Biases and
+    the parameters of normalization layers are no weights."""
+    quantized = {id(raw_weight(module)) for layer in layers for module in layer.modules}
+    return {
+        name: parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.ndim > 1 and id(parameter) not in quantized
+    }
+
+
+def float_note(network: nn.Module, layers: Sequence[Layer]) -> str:
+    """Which weights stay in float32, in words; "" where all are quantized."""
+    left = float_weights(network, layers)
+    if not left:
+        return ""
+    total = sum(left.values()) + sum(layer.weight.numel() for layer in layers)
+    kinds = {
+        f"{name}.{own}" if name else own: type(module).__name__
+        for name, module in network.named_modules()
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    largest = sorted(left, key=lambda name: -left[name])
+    shown = ", ".join(f"{name} ({kinds.get(name, 'parameter')})" for name in largest[:4]) + (
+        ", ..." if len(left) > 4 else ""
+    )
+    return (
+        f"{len(left)} weight tensor(s) with {100 * sum(left.values()) / total:.1f} % of all weights are not quantized and stay in "
+        f"float32: {shown}"
+    )
 
 
 def check_patterns(key: str, patterns: tuple[str, ...], names: list[str]) -> None:

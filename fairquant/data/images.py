@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.data.reading import read_image
 from fairquant.errors import UserError
 from fairquant.files import write_atomically
-from fairquant.roles.dataset import DataContext, IntArray
+from fairquant.roles.dataset import DataContext, IntArray, Intensity
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Decoded:
     """array: uint8 [N, S, S, 3], one row per file, mapped from disk; valid_rows [M]: the rows whose files decoded;
-    failures: file -> reason, for the others; digest: of the content of all files and the image size."""
+    failures: file -> reason, for the others; digests [N]: SHA-256 of each file; digest: of the content of all files, the image
+    size and the intensity; notes: which kinds of files were read in a way that a user should know about."""
 
     array: NDArray[np.uint8]
     valid_rows: IntArray
     failures: dict[str, str]
+    digests: tuple[str, ...]
     digest: str
+    notes: tuple[str, ...]
 
 
-def decode_images(files: Sequence[Path], context: DataContext, max_bad: int) -> Decoded:
+def decode_images(files: Sequence[Path], context: DataContext, max_bad: int, intensity: Intensity = "full") -> Decoded:
     """Decode all files and resize them to squares of context.image_size pixels (aspect ratio not preserved, antialiased),
     or read them from the cache.
 
@@ -37,14 +41,15 @@ def decode_images(files: Sequence[Path], context: DataContext, max_bad: int) -> 
     """
     context.cache.mkdir(parents=True, exist_ok=True)
     digests = _content_digests(files, context)
-    total = hashlib.sha256(f"{context.image_size}|squash|1|".encode())
+    total = hashlib.sha256(f"{context.image_size}|squash|2|{intensity}".encode())
     for digest in digests:
         total.update(digest.encode())
     key = total.hexdigest()[:32]
     stored, sidecar = context.cache / f"images-{key}.npy", context.cache / f"images-{key}.json"
     if not (stored.exists() and sidecar.exists()):
-        _decode_all(files, stored, sidecar, context)
-    failures: dict[str, str] = json.loads(sidecar.read_text())
+        _decode_all(files, stored, sidecar, context, intensity)
+    found = json.loads(sidecar.read_text())
+    failures: dict[str, str] = {str(files[int(row)]): reason for row, reason in found["failures"].items()}
     if len(failures) > max_bad:
         shown = [f"{name}: {reason}" for name, reason in list(failures.items())[:10]]
         raise UserError(
@@ -54,34 +59,39 @@ def decode_images(files: Sequence[Path], context: DataContext, max_bad: int) -> 
                 *shown,
             ]
         )
-    names = [str(file) for file in files]
-    valid_rows = np.array([row for row, name in enumerate(names) if name not in failures], np.int64)
-    return Decoded(np.load(stored, mmap_mode="r"), valid_rows, failures, key)
+    valid = np.array([row for row in range(len(files)) if str(row) not in found["failures"]], np.int64)
+    return Decoded(
+        array=np.load(stored, mmap_mode="r"), valid_rows=valid, failures=failures, digests=tuple(digests), digest=key,
+        notes=tuple(_notes(found["kinds"], files, intensity)),
+    )  # fmt: skip
 
 
 def _content_digests(files: Sequence[Path], context: DataContext) -> list[str]:
-    """SHA-256 of every file; a file whose size and modification time have not changed is not read again."""
-    folder = hashlib.sha256(str(files[0].parent.resolve()).encode()).hexdigest()[:16] if files else "none"
+    """SHA-256 of every file; a file whose size and times have not changed is not read again."""
+    places = [str(file.absolute()) for file in files]
+    folder = hashlib.sha256("|".join(sorted({str(Path(place).parent) for place in places})).encode()).hexdigest()[:16]
     index_file = context.cache / f"digests-{folder}.json"
     try:
-        known: dict[str, list[int | str]] = json.loads(index_file.read_text())  # name -> [size, mtime in ns, digest]
+        known: dict[str, list[int | str]] = json.loads(index_file.read_text())  # path -> [size, mtime, ctime, digest]
     except (OSError, ValueError):
         known = {}
     digests, changed = [], False
-    for file in files:
+    for file, place in zip(files, places, strict=True):
         status = file.stat()
-        entry = known.get(file.name)
-        if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
-            entry = [status.st_size, status.st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()]
-            known[file.name], changed = entry, True
-        digests.append(str(entry[2]))
+        seen = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        entry = known.get(place)
+        if entry is None or entry[:3] != seen:
+            with open(file, "rb") as stream:
+                entry = [*seen, hashlib.file_digest(stream, "sha256").hexdigest()]
+            known[place], changed = entry, True
+        digests.append(str(entry[3]))
     if changed:
         write_atomically(index_file, json.dumps(known).encode())
     return digests
 
 
-def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: DataContext) -> None:
-    """Write the array [N, S, S, 3] to `stored` and the failures to `sidecar`."""
+def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: DataContext, intensity: Intensity) -> None:
+    """Write the array [N, S, S, 3] to `stored`; to `sidecar` which rows failed and why, and what is special about others."""
     size = context.image_size
     temporary = stored.with_suffix(f".{os.getpid()}.tmp")
     advance: Callable[[int], None] = (
@@ -89,31 +99,53 @@ def _decode_all(files: Sequence[Path], stored: Path, sidecar: Path, context: Dat
     )
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
-        failures: dict[str, str] = {}
+        failures: dict[int, str] = {}
+        kinds: dict[int, tuple[str, float, float]] = {}
 
         def decode_row(row: int, array: NDArray[np.uint8] = array) -> None:
             try:
-                array[row] = decode(files[row], size)
+                read = read_image(files[row], size, intensity)
+            except UserError:
+                raise
             except Exception as error:
-                failures[str(files[row])] = f"{type(error).__name__}: {error}"
+                failures[row] = f"{type(error).__name__}: {error}"
+            else:
+                array[row] = read.pixels
+                if read.kind:
+                    kinds[row] = (read.kind, read.high, read.largest)
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for _ in pool.map(decode_row, range(len(files))):
                 advance(1)
         array.flush()
-        write_atomically(sidecar, json.dumps(dict(sorted(failures.items())), indent=1).encode())
+        found = {"failures": dict(sorted(failures.items())), "kinds": dict(sorted(kinds.items()))}
+        write_atomically(sidecar, json.dumps(found, indent=1).encode())
         temporary.replace(stored)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def decode(file: Path, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 [size, size, 3] RGB, its EXIF rotation applied. Raises what Pillow raises for unreadable files."""
-    from PIL import Image, ImageOps
+def _notes(kinds: dict[str, tuple[str, float, float]], files: Sequence[Path], intensity: Intensity) -> Iterator[str]:
+    """What a user should know: kinds, row -> (kind, value that became white, largest value)."""
+    for kind in sorted({each[0] for each in kinds.values()}):
+        rows = [row for row, each in kinds.items() if each[0] == kind]
+        about = f"{len(rows)} {kind} image(s), such as {files[int(rows[0])].name}"
+        if kind == "transparent":
+            yield f"{about}: shown on black"
+        elif kind == "16-bit colour":
+            yield f"{about}: read with the upper 8 bits of each channel"
+        else:
+            yield f"{about}: read with intensity {_shown(intensity)}"
+        white, largest = max(kinds[row][1] for row in rows), max(kinds[row][2] for row in rows)
+        if kind == "16-bit" and intensity == "full" and largest < white / 4:
+            yield (
+                f"the largest value in {len(rows)} 16-bit image(s) is {largest:.0f} of {white:.0f}: they are read as nearly "
+                f"black. Set dataset.intensity to [0, {largest:.0f}] or to percentile"
+            )
 
-    with Image.open(file) as image:
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(upright.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+def _shown(intensity: Intensity) -> str:
+    return intensity if isinstance(intensity, str) else f"[{intensity[0]:g}, {intensity[1]:g}]"
 
 
 def default_cache() -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import ArrayImages, IntArray, Split, Splits
+from fairquant.roles.dataset import ArrayImages, IntArray, Intensity, Split, Splits
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,7 +22,7 @@ class LabelledImages:
     array: uint8 [M, S, S, 3], in memory or mapped from the cache; array_rows: int64 [N], the row of `array` that holds
     each image (None: image n is row n). labels, groups: int64 [N], indices into class_names and group_names; ids: N
     distinct names; attributes: the sensitive attributes that define the groups. digest identifies the images' content.
-    notes, counts: what was dropped, for the report.
+    notes, counts: what was dropped, for the report. given, intensity: see `Splits`.
     """
 
     array: NDArray[np.uint8]
@@ -36,6 +36,8 @@ class LabelledImages:
     array_rows: IntArray | None = None
     notes: Sequence[str] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    given: bool = False
+    intensity: Intensity = "full"
 
 
 def split_rows(
@@ -104,6 +106,8 @@ def make_splits(images: LabelledImages, rows: tuple[IntArray, IntArray, IntArray
         fingerprint=fingerprint(images.digest, images.labels, images.groups, rows),
         notes=(*images.notes, *small_split_warnings(train, test, images)),
         counts=dict(images.counts),
+        given=images.given,
+        intensity=images.intensity,
     )
 
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from fairquant.artifact.format import matches_seal
 from fairquant.artifact.load import load
-from fairquant.data.images import decode
+from fairquant.data.reading import read_image
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError
 from fairquant.export.graph_checks import check_onnx
+from fairquant.roles.dataset import Intensity
 
 #: A file's metadata: classes, groups, preprocessing, plan, recipe, each as its JSON says it.
 Metadata = dict[str, Any]
@@ -115,11 +116,13 @@ def _plain(value: str) -> Any:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are prepared for the file: resized to a square, antialiased, normalised; as in training."""
+    """How images are prepared for the file: read with this intensity, resized to a square, antialiased, normalised; as in
+    training."""
 
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    intensity: Intensity = "full"
 
     @classmethod
     def of(cls, metadata: Metadata, path: Path) -> Preprocessing:
@@ -134,7 +137,7 @@ class Preprocessing:
             raise UserError(f"{path}: its preprocessing is damaged: {given!r}") from error
         if not 8 <= size <= 4096 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(f"{path}: its preprocessing is out of range: {given!r}")
-        return cls(size, mean, std)
+        return cls(size, mean, std, _intensity(given.get("intensity", "full"), path))
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], exactly as training does it."""
@@ -144,7 +147,17 @@ class Preprocessing:
 
     def read(self, file: Path) -> NDArray[np.uint8]:
         """One image file as uint8 [image_size, image_size, 3]. Raises OSError or ValueError where it does not decode."""
-        return decode(file, self.image_size)
+        return read_image(file, self.image_size, self.intensity).pixels
+
+
+def _intensity(given: object, path: Path) -> Intensity:
+    if given == "full" or given == "percentile":
+        return given
+    if isinstance(given, list) and len(given) == 2 and all(isinstance(each, int | float) for each in given):
+        low, high = given
+        if low < high:
+            return float(low), float(high)
+    raise UserError(f"{path}: its preprocessing is damaged: intensity {given!r}")
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

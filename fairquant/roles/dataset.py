@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 IntArray = NDArray[np.int64]
+#: Which values of an image with more than 8 bits become black and white: the whole range that its format can hold (a DICOM file: its
+#: own window), the 0.5th and 99.5th percentile of its own values, or these two values.
+Intensity = Literal["full", "percentile"] | tuple[float, float]
 #: What joins the values of several attributes in the name of a group, such as "female x 40-60".
 JOINED = " x "
 
@@ -100,7 +103,8 @@ def concat(parts: tuple[Split, ...]) -> Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """What a dataset gives. `fingerprint` is a digest of its content; `notes` what was dropped, with counts."""
+    """What a dataset gives. `fingerprint` is a digest of its content; `notes` what was dropped, with counts; `given`: the data say
+    which image is in which split (otherwise they are drawn); `intensity`: how images with more than 8 bits were read."""
 
     train: Split
     validation: Split
@@ -112,6 +116,8 @@ class Splits:
     calibration: Split | None = None  # None: drawn from train by the engine, see recipe key `calibration`
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    given: bool = False
+    intensity: Intensity = "full"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from fairquant.audit.operating import choose_threshold, class_numbers, decisions
 from fairquant.bits import Attachment, find_layers
 from fairquant.bits.activations import describe_inputs
 from fairquant.bits.costs import Operations
+from fairquant.bits.layers import float_note
 from fairquant.data.batching import batches
 from fairquant.data.protection import protect
 from fairquant.data.ranks import is_leader
@@ -25,6 +26,7 @@ from fairquant.errors import UserError
 from fairquant.recipe.events import ArtifactReport
 from fairquant.recipe.schema import Quantization, Recipe, plain_fields
 from fairquant.roles import Allocation, Layer, OperatingPoint, Predictions, QuantizedWeight, Splits
+from fairquant.roles.dataset import Intensity
 from fairquant.runs.baseline import train_baseline
 from fairquant.runs.folder import Run, versions_key
 from fairquant.runs.planning import Planning
@@ -73,7 +75,9 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
             recipe, predict(baseline, splits.validation), predict(model, splits.validation)
         )
     if run.validation_only:
-        return _validation_results(recipe, run, model, validation, quantized) if is_leader() else None
+        if not is_leader():
+            return None
+        return _validation_results(recipe, run, model, validation, quantized, splits.intensity)
 
     with run.stage("audit"):  # the one time that test images are read
         test = same_points(validation, predict(baseline, splits.test), predict(model, splits.test))
@@ -81,7 +85,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
             return None  # the leader writes; the others read its report
         test_audit = audit(test.after, test.before, recipe.metrics, attributes=splits.attributes, seed=recipe.seed)
     with run.stage("artifact"):
-        about = describe(recipe, model, average_bits(quantized), test_audit, test.after.operating)
+        about = describe(recipe, model, average_bits(quantized), test_audit, test.after.operating, splits.intensity)
         artifact = write_artifact(run, "model.safetensors", model, quantized, about)
     with run.stage("answer"):
         point = recipe.operating_point
@@ -134,6 +138,8 @@ def average_bits(quantized: Quantized | None) -> float:
 def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Splits, model: Model) -> Plan:
     """Importance per group, then bits within the budget; the quantizers are attached to the model."""
     layers = find_layers(model.network, recipe.quantize.units, recipe.quantize.keep)
+    if note := float_note(model.network, layers):
+        run.say(note)
     planning = Planning(
         recipe=recipe, quantization=quantization, splits=splits, model=model, layers=layers,
         cache_dir=run.runs / "probes" / versions_key(run.plugins),
@@ -144,7 +150,9 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
     with run.stage("allocation"):
         input_bits, operations = planning.start_activations(), planning.operations()
         cost_model = planning.cost_model(operations, input_bits)
-        attachment, allocation = planning.allocate(importance, cost_model, describe(recipe, model, 0.0, None, None))
+        attachment, allocation = planning.allocate(
+            importance, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity)
+        )
         run.notify("fairquant_plan_made", plan=attachment.start)
     return Plan(attachment=attachment, allocation=allocation, operations=operations, input_bits=input_bits)
 
@@ -192,12 +200,12 @@ def repair_batch_norm(recipe: Recipe, splits: Splits, model: Model) -> None:
 
 
 def _validation_results(
-    recipe: Recipe, run: Run, model: Model, validation: BeforeAfter, quantized: Quantized | None
+    recipe: Recipe, run: Run, model: Model, validation: BeforeAfter, quantized: Quantized | None, intensity: Intensity
 ) -> ValidationResults:
     """The size of the file is measured by writing it."""
     name = "checkpoints/validation_only.safetensors"
     average = average_bits(quantized)
-    about = describe(recipe, model, average, None, validation.after.operating)
+    about = describe(recipe, model, average, None, validation.after.operating, intensity)
     artifact = write_artifact(run, name, model, quantized, about)
     (run.folder / name).unlink(missing_ok=True)
     return ValidationResults(validation=validation, average_bits=average, artifact_bytes=artifact["bytes"])
@@ -213,8 +221,9 @@ def write_artifact(
 
 
 def describe(
-    recipe: Recipe, model: Model, average_bits: float, test_audit: Audit | None, operating: OperatingPoint | None
-) -> dict[str, object]:
+    recipe: Recipe, model: Model, average_bits: float, test_audit: Audit | None, operating: OperatingPoint | None,
+    intensity: Intensity,
+) -> dict[str, object]:  # fmt: skip
     """The artifact's metadata."""
     normalization = model.normalization
     return {
@@ -223,7 +232,7 @@ def describe(
         "groups": list(model.group_names),
         "preprocessing": {
             "image_size": recipe.model.image_size, "mean": list(normalization.mean), "std": list(normalization.std),
-            "channels_last": normalization.channels_last,
+            "channels_last": normalization.channels_last, "intensity": intensity,
         },
         "activations": describe_inputs(model.network),
         "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},

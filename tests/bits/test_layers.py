@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from fairquant.bits.layers import differentiable_weights, find_layers, pinned_bits, untouched
+from fairquant.bits.layers import (
+    differentiable_weights,
+    find_layers,
+    float_note,
+    float_weights,
+    pinned_bits,
+    untouched,
+)
 from fairquant.errors import UserError
 
 
@@ -77,3 +84,13 @@ def test_a_backward_pass_inside_leaves_the_gradients_from_before():
     with untouched(model):
         model(torch.ones(1, 2)).sum().backward()
     assert torch.equal(model.weight.grad, before)
+
+
+def test_what_stays_in_float_is_counted_and_named():
+    network = nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(8, 2))
+    layers = find_layers(network, "channel")
+    assert float_weights(network, layers) == {"0.weight": 36}
+    assert float_note(network, layers) == (
+        "1 weight tensor(s) with 69.2 % of all weights are not quantized and stay in float32: 0.weight (Conv1d)"
+    )
+    assert float_note(network[2:], find_layers(network[2:], "channel")) == ""

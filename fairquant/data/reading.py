@@ -1,0 +1,172 @@
+"""One image file of any kind to 8-bit RGB: deep images by their range of values, and nothing clipped without a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairquant.errors import UserError
+from fairquant.roles.dataset import Intensity
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+PERCENTILES = (0.5, 99.5)
+DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
+SIXTEEN_BITS = (0.0, 65535.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadImage:
+    """pixels: uint8 [S, S, 3]. kind: what is special about the file ("16-bit", "DICOM", "transparent"; "" for 8-bit pictures).
+    low, high: the values that became black and white, largest: the largest that occurs, where the file has more than 8 bits."""
+
+    pixels: Pixels
+    kind: str = ""
+    low: float = 0.0
+    high: float = 255.0
+    largest: float = 255.0
+
+
+def read_image(file: Path, size: int, intensity: Intensity = "full") -> ReadImage:
+    """One image as RGB of size x size pixels, upright, the aspect ratio not preserved, antialiased.
+
+    Raises what Pillow and pydicom raise for files that they cannot read; ValueError, with the way out, for files of several
+    frames and values without a known range; UserError where pydicom is not installed.
+    """
+    if is_dicom(file):
+        return _read_dicom(file, size, intensity)
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1 and opened.format != "MPO":  # a photograph with further views: the first is the picture
+            raise ValueError(_several(frames))
+        if opened.mode in (*DEEP_GREY, "I", "F"):
+            kind = (
+                "16-bit" if opened.mode in DEEP_GREY else f"32-bit {'float' if opened.mode == 'F' else 'whole-number'}"
+            )
+            values = np.asarray(ImageOps.exif_transpose(opened), np.float64)
+            return _windowed(values, size, kind, intensity, SIXTEEN_BITS if kind == "16-bit" else None)
+        kind = _kind(opened, intensity)
+        upright = ImageOps.exif_transpose(opened)
+        if kind == "transparent":
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright.convert("RGBA"))
+        return ReadImage(pixels=_squared(upright.convert("RGB"), size), kind=kind)
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether the file is DICOM, by its preamble."""
+    with open(file, "rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _several(frames: int) -> str:
+    return f"{frames} frames or pages: save the one that the model is to see as a file of its own"
+
+
+def _kind(image: Image, intensity: Intensity) -> str:
+    """What is special about an image with 8 bits a channel as Pillow gives it."""
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # Pillow keeps the upper byte of each channel
+        if intensity != "full":
+            raise ValueError("16-bit colour is read in its full range only: dataset.intensity: full")
+        return "16-bit colour"
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    if has_alpha:
+        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+        if isinstance(lowest, int | float) and lowest < 255:
+            return "transparent"
+    return ""
+
+
+def _squared(image: Image, size: int) -> Pixels:
+    from PIL import Image
+
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+
+def _windowed(
+    values: Floats, size: int, kind: str, intensity: Intensity, full: tuple[float, float] | None, inverted: bool = False
+) -> ReadImage:
+    """Grey values [H, W] through the window. full: the range of the format, None where it has none. inverted: the smallest
+    value is white."""
+    from PIL import Image
+
+    if not np.isfinite(values).all():
+        raise ValueError("its values are not all finite numbers")
+    if isinstance(intensity, tuple):
+        low, high = intensity
+    elif intensity == "percentile":
+        low, high = (float(edge) for edge in np.percentile(values, PERCENTILES))
+    elif full is None:
+        raise ValueError(
+            f"{kind} values have no full range: set dataset.intensity to percentile or to [low, high], the values that "
+            "become black and white"
+        )
+    else:
+        low, high = full
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    grey = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.float32), mode="F")
+    resized = np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
+    pixels = np.rint(255 - resized if inverted else resized).astype(np.uint8)
+    return ReadImage(
+        pixels=np.repeat(pixels[..., None], 3, 2), kind=kind, low=low, high=high, largest=float(values.max())
+    )
+
+
+def _read_dicom(file: Path, size: int, intensity: Intensity) -> ReadImage:
+    """A DICOM file: values rescaled (modality), its window where intensity is "full" (PS3.3 C.11.2), MONOCHROME1 inverted."""
+    try:
+        import pydicom
+        from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+    except ImportError as error:
+        raise UserError(f"{file}: reading DICOM needs pydicom. Run: pip install 'fairquant[dicom]'") from error
+    from PIL import Image
+
+    data = pydicom.dcmread(file)
+    if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
+        raise ValueError(_several(frames))
+    colours = str(data.PhotometricInterpretation)
+    if colours == "PALETTE COLOR" or int(data.SamplesPerPixel) > 1:
+        stored = apply_color_lut(data.pixel_array, data) if colours == "PALETTE COLOR" else data.pixel_array
+        depth = 8 * stored.dtype.itemsize
+        if intensity != "full":
+            raise ValueError("colour DICOM is read in its full range only: dataset.intensity: full")
+        return ReadImage(pixels=_squared(Image.fromarray((stored >> (depth - 8)).astype(np.uint8)), size), kind="DICOM")
+    values = np.asarray(apply_modality_lut(data.pixel_array, data), np.float64)
+    full = None
+    if intensity == "full":
+        values, full = _own_window(values, data)
+    return _windowed(values, size, "DICOM", intensity, full, inverted=colours == "MONOCHROME1")
+
+
+def _own_window(values: Floats, data: Any) -> tuple[Floats, tuple[float, float]]:  # a pydicom Dataset, which is untyped
+    """The values [H, W] as the file wants them shown, and which of these are black and white."""
+    from pydicom.pixels.processing import apply_voi_lut
+
+    if data.get("VOILUTSequence"):
+        shown = np.asarray(apply_voi_lut(values.astype(np.int64), data), np.float64)
+        return shown, (0.0, 2.0 ** int(data.VOILUTSequence[0].LUTDescriptor[2]) - 1)
+    if data.get("WindowCenter") is not None and data.get("WindowWidth") is not None:
+        centre, width = (
+            float(each[0] if isinstance(each, list | tuple) or hasattr(each, "__iter__") else each)
+            for each in (data.WindowCenter, data.WindowWidth)
+        )
+        function = str(data.get("VOILUTFunction") or "LINEAR")
+        if function == "SIGMOID":
+            return 1 / (1 + np.exp(-4 * (values - centre) / width)), (0.0, 1.0)
+        if function == "LINEAR_EXACT":
+            return values, (centre - width / 2, centre + width / 2)
+        return values, (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2)
+    bits, signed = int(data.BitsStored), bool(data.PixelRepresentation)
+    edges = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+    low, high = sorted(slope * edge + intercept for edge in edges)
+    return values, (low, high)
