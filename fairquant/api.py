@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from fairquant.artifact import load
+from fairquant.data.describe import cells_text, leaks
 from fairquant.data.images import default_cache
 from fairquant.data.in_memory import IN_MEMORY, InMemoryDataset, Labelled, in_memory_split, in_memory_splits
 from fairquant.data.ranks import barrier, init_process_group, is_leader, leader_first
@@ -148,8 +149,10 @@ def _run(run: Run, given: Given | None) -> Report:
             splits = load_data(recipe, run.display)
     else:
         splits = given.splits
-    for note in splits.notes:
+    for note in (*splits.notes, *leaks(recipe, splits)):
         run.say(note)
+    run.log(table := cells_text(splits))
+    run.display.say(table)
     model = recipe_model(recipe, run, splits) if given is None else given.model
     results = run_pipeline(recipe, run, splits, model)
     if isinstance(results, Results):

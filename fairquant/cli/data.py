@@ -1,4 +1,4 @@
-"""fairquant data prepare: fetch a public dataset into its official layout."""
+"""fairquant data: check what a recipe reads; fetch a public dataset into its official layout."""
 
 from __future__ import annotations
 
@@ -7,15 +7,48 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fairquant.cli.options import Demo, Overrides, RecipeArgument
+
 if TYPE_CHECKING:
     from fairquant.roles import Downloadable
 
-app = typer.Typer(help="Fetch public datasets.", no_args_is_help=True)
+app = typer.Typer(help="Check the data of a recipe; fetch public datasets.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Fetch public datasets."""
+    """Check the data of a recipe; fetch public datasets."""
+
+
+@app.command()
+def check(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
+    demo: Demo = False,
+) -> None:
+    """Read the data of a recipe and show what came in: dropped rows by reason, every class in every group, what to look at."""
+    from fairquant.api import load_data
+    from fairquant.cli.display import Bars
+    from fairquant.data.describe import aligned, cells_text, leaks
+    from fairquant.errors import UserError
+    from fairquant.files import write_atomically
+    from fairquant.recipe import read_recipe
+    from fairquant.registry import discover
+    from fairquant.report.data import data_page, reading_rows
+
+    resolved = read_recipe(recipe, overrides or [], registry=discover().registry, demo=demo, searching=True)
+    if missing := resolved.dataset.value.check():
+        raise UserError(missing, str(recipe))
+    with Bars() as bars:
+        splits = load_data(resolved, bars)
+    notes = [*splits.notes, *leaks(resolved, splits)]
+    print("\n".join([*aligned(reading_rows(splits)), "", cells_text(splits), *(["", "Notes:"] if notes else [])]))
+    for note in notes:
+        print(f"  - {note}")
+    if html is not None:
+        write_atomically(html, data_page(resolved, splits, notes).encode())
+        print(f"page  {html}")
 
 
 @app.command()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -34,8 +34,55 @@ def build(cls: type[T], values: object, path: str, noun: str, problems: Problems
     try:
         return TypeAdapter(cls).validate_python(good)
     except ValidationError as error:
-        problems += [_problem(each, path, noun, known) for each in error.errors()]
+        problems += _problems(error.errors(), cls, path, noun, known)
     return None
+
+
+def _problems(errors: Sequence[ErrorDetails], cls: type, path: str, noun: str, known: list[str]) -> Problems:
+    """Each error once: of an option that takes several forms, those of the form that was meant, or all forms in one message."""
+    tags = {each.__name__ for each in _dataclasses(get_type_hints(cls))} if is_dataclass(cls) else set()
+    by_option: dict[object, list[ErrorDetails]] = {}
+    for each in errors:
+        by_option.setdefault(each["loc"][0] if each["loc"] else "", []).append(each)
+    problems: Problems = []
+    for group in by_option.values():
+        forms = [each for each in group if _is_form(each, tags)]
+        others = [each for each in group if each not in forms]
+        if others or len(forms) < 2:
+            problems += [_problem(each, path, noun, known, tags) for each in others or forms]
+            continue
+        key, _ = _problem(forms[0], path, noun, known, tags)
+        wanted = list(dict.fromkeys(_form(each) for each in forms))
+        problems.append((key, f"expected {', '.join(wanted[:-1])} or {wanted[-1]}, got {forms[0].get('input')!r}"))
+    return problems
+
+
+def _dataclasses(annotation: object) -> Iterator[type]:
+    """The dataclasses that an annotation, or a mapping of them, names."""
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        yield annotation
+    for each in annotation.values() if isinstance(annotation, dict) else get_args(annotation):
+        yield from _dataclasses(each)
+
+
+def _is_form(error: ErrorDetails, tags: set[str]) -> bool:
+    """Whether the error says that one form of several does not fit: its last step is the name of the form."""
+    last = str(error["loc"][-1]) if len(error["loc"]) > 1 else ""
+    return _is_tag(last, tags) and (error["type"] in _WANTED or error["type"] in ("literal_error", "is_instance_of"))
+
+
+def _is_tag(step: str, tags: set[str]) -> bool:
+    return step in tags or step in ("str", "int", "float", "bool") or step.startswith(TAGS)
+
+
+#: How pydantic names the forms of an option in an error's place.
+TAGS = ("tuple", "dict[", "literal[", "function", "lax-or-strict")
+
+
+def _form(error: ErrorDetails) -> str:
+    if error["type"] == "literal_error":
+        return str(error["ctx"]["expected"]).replace(" or ", ", ").replace("'", "")
+    return _WANTED.get(error["type"], "another value")
 
 
 def _unknown_option(key: str, noun: str, known: list[str]) -> str:
@@ -49,9 +96,10 @@ def _unknown_option(key: str, noun: str, known: list[str]) -> str:
 RENAMED = {"settle_after": "freeze_bits_after", "shares": "fractions"}
 
 
-def _problem(error: ErrorDetails, path: str, noun: str, known: list[str]) -> tuple[str, str]:
+def _problem(error: ErrorDetails, path: str, noun: str, known: list[str], tags: set[str]) -> tuple[str, str]:
     # a message of __post_init__ is "field: what"; pydantic's own carry the place in `loc`
-    location = [str(step) for step in error["loc"] if not str(step).startswith(("tuple", "dict", "function"))]
+    steps = error["loc"]
+    location = [str(step) for place, step in enumerate(steps) if not place or not _is_tag(str(step), tags)]
     key = ".".join([path, *location]) if path else ".".join(location)
     kind, message, value = error["type"], error["msg"], error.get("input")
     if kind == "value_error":
@@ -60,6 +108,8 @@ def _problem(error: ErrorDetails, path: str, noun: str, known: list[str]) -> tup
         if colon and name.split(",")[0] in known:
             return f"{key}.{name.split(',')[0]}", rest
         return key, text
+    if kind == "unexpected_keyword_argument":
+        return key, "is not known here"
     if kind == "missing":
         return key, f"{noun} needs this option"
     if kind == "literal_error":

@@ -8,7 +8,8 @@ from typing import Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
-from fairquant_datasets.tables import Row, Sample, Table, build_splits, read_csv
+from fairquant_datasets.table_files import Row, read_csv
+from fairquant_datasets.tables import Sample, Table, build_splits
 
 TABLE_URL = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
 LABEL_COLUMNS = {114: "label", 9: "nine_partition_label", 3: "three_partition_label"}
@@ -84,7 +85,7 @@ class Fitzpatrick17k:
             samples=samples,
             attributes=["skin type"],
             notes=[f"{wrong} row(s) dropped: marked as wrongly labelled"] if wrong else [],
-            counts={"dropped_wrongly_labelled": wrong} if wrong else {},
+            counts={"rows": len(rows), **({"dropped_wrongly_labelled": wrong} if wrong else {})},
         )
         return build_splits(table, context, self.split_seed, self.max_bad_images)
 

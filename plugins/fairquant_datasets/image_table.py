@@ -1,38 +1,71 @@
-"""Any csv table with a folder of images: the user's own data."""
+"""Any table with a folder of images: the user's own data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairquant.roles.dataset import DataContext, Splits
-from fairquant_datasets.tables import Sample, Table, build_splits, read_csv
+from fairquant.errors import UserError
+from fairquant.roles.dataset import DataContext, Intensity, Splits
+from fairquant_datasets.image_files import find_all
+from fairquant_datasets.table_files import TableFile, read_table
+from fairquant_datasets.tables import Sample, Table, build_splits
+from fairquant_datasets.values import (
+    UNKNOWN,
+    AttributeValues,
+    Declared,
+    LabelValues,
+    Value,
+    attribute_values,
+    bin_names,
+    canonical,
+    label_values,
+    one_hot,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitLists(Declared):
+    """Text files with one image a line, as the table names it (with or without ending): what was trained, chosen and tested on."""
+
+    train: str
+    validation: str
+    test: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable:
     """One row per image.
 
-    table: the csv file; folder: the folder that its image paths are relative to (null: the csv's own folder). image, label:
-    columns; attributes: columns whose values define the groups (several: their intersection). split: optional column with
-    train / validation / test; without it 60/20/20, stratified, rows with the same value of `patient` (a column) in the same
-    split. unknown: values that count as unknown (the row is dropped and counted).
+    table: csv (any separator and encoding), Parquet or Excel; folder: what its image paths are relative to (null: the table's own
+    folder); endings and sub-folders may be left out. image: column. label: column, or `{column, map, drop, blank}`; label_columns: in
+    its place, columns of which exactly one is 1. attributes: columns whose values define the groups (several: their intersection),
+    each with `{map, bins, unknown}` where needed. split: column with train / validation / test, or `{train, validation, test}` with
+    lists of images; without it 60/20/20, stratified, rows with the same value of `patient` (a column) and equal pictures in the
+    same split. unknown: values that count as unknown (the row is dropped and counted). intensity: how images with more than 8 bits are
+    read: full, percentile, or [low, high]. near_duplicates: name pictures that are nearly the same.
     """
 
     table: str
     image: str = "image"
-    label: str = "label"
-    attributes: tuple[str, ...] = ("group",)
+    label: str | LabelValues = "label"
+    label_columns: tuple[str, ...] = ()
+    attributes: tuple[str, ...] | dict[str, AttributeValues] = ("group",)
     folder: str | None = None
-    split: str | None = None
+    split: str | SplitLists | None = None
     patient: str | None = None
-    unknown: tuple[str, ...] = ("", "unknown", "nan", "NA")
+    unknown: tuple[Value, ...] = UNKNOWN
+    intensity: Intensity = "full"
+    near_duplicates: bool = False
     split_seed: int | None = 42
     max_bad_images: int = 20
 
     def __post_init__(self) -> None:
         if not self.attributes:
             raise ValueError("attributes: name at least one column")
+        if isinstance(self.intensity, tuple) and not self.intensity[0] < self.intensity[1]:
+            raise ValueError(f"intensity: low must be below high, got {list(self.intensity)}")
 
     def check(self) -> list[str]:
         """What is missing on this machine."""
@@ -43,27 +76,145 @@ class ImageTable:
             problems.append(
                 f"dataset.folder: no folder {self.folder!r}. Give the folder that the image paths start from"
             )
-        return problems
+        if isinstance(self.split, SplitLists):
+            problems += [
+                f"dataset.split.{name}: no file {file!r}"
+                for name, file in self._lists(self.split).items()
+                if not Path(file).is_file()
+            ]
+        return problems or self._wrong()
+
+    def _wrong(self) -> list[str]:
+        """What is wrong in the table itself."""
+        try:
+            self.read()
+        except UserError as error:
+            return list(error.problems)
+        return []
 
     def load(self, context: DataContext) -> Splits:
         """Read the table, decode the images and split them. Raises UserError."""
+        return build_splits(self.read(), context, self.split_seed, self.max_bad_images)
+
+    def read(self) -> Table:
+        """The table without its images. Raises UserError with everything that is wrong in it."""
         file = Path(self.table)
-        folder = Path(self.folder) if self.folder is not None else file.parent
-        optional = [column for column in (self.split, self.patient) if column is not None]
-        rows = read_csv(file, [self.image, self.label, *self.attributes, *optional])
-        labelled = [row for row in rows if row[self.label] not in self.unknown]
+        table = read_table(file, self._needed())
+        notes = list(table.notes)
+        problems: list[str] = []
+        labels = self._labels(table, notes, problems)
+        groups = self._groups(table, notes, problems)
+        if problems:
+            raise UserError([f"{file}: {problem}" for problem in problems])
+        kept = [row for row, label in enumerate(labels) if label]
+        if not kept:
+            raise UserError(f"{file}: none of the {len(labels)} rows has a label")
+        names = [table.rows[row][self.image] for row in kept]
+        files = find_all(Path(self.folder) if self.folder is not None else file.parent, names)
         samples = [
             Sample(
-                file=folder / row[self.image],
-                id=row[self.image],
-                label=row[self.label],
-                attributes=tuple("" if row[name] in self.unknown else row[name] for name in self.attributes),
-                key=row[self.patient] if self.patient else "",
-                split=row[self.split] if self.split else "",
+                file=found, id=name, label=labels[row], attributes=tuple(each[row] for each in groups.values()),
+                key=self._patient(table.rows[row]), split=split, place=table.at(row),
             )
-            for row in labelled
-        ]
-        unlabelled = len(rows) - len(labelled)
-        notes = [f"{unlabelled} row(s) without a label dropped"] if unlabelled else []
-        table = Table(samples=samples, attributes=self.attributes, notes=notes)
-        return build_splits(table, context, self.split_seed, self.max_bad_images)
+            for row, name, found, split in zip(kept, names, files, self._splits(table, kept, notes), strict=True)
+        ]  # fmt: skip
+        counts = {"rows": len(labels)}
+        if dropped := len(labels) - len(kept):
+            counts["dropped_unlabelled"] = dropped
+        if isinstance(self.split, SplitLists):
+            samples = self._listed(samples, notes, counts)
+        return Table(
+            samples=samples, attributes=list(groups), notes=notes, counts=counts, group_order=self._order(),
+            key_name=self.patient, intensity=self.intensity, check_near_duplicates=self.near_duplicates,
+        )  # fmt: skip
+
+    def _groups(self, table: TableFile, notes: list[str], problems: list[str]) -> dict[str, list[str]]:
+        """The value of each attribute in each row, "" where it is unknown."""
+        declared = (
+            self.attributes
+            if isinstance(self.attributes, Mapping)
+            else dict.fromkeys(self.attributes, AttributeValues())
+        )
+        groups = {}
+        for name, how in declared.items():
+            groups[name], said, wrong = attribute_values(name, self._column(table, name), how, self.unknown)
+            notes += said
+            problems += wrong
+        return groups
+
+    def _order(self) -> list[str] | None:
+        """The groups in the order of their bins, where these are all; None: sorted."""
+        if not isinstance(self.attributes, Mapping) or len(self.attributes) > 1:
+            return None
+        only = next(iter(self.attributes.values()))
+        return bin_names(only.bins) if only.bins and not only.map else None
+
+    def _needed(self) -> list[str]:
+        """The columns that must be there."""
+        label = self.label.column if isinstance(self.label, LabelValues) else self.label
+        columns = [self.image, *(self.label_columns or [label]), *self.attributes]
+        columns += [self.split] if isinstance(self.split, str) else []
+        return list(dict.fromkeys([*columns, *([self.patient] if self.patient else [])]))
+
+    def _column(self, table: TableFile, name: str) -> list[str]:
+        return [row[name] for row in table.rows]
+
+    def _labels(self, table: TableFile, notes: list[str], problems: list[str]) -> list[str]:
+        """The class of each row, "" where it is left out."""
+        if self.label_columns:
+            columns = {name: self._column(table, name) for name in self.label_columns}
+            labels, said, wrong = one_hot(columns, [table.at(row) for row in range(len(table.rows))])
+        else:
+            how = self.label if isinstance(self.label, LabelValues) else LabelValues(column=self.label)
+            labels, said, wrong = label_values(self._column(table, how.column), how, self.unknown)
+        notes += said
+        problems += wrong
+        return labels
+
+    def _patient(self, row: Mapping[str, str]) -> str:
+        """The patient of a row; "" where it is unknown."""
+        if self.patient is None:
+            return ""
+        value = row[self.patient]
+        return "" if canonical(value) in {canonical(each) for each in self.unknown} else value
+
+    @staticmethod
+    def _lists(split: SplitLists) -> dict[str, str]:
+        return {"train": split.train, "validation": split.validation, "test": split.test}
+
+    def _splits(self, table: TableFile, kept: Sequence[int], notes: list[str]) -> list[str]:
+        """The split of each kept row, "" where it is drawn or in no list."""
+        if self.split is None:
+            return [""] * len(kept)
+        if isinstance(self.split, str):
+            column = self.split
+            return [table.rows[row][column] for row in kept]
+        member: dict[str, str] = {}
+        problems = []
+        for name, file in self._lists(self.split).items():
+            for line, text in enumerate(Path(file).read_text("utf-8-sig").splitlines(), 1):
+                if (image := text.strip()) and member.setdefault(_bare(image), name) != name:
+                    problems.append(f"{file}:{line}: {image} is in the list of {member[_bare(image)]} as well")
+        named = {_bare(table.rows[row][self.image]) for row in kept}
+        if absent := [image for image in member if image not in named]:
+            notes.append(f"{len(absent)} image(s) of the lists have no usable row in the table, such as {absent[0]}")
+        if problems:
+            raise UserError(problems[:10])
+        return [member.get(_bare(table.rows[row][self.image]), "") for row in kept]
+
+    def _listed(self, samples: Sequence[Sample], notes: list[str], counts: dict[str, int]) -> list[Sample]:
+        """The samples that stand in a list."""
+        kept = [sample for sample in samples if sample.split]
+        if dropped := len(samples) - len(kept):
+            notes.append(f"{dropped} image(s) dropped: they are in none of the lists of dataset.split")
+            counts["dropped_in_no_list"] = dropped
+        if not kept:
+            raise UserError(
+                f"dataset.split: no image of the lists is in {self.table}, which names them as {samples[0].id!r}"
+            )
+        return kept
+
+
+def _bare(image: str) -> str:
+    """A name without its ending."""
+    return Path(image.replace("\\", "/")).with_suffix("").as_posix().casefold()

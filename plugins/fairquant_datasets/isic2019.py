@@ -8,13 +8,17 @@ from typing import Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
-from fairquant_datasets.tables import Row, Sample, Table, build_splits, read_csv
+from fairquant_datasets.table_files import Row, read_csv, read_table
+from fairquant_datasets.tables import Sample, Table, build_splits
+from fairquant_datasets.values import one_hot
 
 Attribute = Literal["sex", "age", "sex-age"]
 
 SITE = "https://isic-challenge-data.s3.amazonaws.com/2019"
 FOLDER = "ISIC_2019_Training_Input"
 LABELS = "ISIC_2019_Training_GroundTruth.csv"
+#: The columns of classes in their order; others that users merge in are left alone.
+CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
 METADATA = "ISIC_2019_Training_Metadata.csv"
 
 
@@ -56,37 +60,41 @@ class Isic2019:
     def load(self, context: DataContext) -> Splits:
         """Read the tables, decode the images and split them. Raises UserError."""
         root = Path(self.root)
-        truth = read_csv(root / LABELS, ["image"])
-        metadata = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
-        classes = [column for column in (truth[0] if truth else {}) if column != "image"]
-        attributes = {"sex": ("sex",), "age": ("age",), "sex-age": ("sex", "age")}[self.attribute]
-        samples, without_label = [], 0
-        for row in truth:
-            marked = [name for name in classes if row[name] and float(row[name]) > 0.5]
-            if len(marked) != 1:
-                without_label += 1
-                continue
-            facts = metadata.get(row["image"], {})
-            samples.append(
-                Sample(
-                    file=_file(root, row["image"]),
-                    id=row["image"],
-                    label=marked[0],
-                    attributes=tuple(self._value(name, facts) for name in attributes),
-                    key=facts.get("lesion_id", "") or f"image {row['image']}",
-                )
+        table = read_table(root / LABELS, ["image"], all_columns=True)
+        classes = [name for name in CLASSES if name in table.columns]
+        if not classes:
+            raise UserError(
+                f"{root / LABELS}: none of the columns {', '.join(CLASSES)}. Columns: {', '.join(table.columns)}"
             )
+        places = [table.at(row) for row in range(len(table.rows))]
+        labels, label_notes, problems = one_hot({name: [row[name] for row in table.rows] for name in classes}, places)
+        if problems:
+            raise UserError(problems)
+        metadata = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
+        attributes = {"sex": ("sex",), "age": ("age",), "sex-age": ("sex", "age")}[self.attribute]
+        samples = []
+        for row, label, place in zip(table.rows, labels, places, strict=True):
+            facts = metadata.get(row["image"], {})
+            if label:
+                samples.append(
+                    Sample(
+                        file=_file(root, row["image"]), id=row["image"], label=label, key=facts.get("lesion_id", ""),
+                        attributes=tuple(self._value(name, facts) for name in attributes), place=place,
+                    )
+                )  # fmt: skip
         if not samples:
             raise UserError(f"{root / LABELS}: no row has exactly one class marked")
         age_groups = [f"under {self.age_edge}", f"{self.age_edge} and over"]
-        table = Table(
+        read = Table(
             samples=samples,
             attributes=attributes,
             class_order=classes,
             group_order=age_groups if self.attribute == "age" else None,
-            notes=[f"{without_label} row(s) without exactly one class dropped"] if without_label else [],
+            notes=label_notes,
+            counts={"rows": len(labels), "dropped_unlabelled": len(labels) - len(samples)},
+            key_name="lesion_id",
         )
-        return build_splits(table, context, self.split_seed, self.max_bad_images)
+        return build_splits(read, context, self.split_seed, self.max_bad_images)
 
     def _value(self, attribute: str, facts: Row) -> str:
         """The value of an attribute in an image's metadata; "" where it is unknown."""

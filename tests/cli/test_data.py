@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from fairquant_datasets.fitzpatrick17k import Fitzpatrick17k
 from fairquant_datasets.isic2019 import Isic2019
-from helpers.data_sets import fitzpatrick, isic
+from helpers.data_sets import fitzpatrick, isic, own
 from typer.testing import CliRunner
 
 from fairquant.cli import app
@@ -65,7 +65,7 @@ def test_fitzpatrick_resumes_and_names_what_is_gone(tmp_path, server):
     folder, url = server
     root = fitzpatrick(tmp_path / "made", count=30)
     text = (root / "fitzpatrick17k.csv").read_text().splitlines()
-    rows = [text[0], *(f"{line.rstrip(',')},,http://gone.invalid/x.jpg" for line in text[1:])]
+    rows = [text[0], *(line if "Wrongly" in line else f"{line}http://gone.invalid/x.jpg" for line in text[1:])]
     (folder / "fitzpatrick17k.csv").write_text("\n".join(rows))
     (folder / "images").mkdir()
     for file in (root / "images").iterdir():
@@ -84,3 +84,25 @@ def test_without_a_network_it_says_what_to_do(tmp_path):
     result = CliRunner().invoke(app, ["data", "prepare", "isic2019", "--root", "x", "--from", "http://127.0.0.1:9"])
     assert isinstance(result.exception, UserError)
     assert "name their folder with --from FOLDER" in str(result.exception)
+
+
+def test_check_shows_what_came_in_and_writes_a_page(tmp_path):
+    file = own(tmp_path / "d")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"dataset: {{name: image-table, table: {file}, image: file, label: diagnosis, attributes: [sex]}}\n"
+        "model: {name: resnet10t, image_size: 16}\n"
+    )
+    result = CliRunner().invoke(app, ["data", "check", str(recipe), "--html", str(tmp_path / "c.html")])
+    assert result.exit_code == 0, result.output
+    for text in ("rows of the table               60", "rows with an unknown attribute  20", "images used                     40",
+                 "ill   10  10   20", "attribute 'sex': read as unknown: 'unknown' (20)"):  # fmt: skip
+        assert text in result.output
+    page = (tmp_path / "c.html").read_text()
+    assert "<td>rows with an unknown attribute</td><td>20</td>" in page
+    assert "Drawn here" in page
+    wrong = CliRunner().invoke(app, ["data", "check", str(recipe), "dataset.attributes=[sexes]"])
+    assert "no column 'sexes'. Did you mean 'sex'?" in str(wrong.exception)
+    assert "no column 'sexes'" in str(
+        CliRunner().invoke(app, ["validate", str(recipe), "dataset.attributes=[sexes]"]).exception
+    )

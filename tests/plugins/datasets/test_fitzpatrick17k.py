@@ -15,7 +15,7 @@ def test_fitzpatrick_editions_and_label_levels(tmp_path, scale, labels, classes)
     splits = Fitzpatrick17k(root=str(fitzpatrick(tmp_path / "f", scale)), labels=labels).load(context(tmp_path))
     assert len(splits.class_names) == classes
     assert splits.group_names == ("types 1-3", "types 4-6")
-    assert splits.counts == {"dropped_wrongly_labelled": 1, "dropped_unknown": 12, "without_image": 8}
+    assert splits.counts == {"rows": 90, "dropped_wrongly_labelled": 1, "dropped_unknown": 12, "without_image": 8}
     assert sum(map(len, (splits.train, splits.validation, splits.test))) == 90 - 1 - 12 - 8
 
 

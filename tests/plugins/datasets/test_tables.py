@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fairquant_datasets.tables import Sample, Table, build_splits, read_csv
+from fairquant_datasets.table_files import read_csv
+from fairquant_datasets.tables import Sample, Table, build_splits
 from helpers.data_sets import context, picture
 
 from fairquant.errors import UserError
 
 
 def test_values_are_stripped_and_a_mark_of_the_byte_order_is_none_of_the_first_column():
-    Path("t.csv").write_bytes("\ufeffimage,sex\na.png , f \nb.png\n".encode())
+    Path("t.csv").write_bytes("\ufeffimage,sex\na.png , f \nb.png,\n".encode())
     assert read_csv(Path("t.csv"), ["image"]) == [{"image": "a.png", "sex": "f"}, {"image": "b.png", "sex": ""}]
 
 
@@ -44,7 +45,7 @@ def samples(folder: Path, count: int = 24) -> list[Sample]:
 def test_what_is_dropped_is_counted_and_groups_are_intersections(tmp_path):
     table = Table(samples=samples(tmp_path / "images"), attributes=("sex", "site"), class_order=("y", "x", "z"))
     splits = build_splits(table, context(tmp_path), 42, 0)
-    assert splits.counts == {"dropped_unknown": 1, "without_image": 1}
+    assert splits.counts == {"rows": 24, "dropped_unknown": 1, "without_image": 1}
     assert splits.group_names == ("f x A", "f x B", "m x A", "m x B")
     assert splits.class_names == ("y", "x")
     assert any("class(es) without images left out: z" in note for note in splits.notes)
@@ -59,7 +60,7 @@ def test_a_table_without_images_or_with_one_class_is_refused(tmp_path):
     with pytest.raises(UserError, match="none of the 1 rows has an image file. Looked for .*a.png"):
         build_splits(Table(samples=absent, attributes=("sex",)), context(tmp_path), 42, 0)
     one_class = [each for each in samples(tmp_path / "images") if each.label == "x"]
-    with pytest.raises(UserError, match="1 class with images; a classifier needs two"):
+    with pytest.raises(UserError, match="all 11 images are labelled x; a classifier needs two classes"):
         build_splits(Table(samples=one_class, attributes=("sex",)), context(tmp_path), 42, 0)
 
 

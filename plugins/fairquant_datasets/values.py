@@ -1,0 +1,237 @@
+"""What the values of a column mean: unknown spellings, declared names, bins of numbers, labels that are blank."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+Value = str | int | float | bool
+
+#: Spellings of "not known", without regard to case.
+UNKNOWN = (
+    "", "unknown", "unk", "nan", "na", "n/a", "n.a.", "#n/a", "<na>", "nat", "none", "null", "nil", "-1", "?", "-", "--",
+    "missing", "not reported", "not recorded", "not available", "not specified", "not known", "unspecified", "undefined",
+    "undetermined", "prefer not to say",
+)  # fmt: skip
+#: Of these, what a label may well be called, or a code that only the user can explain.
+MAY_BE_LABELS = ("none", "-1", "-", "--", "?", "undetermined")
+#: More different numbers than this in an attribute are a measurement, and no groups.
+MOST_NUMBERS = 10
+#: Values that a message lists.
+SHOWN = 6
+
+
+class Declared:
+    """What users write within an option of a data set: keys that are none of its own are errors."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeValues(Declared):
+    """How an attribute's values become groups. map: value -> name, for every value that is known; bins: edges of numbers, such
+    as [40, 60]; unknown: further spellings of unknown."""
+
+    map: dict[Value, Value] = field(default_factory=dict)
+    bins: tuple[float, ...] = ()
+    unknown: tuple[Value, ...] = ()
+
+    def __post_init__(self) -> None:
+        if list(self.bins) != sorted(set(self.bins)) or not all(map(math.isfinite, self.bins)):
+            raise ValueError(f"bins: must be numbers in ascending order, got {list(self.bins)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelValues(Declared):
+    """How the values of a column become classes. map: value -> class, for every value that is kept; drop: values whose rows are
+    left out; blank: the class of rows without a value (null: they are left out)."""
+
+    column: str
+    map: dict[Value, Value] = field(default_factory=dict)
+    drop: tuple[Value, ...] = ()
+    blank: str | None = None
+
+
+def canonical(value: Value) -> str:
+    """One spelling for equal values: 1.0 is 1, NaN is nan, True is true."""
+    text = str(value).strip().casefold()
+    number = as_number(text)
+    if number is None or not math.isfinite(number):
+        return text
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def as_number(text: str) -> float | None:
+    """A number, also with a decimal comma; None where the text is none."""
+    if text.count(",") == 1 and "." not in text:
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def attribute_values(
+    name: str, values: Sequence[str], declared: AttributeValues, unknown: Sequence[Value]
+) -> tuple[list[str], list[str], list[str]]:
+    """The group names of N values ("" where unknown), notes, and problems."""
+    spellings = {canonical(each) for each in (*unknown, *declared.unknown)}
+    names = {canonical(key): str(each) for key, each in declared.map.items()}
+    kept = {canonical(each): each for each in names.values()}  # a value may be written as its own name
+    count = Counter(value for value in values if canonical(value) in names or canonical(value) not in spellings)
+    dropped = Counter(values) - count
+    notes: list[str] = []
+    problems: list[str] = []
+    if not count:
+        return [], notes, [f"attribute {name!r}: all {len(values)} values are unknown ({listed(dropped)})"]
+    groups = {value: names.get(canonical(value), value) for value in count}
+    if declared.map:
+        unnamed = Counter({value: count[value] for value in count if canonical(value) not in {*names, *kept}})
+        groups = {value: kept.get(canonical(group), group) for value, group in groups.items()}
+        if unnamed and not declared.bins:
+            problems.append(
+                f"attribute {name!r}: values that its map does not name: {listed(unnamed)}. Name them in map or in unknown"
+            )
+    if declared.bins:
+        own = set(names.values())
+        texts = Counter({v: count[v] for v in count if groups[v] not in own and as_number(v) is None})
+        if texts:
+            problems.append(
+                f"attribute {name!r}: values that are no numbers: {listed(texts)}. Name them in map or in unknown"
+            )
+        else:
+            groups = {v: g if g in own else bin_name(as_number(v) or 0.0, declared.bins) for v, g in groups.items()}
+    elif not declared.map:
+        problems += _undeclared(name, count)
+        notes += [
+            f"attribute {name!r}: {listed(Counter({v: count[v] for v in alike}))} differ in case or form only and are "
+            "separate groups: give them one name in its map"
+            for alike in _alike(count)
+        ]
+    if spelled := Counter({value: number for value, number in dropped.items() if value}):
+        notes.append(f"attribute {name!r}: read as unknown: {listed(spelled)}")
+    return [groups.get(value, "") for value in values], notes, problems
+
+
+def _undeclared(name: str, count: Mapping[str, int]) -> list[str]:
+    """A measurement that is given as an attribute without bins."""
+    numbers = {number for value in count if (number := as_number(value)) is not None}
+    if len(numbers) <= MOST_NUMBERS:
+        return []
+    low, high = min(numbers), max(numbers)
+    return [
+        f"attribute {name!r}: {len(numbers)} different numbers, from {low:g} to {high:g}, are no groups. Give edges: "
+        f"attributes: {{{name}: {{bins: [{round((low + high) / 2):g}]}}}}"
+    ]
+
+
+def _alike(count: Mapping[str, int]) -> list[list[str]]:
+    """Values that are equal but for their spelling."""
+    alike: dict[str, list[str]] = {}
+    for value in sorted(count):
+        alike.setdefault(canonical(value), []).append(value)
+    return [values for values in alike.values() if len(values) > 1]
+
+
+def bin_name(number: float, edges: Sequence[float]) -> str:
+    """under 40, 40 to under 60, 60 and over."""
+    above = [edge for edge in edges if number >= edge]
+    below = [edge for edge in edges if number < edge]
+    if not above:
+        return f"under {below[0]:g}"
+    return f"{above[-1]:g} to under {below[0]:g}" if below else f"{above[-1]:g} and over"
+
+
+def bin_names(edges: Sequence[float]) -> list[str]:
+    """The names of all bins in their order."""
+    return [bin_name(number, edges) for number in (edges[0] - 1, *edges)]
+
+
+def label_values(
+    values: Sequence[str], declared: LabelValues, unknown: Sequence[Value]
+) -> tuple[list[str], list[str], list[str]]:
+    """The classes of N values ("" where the row is left out), notes, and problems."""
+    blanks = {canonical(each) for each in unknown} - set(MAY_BE_LABELS)
+    names = {canonical(key): str(each) for key, each in declared.map.items()}
+    kept = {canonical(each): each for each in names.values()}
+    left_out = {canonical(each) for each in declared.drop}
+    count = Counter(values)
+    notes: list[str] = []
+    problems: list[str] = []
+    classes: dict[str, str] = {}
+    where = f"label {declared.column!r}"
+    blank_rows = count[""] if declared.blank is None else 0
+    for value in count:
+        form = canonical(value)
+        if form in left_out:
+            classes[value] = ""
+        elif form in names:
+            classes[value] = names[form]
+        elif form in blanks:
+            classes[value] = declared.blank or ""
+        else:
+            classes[value] = kept.get(form, value)
+    unnamed = Counter({v: count[v] for v in count if classes[v] and canonical(v) not in {*names, *kept, *blanks}})
+    if declared.map and unnamed:
+        problems.append(f"{where}: values that its map does not name: {listed(unnamed)}. Name them in map or in drop")
+    elif "-1" in {canonical(each) for each in unnamed}:
+        problems.append(
+            f"{where}: -1 ({sum(n for v, n in unnamed.items() if canonical(v) == '-1')} rows) may mean uncertain or unknown. "
+            f"Say what it means: label: {{column: {declared.column}, map: {{-1: CLASS, ...}}}}, or drop: [-1]"
+            + (
+                f". Blank labels ({blank_rows} rows) are left out unless blank: CLASS says what they mean"
+                if blank_rows
+                else ""
+            )
+        )
+    notes += [
+        f"{where}: {listed(Counter({v: count[v] for v in alike}))} differ in case or form only and are separate classes: give "
+        "them one name in its map"
+        for alike in _alike(unnamed)
+        if not declared.map
+    ]
+    if gone := Counter({v: n for v, n in count.items() if not classes[v] and canonical(v) in blanks}):
+        hint = (
+            ""
+            if declared.blank is not None
+            else f". If that means a class: label: {{column: {declared.column}, blank: CLASS}}"
+        )
+        notes.append(f"{where}: rows without a label left out: {listed(gone)}{hint}")
+    if dropped := Counter({v: n for v, n in count.items() if canonical(v) in left_out}):
+        notes.append(f"{where}: rows left out as drop says: {listed(dropped)}")
+    return [classes[value] for value in values], notes, problems
+
+
+def listed(count: Mapping[str, int]) -> str:
+    """'M' (3), blank (2), the most frequent first."""
+    ordered = sorted(count.items(), key=lambda each: (-each[1], each[0]))
+    shown = [f"{value!r} ({number})" if value else f"blank ({number})" for value, number in ordered[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else "")
+
+
+def one_hot(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """The class of N rows of which exactly one column is marked ("" where none or several are), notes, and problems. A blank is
+    not marked; places: file and line of each row."""
+    names = list(columns)
+    labels: list[str] = []
+    notes: list[str] = []
+    problems: list[str] = []
+    none, several = 0, 0
+    for row, values in enumerate(zip(*columns.values(), strict=True)):
+        numbers = [0.0 if not value else as_number(value) for value in values]
+        bad = [f"{name}={value!r}" for name, value, n in zip(names, values, numbers, strict=True) if n is None]
+        if bad:
+            problems.append(f"{places[row]}: {', '.join(bad)}: label_columns hold 1 and 0")
+        marked = [name for name, number in zip(names, numbers, strict=True) if number is not None and number > 0.5]
+        none, several = none + (not marked), several + (len(marked) > 1)
+        labels.append(marked[0] if len(marked) == 1 else "")
+    if none:
+        notes.append(f"{none} row(s) left out: none of label_columns is marked")
+    if several:
+        notes.append(f"{several} row(s) left out: several of label_columns are marked")
+    return labels, notes, [*problems[:10], *([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])]

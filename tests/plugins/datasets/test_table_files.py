@@ -1,0 +1,101 @@
+"""Tables as users bring them: every row has every column, or the error names file and line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from fairquant_datasets.table_files import read_table
+
+from fairquant.errors import UserError
+
+NEEDED = ["image", "label"]
+
+
+def read(content: str | bytes, name: str = "t.csv", needed: list[str] = NEEDED):
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(Path(name), needed)
+
+
+@pytest.mark.parametrize(
+    ("content", "problems"),
+    [
+        ("image,label\na,b,c\nd\n", ["t.csv:2: 3 fields, but 2 columns: a text that contains ',' must stand in quotation marks",
+                                     "t.csv:3: 1 fields, but 2 columns: fields are missing"]),
+        ('image,label\na,"b\nc"\nd,e,f\n', ["t.csv:4: 3 fields, but 2 columns: a text that contains ',' must stand in quotation marks"]),
+        ("image,label,image\na,b,c\n", ["t.csv: two columns are called 'image': rename one"]),
+        ("", ["t.csv: is empty"]),
+        (b"image,label\0\n", ["t.csv: is no text: it contains zero bytes. Save the table as UTF-8 csv"]),
+        ("picture,Label\n", ["t.csv: no column 'image'. Columns: picture, Label", "t.csv: no column 'label'. Did you mean 'Label'? Columns: picture, Label"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_line(content, problems):
+    with pytest.raises(UserError) as caught:
+        read(content)
+    assert list(caught.value.problems) == problems
+
+
+@pytest.mark.parametrize("content", ['image,label\nx,y\n"a,b\nc,"d",e\n', 'image,label\nx,y\na,"b\nc,d\n'])
+def test_a_stray_quotation_mark_swallows_no_rows(content):
+    with pytest.raises(UserError, match=r"t.csv:3: a quotation mark here does not pair"):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("image;label\na;b, c\n", "columns are separated by semicolons"),
+        ("image\tlabel\na\tb, c\n", "columns are separated by tabs"),
+        ('"image"|"label"\na|b, c\n', "columns are separated by vertical bars"),
+        ("\ufeffimage,label\na,'b, c'\n".replace("'", '"'), None),
+        ('image,label\na,"b, c"\n'.encode("utf-16"), "is read as UTF-16"),
+        (b'image,label\na,"b, c"\n\n', None),
+    ],
+)
+def test_separator_and_encoding_are_found_and_said(content, note):
+    table = read(content)
+    assert list(table.rows) == [{"image": "a", "label": "b, c"}]
+    assert [each.partition(": ")[2] for each in table.notes] == ([] if note is None else [note])
+
+
+def test_an_old_encoding_is_read_with_its_line_named():
+    table = read("image,label\na,b\nc,n\xe6vus\n".encode("latin-1"))
+    assert table.rows[1]["label"] == "nævus"
+    assert "is not UTF-8 (line 3) and is read as Windows-1252" in table.notes[0]
+
+
+def test_long_fields_quotes_within_a_text_and_line_breaks_are_read():
+    table = read('image,label,report\na,b 3" c,"' + "x" * 200_000 + '"\nd,"e\nf","say ""g"""\n')
+    assert [row["label"] for row in table.rows] == ['b 3" c', "e\nf"]
+    assert set(table.rows[0]) == {"image", "label"}
+    assert table.at(1) == "t.csv:3"
+
+
+def test_parquet_and_excel_are_tables_as_well(monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("openpyxl")
+    frame = pandas.DataFrame({"image": ["a", "b"], "label": ["x", None], "age": [40.0, 41.5]})
+    frame.to_parquet("t.parquet")
+    frame.to_excel("t.xlsx", index=False)
+    for name in ("t.parquet", "t.xlsx"):
+        table = read_table(Path(name), ["image", "label", "age"])
+        assert list(table.rows) == [
+            {"image": "a", "label": "x", "age": "40"},
+            {"image": "b", "label": "", "age": "41.5"},
+        ]
+        with pytest.raises(UserError, match="no column 'sex'"):
+            read_table(Path(name), ["sex"])
+    monkeypatch.setattr(pandas, "read_excel", lambda *args, **options: (_ for _ in ()).throw(ImportError("openpyxl")))
+    with pytest.raises(UserError, match=r"pip install 'fairquant\[excel\]'"):
+        read_table(Path("t.xlsx"), ["image"])
+    Path("bad.parquet").write_bytes(b"x")
+    with pytest.raises(UserError, match="cannot be read as parquet"):
+        read_table(Path("bad.parquet"), ["image"])
+
+
+def test_a_hundred_thousand_rows_take_a_moment():
+    Path("t.csv").write_text("image,label\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(100_000)))
+    start = time.perf_counter()
+    assert len(read_table(Path("t.csv"), NEEDED).rows) == 100_000
+    assert time.perf_counter() - start < 10

@@ -1,0 +1,109 @@
+"""What values mean: unknown spellings, declared names, bins, labels that are blank or uncertain."""
+
+from __future__ import annotations
+
+import pytest
+from fairquant_datasets.values import (
+    UNKNOWN,
+    AttributeValues,
+    LabelValues,
+    attribute_values,
+    bin_names,
+    label_values,
+    one_hot,
+)
+
+SPELLINGS = ["Unknown", "UNK", "NaN", "N/A", "None", "null", "-1", "-1.0", "Not reported", "", " ? "]
+
+
+def attribute(values, unknown=UNKNOWN, **declared):
+    return attribute_values("sex", values, AttributeValues(**declared), unknown)
+
+
+def label(values, **declared):
+    return label_values(values, LabelValues(column="Edema", **declared), UNKNOWN)
+
+
+def test_every_spelling_of_unknown_is_no_group_and_is_said():
+    groups, notes, problems = attribute([*SPELLINGS, "f", "m"])
+    assert groups == [""] * len(SPELLINGS) + ["f", "m"]
+    assert problems == []
+    assert "read as unknown: " in notes[0]
+    assert "'-1.0' (1)" in notes[0]
+
+
+def test_all_unknown_blames_the_attribute():
+    _, _, problems = attribute(["", "UNK", "UNK"])
+    assert problems == ["attribute 'sex': all 3 values are unknown ('UNK' (2), blank (1))"]
+
+
+def test_a_map_names_every_value_that_is_known():
+    groups, _, problems = attribute(
+        ["M", "0.0", "female", "9", "-1"], map={"M": "male", 0: "female", -1: "other"}, unknown=(9,)
+    )
+    assert (groups, problems) == (["male", "female", "female", "", "other"], [])
+    _, _, problems = attribute(["M", "W", "W"], map={"M": "male"})
+    assert problems == ["attribute 'sex': values that its map does not name: 'W' (2). Name them in map or in unknown"]
+
+
+def test_numbers_fall_into_bins_also_with_a_decimal_comma():
+    groups, _, problems = attribute(["39,5", "40", "59.9", "60", "", "90+"], bins=(40, 60), map={"90+": "60 and over"})
+    assert problems == []
+    assert groups == ["under 40", "40 to under 60", "40 to under 60", "60 and over", "", "60 and over"]
+    assert bin_names((40, 60)) == ["under 40", "40 to under 60", "60 and over"]
+    _, _, problems = attribute(["39", "old"], bins=(40,))
+    assert problems == ["attribute 'sex': values that are no numbers: 'old' (1). Name them in map or in unknown"]
+    with pytest.raises(ValueError, match="ascending order"):
+        AttributeValues(bins=(60, 40))
+
+
+def test_a_measurement_is_no_attribute_without_bins():
+    _, _, problems = attribute([str(20 + age) for age in range(33)])
+    assert problems == [
+        "attribute 'sex': 33 different numbers, from 20 to 52, are no groups. Give edges: attributes: {sex: {bins: [36]}}"
+    ]
+    assert attribute([str(skin) for skin in range(1, 7)])[2] == []
+
+
+def test_names_that_differ_in_case_only_are_said():
+    _, notes, _ = attribute(["Male", "male", "f"])
+    assert notes == [
+        "attribute 'sex': 'Male' (1), 'male' (1) differ in case or form only and are separate groups: give them one name in its map"
+    ]
+
+
+CHEXPERT = ["1.0", "", "", "0.0", "-1.0", ""]
+
+
+def test_an_uncertain_label_must_be_explained():
+    _, _, problems = label(CHEXPERT)
+    assert problems == [
+        "label 'Edema': -1 (1 rows) may mean uncertain or unknown. Say what it means: label: {column: Edema, map: {-1: CLASS, ...}}, "
+        "or drop: [-1]. Blank labels (3 rows) are left out unless blank: CLASS says what they mean"
+    ]
+
+
+@pytest.mark.parametrize(("uncertain", "last"), [({}, ""), ({-1: "yes"}, "yes"), ({-1: "no"}, "no")])
+def test_chexperts_blank_0_1_and_minus_1(uncertain, last):
+    how = {"map": {1: "yes", 0: "no", **uncertain}, "blank": "no", "drop": () if uncertain else (-1,)}
+    classes, notes, problems = label(CHEXPERT, **how)
+    assert (classes, problems) == (["yes", "no", "no", "no", last, "no"], [])
+    assert notes == ([] if uncertain else ["label 'Edema': rows left out as drop says: '-1.0' (1)"])
+
+
+def test_blank_labels_are_left_out_with_a_word_and_none_is_a_class():
+    classes, notes, _ = label(["None", "MEL", "", "unknown"])
+    assert classes == ["None", "MEL", "", ""]
+    assert notes == [
+        "label 'Edema': rows without a label left out: blank (1), 'unknown' (1). If that means a class: label: {column: Edema, blank: CLASS}"
+    ]
+    _, _, problems = label(["MEL", "NV"], map={"MEL": "malignant"})
+    assert problems == ["label 'Edema': values that its map does not name: 'NV' (1). Name them in map or in drop"]
+
+
+def test_one_of_several_columns_is_marked():
+    columns = {"MEL": ["1.0", "0", "", "1", "x"], "NV": ["0", "1", "0", "1", "0"]}
+    labels, notes, problems = one_hot(columns, [f"t.csv:{line}" for line in range(2, 7)])
+    assert labels[:4] == ["MEL", "NV", "", ""]
+    assert problems == ["t.csv:6: MEL='x': label_columns hold 1 and 0"]
+    assert any("several of label_columns are marked" in note for note in notes)
