@@ -76,7 +76,7 @@ def summary(report: Report) -> str:
     """The result on one screen, the answer first."""
     from fairquant.recipe.schema import DEFAULT_METRICS
     from fairquant.report.answer import answer_sentence, cells_sentences, limit_words
-    from fairquant.report.words import budget_text, decided_sentence
+    from fairquant.report.words import budget_text, decided_sentence, in_float_text
 
     bits, artifact, change = report["bits"], report["artifact"], report["change"]
     budget = budget_text(report["budget"])
@@ -88,7 +88,7 @@ def summary(report: Report) -> str:
         *decided_sentence(report),
         *cells_sentences(report["cells"], report["accept"]),
         f"{report['recipe']} · {report['method']} · seed {report['seed']}",
-        f"bits    {bits['average']:.3f} per weight{allowed}, file {artifact['bytes'] / 1e6:.2f} MB",
+        f"bits    {bits['average']:.3f} per quantized weight{allowed}{in_float_text(bits)}, file {artifact['bytes'] / 1e6:.2f} MB",
     ]
     usual = {metric["name"] for metric in DEFAULT_METRICS}
     own = [label for label in report["metrics"] if not any(label.startswith(name) for name in usual)]

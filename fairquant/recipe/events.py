@@ -79,9 +79,12 @@ class BudgetReport(TypedDict, total=False):
 
 
 class BitsReport(TypedDict, total=False):
-    """What was spent. histogram: bits -> weights; moved: fraction of units whose learned bits left the starting plan."""
+    """What was spent. average: bits per quantized weight; average_all: over all weights, 32 for those in float32, which in_float lists
+    (name -> number of weights); histogram: bits -> weights; moved: fraction of units whose learned bits left the starting plan."""
 
     average: Required[float]
+    average_all: Required[float]
+    in_float: Required[dict[str, int]]
     histogram: Required[dict[str, int]]
     weight_bytes: Required[int]
     moved: float

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fairquant.recipe.events import IntervalReport, MetricReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.report.answer import HOW, limit_words, points
-from fairquant.report.words import budget_text
+from fairquant.report.words import budget_text, in_float_text
 
 SHOWN = (
     "accuracy",
@@ -43,7 +43,7 @@ metrics: [accuracy]
 def _summary(recipe: Recipe, report: Report, verdict: Sequence[str]) -> str:
     demo = "\n**DEMO: synthetic images and a few epochs. The numbers mean nothing.**\n" if recipe.demo else ""
     sentences = "\n".join(verdict)
-    return f"""# {recipe.model.name} at {report["bits"]["average"]:.2f} bits per weight
+    return f"""# {recipe.model.name} at {report["bits"]["average_all"]:.2f} bits per weight
 {demo}
 {sentences}
 
@@ -76,7 +76,7 @@ def _method(recipe: Recipe, report: Report) -> str:
     return f"""## How it was made
 
 Method `{report["method"]}`, seed {report["seed"]}, {trained}; budget {budget_text(report["budget"]) or "none"},
-{report["bits"]["average"]:.3f} bits per weight, {report["artifact"]["bytes"] / 1e6:.2f} MB.
+{report["bits"]["average"]:.3f} bits per quantized weight{in_float_text(report["bits"])}, {report["artifact"]["bytes"] / 1e6:.2f} MB.
 The whole recipe is in the file's metadata.
 """
 

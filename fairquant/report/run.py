@@ -13,6 +13,7 @@ from fairquant.audit.cells import Cells
 from fairquant.audit.evaluate import Audit
 from fairquant.audit.flips import Flip
 from fairquant.audit.operating import Decisions
+from fairquant.bits.layers import float_weights
 from fairquant.recipe.events import (
     BaselineReport,
     BitsReport,
@@ -85,9 +86,17 @@ def bits_report(recipe: Recipe, results: Results) -> BitsReport:
     quantized = results.quantized
     if quantized is None:
         weights = sum(parameter.numel() for parameter in results.network.parameters())
-        return {"average": 32.0, "histogram": {"32": weights}, "weight_bytes": results.weight_bytes}
+        return {
+            "average": 32.0, "average_all": 32.0, "in_float": float_weights(results.network, ()),
+            "histogram": {"32": weights}, "weight_bytes": results.weight_bytes,
+        }  # fmt: skip
+    left = float_weights(results.network, quantized.layers)
+    spent = sum(int(bits) * count for bits, count in quantized.plan.histogram().items())
+    weights = sum(quantized.plan.histogram().values())
     report: BitsReport = {
         "average": quantized.plan.average,
+        "average_all": (spent + 32 * sum(left.values())) / (weights + sum(left.values())),
+        "in_float": left,
         "histogram": {str(bits): count for bits, count in quantized.plan.histogram().items()},
         "weight_bytes": results.weight_bytes,
         "moved": quantized.plan.moved(quantized.start),

@@ -17,7 +17,7 @@ from fairquant.report import audit_plots, plots
 from fairquant.report.answer import HOW, MEANINGS, limit_words, may_be_broken, needed, points, size
 from fairquant.report.pages import templates
 from fairquant.report.plots import Interval
-from fairquant.report.words import budget_text, verdict
+from fairquant.report.words import budget_text, in_float_text, verdict
 from fairquant.roles import MetricValue, Predictions
 from fairquant.runs.results import Results
 
@@ -250,7 +250,8 @@ def _bits_text(report: Report, results: Results) -> str:
     bits, quantized = report["bits"], results.quantized
     if quantized is None:
         return ""
-    text = f"{bits['average']:.3f} bits per weight on average, budget {budget_text(report['budget'])}"
+    text = f"{bits['average']:.3f} bits per quantized weight on average, budget {budget_text(report['budget'])}"
+    text += in_float_text(bits)
     if "nominal_bits" in report["budget"]:
         text += f", nominal {report['budget']['nominal_bits']:g}"
     if bits.get("moved"):

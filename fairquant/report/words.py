@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairquant.audit.scopes import ALL
-from fairquant.recipe.events import BudgetReport, CellReport, Report
+from fairquant.recipe.events import BitsReport, BudgetReport, CellReport, Report
 from fairquant.report.answer import answer_sentence, cells_sentences, points, size
 
 
@@ -62,10 +62,19 @@ def _size(report: Report, full_bytes: int) -> str:
         return f"Full precision, not quantized: the file has {size(artifact['bytes'])}."
     ratio = full_bytes / artifact["bytes"]
     return (
-        f"The model has {bits['average']:.3f} bits per weight on average, within its budget of "
-        f"{budget_text(budget)}. The file has {size(artifact['bytes'])}, {ratio:.1f} times smaller than "
+        f"The model has {bits['average']:.3f} bits per quantized weight on average, within its budget of "
+        f"{budget_text(budget)}{in_float_text(bits)}. The file has {size(artifact['bytes'])}, {ratio:.1f} times smaller than "
         f"{size(full_bytes)} in float32."
     )
+
+
+def in_float_text(bits: BitsReport) -> str:
+    """What the average does not count; "" where all weights are quantized."""
+    left = sum(bits["in_float"].values())
+    if not left:
+        return ""
+    share = 100 * left / (left + sum(bits["histogram"].values()))
+    return f"; {share:.1f} % of the weights stay in float32, {bits['average_all']:.3f} bits over all weights"
 
 
 def _overall(report: Report) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 
 from fairquant.recipe.events import Report
 from fairquant.report.answer import answer_sentence, cells_sentences, points, size
+from fairquant.report.words import in_float_text
 from fairquant_mlflow.store import LONGEST
 
 
@@ -16,7 +17,8 @@ def description(report: Report) -> str:
         *_worst(report),
     ]
     lines.append(
-        f"- {report['bits']['average']:.3f} bits per weight on average; the file has {size(report['artifact']['bytes'])}."
+        f"- {report['bits']['average']:.3f} bits per quantized weight on average{in_float_text(report['bits'])}; the file has "
+        f"{size(report['artifact']['bytes'])}."
     )
     if "DEMO" in report["recipe"]:
         lines.append("- DEMO: synthetic images and a few epochs. The numbers mean nothing.")
@@ -51,6 +53,7 @@ def limits(report: Report) -> dict[str, float | None]:
     times = Counter(limit["name"] for limit in accept["limits"])
     for limit in accept["limits"]:
         shared = times[limit["name"]] > 1  # the same quantity limited in two ways
-        name = f"accept/{limit['name']} {limit['kind']}" if shared else f"accept/{limit['name']}"
+        what = limit["name"].replace("'", "")  # MLflow takes no quotation marks
+        name = f"accept/{what} {limit['kind']}" if shared else f"accept/{what}"
         values |= {name: limit["value"], f"{name}/limit": limit["limit"]}
     return values

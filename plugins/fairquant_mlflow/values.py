@@ -28,7 +28,8 @@ def flatten(values: Mapping[str, object], path: str = "") -> dict[str, object]:
 def final_values(report: Report) -> dict[str, float | None]:
     """Final metrics: value, interval ends and each group's value; change against full precision; bits; bytes."""
     values: dict[str, float | None] = {
-        "average_bits": report["bits"]["average"], "artifact_bytes": report["artifact"]["bytes"],
+        "average_bits": report["bits"]["average"], "average_bits_of_all_weights": report["bits"]["average_all"],
+        "artifact_bytes": report["artifact"]["bytes"],
     }  # fmt: skip
     for label, metric in report["metrics"].items():
         values[label] = metric["value"]

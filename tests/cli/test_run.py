@@ -77,7 +77,7 @@ def test_the_result_fits_one_screen():
     assert lines[3].startswith("7 of 12 sensitivities and specificities cannot be judged one by one")
     assert lines[4:7] == [
         "tiny · fq-baq · seed 3",
-        "bits    2.988 per weight (budget 3), file 0.05 MB",
+        "bits    2.988 per quantized weight (budget 3); 3.2 % of the weights stay in float32, 3.956 bits over all weights, file 0.05 MB",
         "accuracy              0.800 -> 0.750 [0.650, 0.850]",
     ]
     assert "  dark                accuracy -0.100 [-0.200, -0.010], newly misclassified 15.0 %" in text

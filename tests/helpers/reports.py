@@ -56,7 +56,10 @@ def run_report(change: tuple[float, float, float] = (-0.05, -0.08, -0.02), dark_
             },
         },
         "budget": {"average_bits": 3.0}, "artifact": {"path": "model.safetensors", "bytes": 50_000, "sha256": "abc"},
-        "bits": {"average": 2.9876, "histogram": {"2": 10, "4": 20}, "weight_bytes": 40_000, "moved": 0.25},
+        "bits": {
+            "average": 2.9876, "average_all": 3.956, "in_float": {"embedding": 1}, "histogram": {"2": 10, "4": 20},
+            "weight_bytes": 40_000, "moved": 0.25,
+        },
         "metrics": {"accuracy": metric(0.75, after), "worst-group-accuracy": metric(0.6, after, 0.5, 0.7)},
         "baseline": {"metrics": {"accuracy": metric(0.8, before), "worst-group-accuracy": metric(0.7, before)}},
         "change": {

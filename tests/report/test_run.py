@@ -25,7 +25,7 @@ def test_the_report_has_exactly_the_promised_keys(finished):
     report = json.loads((finished.folder / "report.json").read_text())
     assert set(report) == KEYS
     assert set(report["dataset"]) == {"name", "fingerprint", "classes", "attributes", "counts"}
-    assert set(report["bits"]) == {"average", "histogram", "weight_bytes", "moved"}
+    assert set(report["bits"]) == {"average", "average_all", "in_float", "histogram", "weight_bytes", "moved"}
     assert set(report["artifact"]) == {"path", "bytes", "sha256"}
     assert set(report["change"]) == {"accuracy", "flips", "harmful_flips"}
     assert set(report["optimality"]) == {"lower_bound", "gap"}

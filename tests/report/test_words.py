@@ -68,7 +68,8 @@ def test_the_answer_comes_first_then_who_lost_what_and_bytes_last():
         "Of 100 patients with wart in 'dark', the full-precision model finds 70, this one 44: a loss"
     )
     assert sentences[-1] == (
-        "The model has 2.988 bits per weight on average, within its budget of 3. The file has 50.0 kB, 8.0 times smaller than "
+        "The model has 2.988 bits per quantized weight on average, within its budget of 3; 3.2 % of the weights stay in float32, "
+        "3.956 bits over all weights. The file has 50.0 kB, 8.0 times smaller than "
         "0.40 MB in float32."
     )
     full_precision = run_report() | {"budget": {"average_bits": None}}
