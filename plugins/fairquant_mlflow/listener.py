@@ -17,7 +17,7 @@ from fairquant_mlflow import machine
 from fairquant_mlflow.inputs import log_dataset
 from fairquant_mlflow.judged import description, limits
 from fairquant_mlflow.models import log_model
-from fairquant_mlflow.store import LONGEST, About, client_of, experiment_of, log_values, origin
+from fairquant_mlflow.store import LONGEST, About, client_of, experiment_of, log_values, origin, safe_name
 from fairquant_mlflow.values import final_values, flatten
 
 if TYPE_CHECKING:
@@ -71,13 +71,20 @@ def _opened(client: MlflowClient, run: RunInfo) -> str:
             "recipe": recipe.name, "demo": str(recipe.demo).lower(), "folder": str(run.folder), **origin(_source(run)),
         }  # fmt: skip
         run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
-        _log_parameters(client, run_id, recipe)
-        return run_id
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise ConnectionError(
             f"MLflow at {recipe.tracking.mlflow!r} cannot be reached, this run is not tracked: {reason}"
         ) from None
+    try:
+        _log_parameters(client, run_id, recipe)
+    except Exception as error:
+        client.set_terminated(run_id, "FAILED")
+        raise ConnectionError(
+            f"MLflow at {recipe.tracking.mlflow!r} refuses the parameters of this run, which is not tracked: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    return run_id
 
 
 def _source(run: RunInfo) -> str:
@@ -100,7 +107,7 @@ def _store_id(run: RunInfo, run_id: str) -> None:
 def _log_parameters(client: MlflowClient, run_id: str, recipe: Recipe) -> None:
     from mlflow.entities import Param
 
-    params = [Param(key, str(value)[:LONGEST]) for key, value in flatten(recipe.to_dict()).items()]
+    params = [Param(safe_name(key), str(value)[:LONGEST]) for key, value in flatten(recipe.to_dict()).items()]
     for first in range(0, len(params), 100):  # MLflow accepts 100 parameters per call
         client.log_batch(run_id, params=params[first : first + 100])
 
@@ -120,6 +127,15 @@ def finish(run: RunInfo, report: Report) -> None:
         return
     machine.stop(run_id)
     client = client_of(run.recipe)
+    try:
+        _log_results(client, run_id, run, report)
+    except Exception:  # the engine warns; a run that has ended is not left running
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _log_results(client: MlflowClient, run_id: str, run: RunInfo, report: Report) -> None:
     tags = {
         "dataset.fingerprint": report["dataset"]["fingerprint"], "dataset.name": report["dataset"]["name"],
         "mlflow.note.content": description(report), "accept": report["accept"]["answer"],
@@ -132,7 +148,6 @@ def finish(run: RunInfo, report: Report) -> None:
     log_values(client, run_id, {**final_values(report), **limits(report)}, about=About(dataset, model))
     for file in FILES:
         client.log_artifact(run_id, str(run.folder / file))
-    client.set_terminated(run_id, "FINISHED")
 
 
 def fail(run: RunInfo, error: BaseException) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LONGEST = 6_000  # characters of a parameter or tag that MLflow accepts
+MOST_LETTERS = 240  # of a name
+#: Letters that MLflow does not accept in names, as words.
+SPELLED = {"<": "below ", ">": "above ", "=": "is ", "+": " and more", "%": " percent", "*": "any"}
 
 #: By default MLflow shows no metrics. A shared view of our own, stored in the experiment, selects the columns that matter;
 #: `fairquant ui` prints the address that opens it.
@@ -82,9 +87,15 @@ def experiment_of(client: MlflowClient, recipe: Recipe) -> str:
     return experiment_id
 
 
-def metric_name(text: str) -> str:
-    """Replace the characters that MLflow does not accept: all but letters, digits and _ - . / space."""
-    return "".join(letter if letter.isalnum() or letter in "_-./ " else "_" for letter in text)
+def safe_name(text: str) -> str:
+    """The name of a metric or parameter as MLflow accepts it: letters, digits and _ - . / space, at most MOST_LETTERS, and no path
+    that leads elsewhere. What has to be changed ends in a digest of the text, so that no two names become one."""
+    spelled = "".join(SPELLED.get(letter, letter if letter.isalnum() or letter in "_-./ " else "_") for letter in text)
+    if posixpath.normpath(spelled) != spelled or spelled.startswith(("/", "..")):
+        spelled = spelled.replace("/", " ").replace("..", "_")
+    if spelled == text and len(text) <= MOST_LETTERS:
+        return text
+    return f"{spelled[: MOST_LETTERS - 9].strip()} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ def log_values(
         "model_id": about.model_id, "dataset_name": about.dataset.name, "dataset_digest": about.dataset.digest,
     }  # fmt: skip
     metrics = [
-        Metric(metric_name(key), float(value), now, step, **known)
+        Metric(safe_name(key), float(value), now, step, **known)
         for key, value in values.items()
         if value is not None and not math.isnan(value)
     ]

@@ -143,6 +143,6 @@ def test_the_answer_is_a_tag_and_each_limit_a_metric(client, run, monkeypatch):
     tags, metrics = client.runs["run-1"], client.metrics["run-1"]
     assert tags["accept"] == "FAIL"
     assert tags["mlflow.note.content"].startswith("**FAIL: sensitivity of MEL in 'male' lost 11.0 points")
-    assert metrics["accept/sensitivity of MEL in _male_"] == 0.11
-    assert metrics["accept/sensitivity of MEL in _male_/limit"] == 0.05
+    assert metrics["accept/sensitivity of MEL in male"] == 0.11
+    assert metrics["accept/sensitivity of MEL in male/limit"] == 0.05
     assert client.status["run-1"] == "FINISHED"

@@ -6,7 +6,7 @@ import json
 import math
 from types import SimpleNamespace
 
-from fairquant_mlflow.store import About, client_of, experiment_of, log_values, metric_name, origin
+from fairquant_mlflow.store import About, client_of, experiment_of, log_values, origin, safe_name
 
 
 def recipe_of(store, experiment):
@@ -57,9 +57,37 @@ def test_the_shared_view_shows_columns_that_runs_have(tracked):
 
 def test_values_without_a_number_are_not_logged_and_names_are_made_acceptable(client):
     client.runs["run"] = {}
-    log_values(client, "run", {"sensitivity of MEL in 'male'": 0.7, "unknown": None, "undefined": math.nan})
-    assert client.metrics["run"] == {"sensitivity of MEL in _male_": 0.7}
-    assert metric_name("a/b c-d_e.f") == "a/b c-d_e.f"
+    log_values(client, "run", {"accuracy/<60": 0.7, "unknown": None, "undefined": math.nan})
+    assert list(client.metrics["run"].values()) == [0.7]
+    assert next(iter(client.metrics["run"])).startswith("accuracy/below 60 ")
+    assert safe_name("a/b c-d_e.f") == "a/b c-d_e.f"
+
+
+def test_names_are_made_safe_one_to_one():
+    names = [
+        "<60",
+        "=60",
+        ">60",
+        "_60",
+        "below 60",
+        "x" * 240 + "f",
+        "x" * 240 + "m",
+        "quantize.pin.layer1.*",
+        "a//b",
+        "a/../b",
+        "../b",
+        "/b",
+        "ä",
+    ]
+    safe = [safe_name(name) for name in names]
+    assert len(set(safe)) == len(names)
+    assert all(len(name) <= 240 for name in safe)
+    assert safe[3:5] == ["_60", "below 60"]
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name
+
+    for name in safe:
+        _validate_metric_name(name)
+        _validate_param_name(name)
 
 
 def test_values_name_what_they_were_measured_on():

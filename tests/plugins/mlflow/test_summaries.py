@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fairquant_mlflow.store import LONGEST, metric_name
+from fairquant_mlflow.store import LONGEST, safe_name
 from fairquant_mlflow.summaries import comparison_values, study_values, table
 
 
@@ -29,7 +29,7 @@ def test_a_comparison_has_each_rows_mean_of_each_headline_metric():
         "methods/average_bits/fp32": 3, "methods/average_bits/fq-baq at 1.5 bits": 3,
         "methods/megabytes/fp32": 1.5, "methods/megabytes/fq-baq at 1.5 bits": 1.5,
     }  # fmt: skip
-    assert [metric_name(name) for name in values] == list(values)
+    assert [safe_name(name) for name in values] == list(values)
 
 
 def test_a_study_has_its_trials_by_state_and_the_best_of_each_objective_among_those_that_keep_the_constraints():
