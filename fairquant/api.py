@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import traceback
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from fairquant.artifact import load
+from fairquant.artifact.own_module import answer_with_logits, check_storable, copied, fold, outputs_of
 from fairquant.data.describe import cells_text, leaks
 from fairquant.data.images import default_cache
 from fairquant.data.in_memory import IN_MEMORY, InMemoryDataset, Labelled, in_memory_split, in_memory_splits
@@ -199,17 +199,22 @@ def quantize(
     plugins = discover()
     given = {"train": train, "validation": validation, "test": validation if test is None else test}
     data = {key: in_memory_split(key, items) for key, items in given.items()}
-    splits = in_memory_splits(data, class_names, group_names)
-    if test is None:
-        splits = replace(splits, notes=("no test set was given: the audit is on validation and is optimistic",))
     network, shown = _copy(model), f"{type(model).__module__}.{type(model).__qualname__}"
+    check_storable(network)
+    first = data["train"].images[0]
+    splits = in_memory_splits(data, outputs_of(network, first), class_names, group_names)
+    notes = [] if test is not None else ["no test set was given: the audit is on validation and is optimistic"]
+    if folded := fold(network):
+        notes.append(f"weights that were computed from others are replaced by their values: {', '.join(folded)}")
+    splits = replace(splits, notes=tuple(notes))
+    answer_with_logits(network)
     recipe = recipe_from(
         {"seed": seed, "method": method, "dataset": {"name": "synthetic-lesions"}, "budget": {"average_bits": average_bits},
          "train": {"epochs": 5, "learning_rate": 1e-4, "augment": "none"}, "baseline": {"epochs": 0}},
         [*overrides, f"method={method}"], registry=plugins.registry, source="fairquant.quantize", name=name,
     )  # fmt: skip
     dataset = Component(IN_MEMORY, InMemoryDataset(splits.fingerprint, _digest_model(network)))
-    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown))
+    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=int(first.shape[-1])))
     device = choose_device(recipe.train.device)
     own = Model(
         network=network.to(device), normalization=Normalization((0.0,) * 3, (1.0,) * 3), device=device,
@@ -230,4 +235,4 @@ def _digest_model(model: nn.Module) -> str:
 def _copy(model: nn.Module) -> nn.Module:
     if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
         warnings.warn("the model is quantized from float32; its parameters are converted", stacklevel=3)
-    return copy.deepcopy(model).float()
+    return copied(model).float()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fairquant.artifact.architecture import count_values, create
 from fairquant.artifact.format import BITS, CODEBOOKS, SCALES, widths_of
 from fairquant.artifact.header import Header, read_header
+from fairquant.artifact.own_module import fold
 from fairquant.bits.activations import NAME, attach_input_quantizers
 from fairquant.bits.packing import unpack
 from fairquant.errors import UserError
@@ -77,7 +78,9 @@ def _fill(names: dict[str, Tensor], name: str, value: Tensor, filled: set[str]) 
 
 def _architecture(header: Header, model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module:
     if model is not None:
-        return model if isinstance(model, nn.Module) else model()
+        own = model if isinstance(model, nn.Module) else model()
+        fold(own)
+        return own
     architecture, classes = header.metadata["architecture"], len(header.metadata["classes"])
     if architecture.get("source") != "timm":
         raise UserError(

@@ -107,6 +107,8 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
     for each in names[:MOST]:
         try:
             pixels.append(preprocessing.read(each))
+        except UserError:
+            raise
         except Exception as error:
             bars.say(f"{each}: does not decode: {type(error).__name__}: {error}")
     if not pixels:

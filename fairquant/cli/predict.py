@@ -52,6 +52,8 @@ def predict(
                 try:
                     pixels.append(preprocessing.read(Path(name)))
                     good.append(name)
+                except UserError:
+                    raise
                 except Exception as error:
                     bad += 1
                     bars.say(f"{name}: does not decode: {type(error).__name__}: {error}")

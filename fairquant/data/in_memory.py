@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fairquant.errors import UserError
@@ -38,10 +39,19 @@ class InMemoryDataset:
 
 
 def in_memory_splits(
-    data: Mapping[str, Split], class_names: Sequence[str] | None, group_names: Sequence[str] | None
+    data: Mapping[str, Split], outputs: int, class_names: Sequence[str] | None, group_names: Sequence[str] | None
 ) -> Splits:
-    """The three splits with their names; UserError where there are fewer names than classes or groups."""
+    """The three splits with their names. outputs: of the model; those beyond the labels are classes without images. UserError for
+    negative labels or groups, more labels than outputs, and other numbers of names than of outputs or groups."""
+    _check_numbers(data)
     labels = max(int(split.labels.max(initial=0)) for split in data.values()) + 1
+    if labels > outputs:
+        raise UserError(f"the data have labels up to {labels - 1}, but the model has {outputs} outputs")
+    if class_names and labels <= len(class_names) != outputs:
+        raise UserError(
+            f"class_names: {len(class_names)} names, but the model has {outputs} outputs: name each of them"
+        )
+    labels = outputs
     groups = max(int(split.groups.max(initial=0)) for split in data.values()) + 1
     classes = tuple(class_names) if class_names else tuple(f"class {number}" for number in range(labels))
     names = tuple(group_names) if group_names else tuple(f"group {number}" for number in range(groups))
@@ -56,6 +66,19 @@ def in_memory_splits(
     )  # fmt: skip
 
 
+def _check_numbers(data: Mapping[str, Split]) -> None:
+    """UserError for labels and groups below 0, which many tables use for unknown ones."""
+    problems = [
+        f"{name}: {int((values < 0).sum())} of {len(values)} {what} are negative (unknown?): leave these items out, or give them a "
+        f"{what.rstrip('s')} of their own"
+        for name, split in data.items()
+        for what, values in (("labels", split.labels), ("groups", split.groups))
+        if (values < 0).any()
+    ]
+    if problems:
+        raise UserError(problems)
+
+
 @dataclass(frozen=True)
 class _LabelledImages:
     items: Labelled
@@ -64,7 +87,8 @@ class _LabelledImages:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.items[index][0]
+        image = self.items[index][0]
+        return image.float() if image.dtype in (torch.float64, torch.float16) else image
 
 
 def in_memory_split(name: str, items: Labelled) -> Split:

@@ -20,6 +20,7 @@ from torch import nn
 
 from fairquant.artifact.format import BLANK, fill_seal
 from fairquant.artifact.load import Artifact, load, read_artifact
+from fairquant.artifact.own_module import answer_with_logits
 from fairquant.bits.activations import remove_input_quantizers
 from fairquant.errors import UserError
 from fairquant.export.codes import find_weights, put_weights
@@ -81,6 +82,8 @@ def export_onnx(
     options = options or ExportOptions()
     artifact = read_artifact(source)
     network = load(source, model)
+    if model is not None:
+        answer_with_logits(network)
     learned = {_layer_of(artifact, name): bounds for name, bounds in remove_input_quantizers(network).items()}
     clipped: Mapping[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:

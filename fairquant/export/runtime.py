@@ -117,12 +117,13 @@ def _plain(value: str) -> Any:
 @dataclass(frozen=True)
 class Preprocessing:
     """How images are prepared for the file: read with this intensity, resized to a square, antialiased, normalised; as in
-    training."""
+    training. by_caller: the model was given to `fairquant.quantize` with images that were ready for it; how, only the caller knows."""
 
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     intensity: Intensity = "full"
+    by_caller: bool = False
 
     @classmethod
     def of(cls, metadata: Metadata, path: Path) -> Preprocessing:
@@ -137,7 +138,8 @@ class Preprocessing:
             raise UserError(f"{path}: its preprocessing is damaged: {given!r}") from error
         if not 8 <= size <= 4096 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(f"{path}: its preprocessing is out of range: {given!r}")
-        return cls(size, mean, std, _intensity(given.get("intensity", "full"), path))
+        intensity, by_caller = _intensity(given.get("intensity", "full"), path), given.get("prepared_by_caller") is True
+        return cls(size, mean, std, intensity, by_caller)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], exactly as training does it."""
@@ -146,7 +148,13 @@ class Preprocessing:
         return normalised
 
     def read(self, file: Path) -> NDArray[np.uint8]:
-        """One image file as uint8 [image_size, image_size, 3]. Raises OSError or ValueError where it does not decode."""
+        """One image file as uint8 [image_size, image_size, 3]. Raises OSError or ValueError where it does not decode, UserError where
+        only the caller knows how images are prepared."""
+        if self.by_caller:
+            raise UserError(
+                "the model was quantized from Python with images that were ready for it (fairquant.quantize): the file does not know "
+                "how images are prepared. Prepare them as then, and call the model yourself"
+            )
         return read_image(file, self.image_size, self.intensity).pixels
 
 

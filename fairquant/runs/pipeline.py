@@ -233,6 +233,7 @@ def describe(
         "preprocessing": {
             "image_size": recipe.model.image_size, "mean": list(normalization.mean), "std": list(normalization.std),
             "channels_last": normalization.channels_last, "intensity": intensity,
+            "prepared_by_caller": model.architecture.get("source") == "module",
         },
         "activations": describe_inputs(model.network),
         "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},

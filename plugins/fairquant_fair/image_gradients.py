@@ -40,14 +40,17 @@ def reduce_gradients(
     finally:
         for handle in handles:
             handle.remove()
-    recorder.inseparable = _inseparable(model, batch, recorder.calls)
+    recorder.inseparable |= _inseparable(model, batch, recorder.calls)
     torch.autograd.grad(loss, recorder.roots, allow_unused=True)
     results = recorder.results
-    for number, layer in enumerate(layers):
+    for number in range(len(layers)):
         if any(call.derivative is not None for call in recorder.calls[number]):
             recorder.finish(number)
-        if results[number] is None:
-            results[number] = _image_by_image(model, batch, layer, reductions[number])
+    left = [number for number, result in enumerate(results) if result is None]
+    if left:
+        slow = _image_by_image(model, batch, [layers[n] for n in left], [reductions[n] for n in left])
+        for number, result in zip(left, slow, strict=True):
+            results[number] = result
     return [result for result in results if result is not None]
 
 
@@ -78,7 +81,11 @@ class _Recorder:
         if not output.requires_grad:  # the network's first layers: the backward pass ends here
             self.roots.append(output.detach().requires_grad_(True))
             output = self.roots[-1].clone()
-        call = _Call(module, inputs[0].detach())
+        reached = _inputs_of_operation(module, inputs[0].detach(), output.detach())
+        if reached is None:
+            self.inseparable.add(number)
+            reached = inputs[0].detach()
+        call = _Call(module, reached)
         self.calls[number].append(call)
         output.register_hook(partial(self._receive, number, call))  # type: ignore[no-untyped-call]
         return output
@@ -102,17 +109,53 @@ class _Recorder:
 
 
 @torch.enable_grad()
-def _image_by_image(model: nn.Module, batch: Batch, layer: Layer, reduction: Reduction) -> Tensor:
-    """[B, out, ...] by one backward pass per image, for a weight whose module is never called itself; zeros where the
-    weight is not used at all."""
-    weight, results = layer.weight, []
-    weight.requires_grad_(True)
+def _image_by_image(
+    model: nn.Module, batch: Batch, layers: Sequence[Layer], reductions: Sequence[Reduction]
+) -> list[Tensor]:
+    """[B, out, ...] of each layer by one backward pass per image, for weights whose modules are never called themselves, or
+    compute something of their own; zeros where a weight is not used at all."""
+    weights = [layer.weight for layer in layers]
+    rows: list[list[Tensor]] = [[] for _ in layers]
+    for weight in weights:
+        weight.requires_grad_(True)
     for row in range(len(batch.labels)):
         loss = F.cross_entropy(model(batch.images[row : row + 1]), batch.labels[row : row + 1])
-        gradient = torch.autograd.grad(loss, weight, allow_unused=True)[0] if loss.requires_grad else None
-        results.append(reduction.of_gradient(torch.zeros_like(weight) if gradient is None else gradient).detach())
-    weight.requires_grad_(False)
-    return torch.stack(results)
+        gradients = (
+            torch.autograd.grad(loss, weights, allow_unused=True) if loss.requires_grad else [None] * len(weights)
+        )
+        for results, weight, reduction, gradient in zip(rows, weights, reductions, gradients, strict=True):
+            results.append(reduction.of_gradient(torch.zeros_like(weight) if gradient is None else gradient).detach())
+    for weight in weights:
+        weight.requires_grad_(False)
+    return [torch.stack(results) for results in rows]
+
+
+def _inputs_of_operation(module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor | None:
+    """What the module's own convolution or product is applied to: its inputs or, where its forward pads them itself (timm's
+    Conv2dSame), the padded inputs. None where its forward computes something else. inputs, output: of one call."""
+    if type(module).forward in (nn.Conv2d.forward, nn.Linear.forward):
+        return inputs
+    if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
+        return _if_equal(module, inputs, output)
+    padding: list[int] = []
+    for axis in (1, 0):  # F.pad starts with the last axis
+        reach = (
+            (output.shape[2 + axis] - 1) * module.stride[axis]
+            + module.dilation[axis] * (module.kernel_size[axis] - 1)
+            + 1
+        )
+        total = max(reach - 2 * module.padding[axis] - inputs.shape[2 + axis], 0)
+        padding += [total // 2, total - total // 2]
+    return _if_equal(module, F.pad(inputs, padding), output)
+
+
+def _if_equal(module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor | None:
+    """The inputs, if the plain operation gives the first image's output."""
+    plain = nn.Conv2d.forward if isinstance(module, nn.Conv2d) else nn.Linear.forward
+    with torch.no_grad():
+        expected = plain(module, inputs[:1])  # type: ignore[arg-type]
+    fits = expected.shape == output[:1].shape and torch.allclose(expected, output[:1], rtol=1e-3, atol=1e-4)
+    return inputs if fits else None
 
 
 def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor, Tensor]:

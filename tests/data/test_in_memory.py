@@ -19,7 +19,7 @@ def splits_of(*seeds: int, **names: object):
         name: in_memory_split(name, Triples(6, seed))
         for name, seed in zip(("train", "validation", "test"), seeds, strict=True)
     }
-    return in_memory_splits(data, **{"class_names": None, "group_names": None, **names})
+    return in_memory_splits(data, **{"outputs": 2, "class_names": None, "group_names": None, **names})
 
 
 def test_items_become_a_split_with_a_name_for_each():
@@ -48,6 +48,32 @@ def test_names_are_numbers_unless_they_are_given_and_then_there_must_be_enough()
     assert splits_of(0, 1, 2, group_names=["young", "old"]).group_names == ("young", "old")
     with pytest.raises(UserError, match="the data have 2 classes and 2 groups"):
         splits_of(0, 1, 2, class_names=["only"])
+
+
+def test_outputs_beyond_the_labels_are_classes_without_images_and_too_few_are_refused():
+    assert splits_of(0, 1, 2, outputs=4).class_names == ("class 0", "class 1", "class 2", "class 3")
+    with pytest.raises(UserError, match="labels up to 1, but the model has 1 outputs"):
+        splits_of(0, 1, 2, outputs=1)
+    with pytest.raises(UserError, match="class_names: 2 names, but the model has 4 outputs"):
+        splits_of(0, 1, 2, outputs=4, class_names=["a", "b"])
+
+
+def test_negative_labels_and_groups_are_counted_and_refused():
+    items = [(torch.zeros(3, 8, 8), row % 2 - (row == 3) * 2, -1) for row in range(6)]
+    data = {name: in_memory_split(name, items) for name in ("train", "validation", "test")}
+    with pytest.raises(UserError) as caught:
+        in_memory_splits(data, 2, None, None)
+    assert len(caught.value.problems) == 6
+    assert caught.value.problems[0].startswith(
+        "train: 1 of 6 labels are negative (unknown?): leave these items out, or give them a label"
+    )
+    assert caught.value.problems[1].startswith("train: 6 of 6 groups are negative")
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_images_of_another_precision_are_read_as_float32(kind):
+    items = [(torch.ones(3, 8, 8, dtype=kind), 0, 0)]
+    assert in_memory_split("train", items).images[0].dtype == torch.float32
 
 
 def test_the_fingerprint_changes_with_any_image():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fairquant_fair import image_gradients
 from fairquant_fair.fisher import BlockFisher, Fisher
 from helpers.importance import (
     GROUPS,
@@ -15,6 +16,8 @@ from helpers.importance import (
     data,
     some_errors,
 )
+from torch import nn
+from torch.nn import functional as F
 
 from fairquant.bits import find_layers
 
@@ -23,6 +26,39 @@ def test_fisher_of_convolutions_of_every_shape_equals_brute_force():
     """Few positions and many channels, many positions and few, strides, dilation, 1x1, rows and columns apart."""
     model, batch = convolutions(), data()
     layers = find_layers(model, "channel")
+    measured = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    for name, expected in brute_force(model, batch, layers, "fisher").items():
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
+def test_convolutions_that_pad_by_themselves_equal_brute_force(monkeypatch):
+    """timm's Conv2dSame, whose forward is its own, needs no pass for each image."""
+    from timm.layers import Conv2dSame
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        Conv2dSame(3, 6, 3, stride=2), nn.ReLU(), Conv2dSame(6, 6, (3, 5), stride=(2, 1), groups=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
+    ).double()  # fmt: skip
+    batch, layers = data(), find_layers(model, "channel")
+    slow = []
+    monkeypatch.setattr(image_gradients, "_image_by_image", lambda *given: slow.append(given))
+    measured = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    assert slow == []
+    for name, expected in brute_force(model, batch, layers, "fisher").items():
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
+def test_a_layer_that_computes_something_of_its_own_equals_brute_force():
+    class Standardized(nn.Conv2d):
+        def forward(self, images):
+            return F.conv2d(images, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias, padding=1)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        Standardized(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).double()
+    batch, layers = data(), find_layers(model, "channel")
     measured = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, "fisher").items():
         torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
