@@ -11,17 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "diff", "load", "quantize", "run", "search"]
+__all__ = ["UserError", "__version__", "compare", "diff", "load", "quantize", "run", "search"]
 
 if TYPE_CHECKING:
     from fairquant.api import quantize, run
     from fairquant.artifact import load
+    from fairquant.errors import UserError
     from fairquant.study import compare, diff, search
 
 #: Where each public function lives; importing it imports torch.
 _MODULES = {
     "run": "fairquant.api", "quantize": "fairquant.api", "load": "fairquant.artifact", "compare": "fairquant.study",
-    "diff": "fairquant.study", "search": "fairquant.study",
+    "diff": "fairquant.study", "search": "fairquant.study", "UserError": "fairquant.errors",
 }  # fmt: skip
 
 

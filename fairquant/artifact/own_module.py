@@ -46,7 +46,9 @@ def fold(model: nn.Module) -> list[str]:
 def _plain(module: nn.Module) -> list[str]:
     """Parametrized tensors as parameters; their names. (torch's own removal deletes the property from the module's class, which
     a copy shares with its original.)"""
-    names = list(module.parametrizations)
+    parametrized = module.parametrizations
+    assert isinstance(parametrized, nn.ModuleDict)
+    names = list(parametrized)
     values = {own: getattr(module, own).detach().clone() for own in names}
     module.__class__ = parametrize.type_before_parametrizations(module)
     del module.parametrizations

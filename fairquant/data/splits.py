@@ -13,6 +13,8 @@ from fairquant.errors import UserError
 from fairquant.roles.dataset import ArrayImages, IntArray, Intensity, Split, Splits
 
 SPLITS = ("train", "validation", "test")
+#: Fewer test images of a group than this are said.
+FEW = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +123,7 @@ def fingerprint(digest: str, labels: IntArray, groups: IntArray, rows: tuple[Int
 
 def small_split_warnings(train: Split, test: Split, images: LabelledImages) -> list[str]:
     """Warnings about classes and groups that are missing from train or have few test images."""
-    warnings = []
+    warnings, few = [], []
     for number, name in enumerate(images.class_names):
         if not (train.labels == number).any() and (test.labels == number).any():
             warnings.append(f"class {name!r} is in test but not in train: all of its images will be misclassified")
@@ -129,10 +131,13 @@ def small_split_warnings(train: Split, test: Split, images: LabelledImages) -> l
         count = int((test.groups == number).sum())
         if not (train.groups == number).any():
             warnings.append(f"group {name!r} has no image in train")
-        if count < 30:
-            warnings.append(
-                f"group {name!r} has {count} test image(s): too few for reliable estimates, see the intervals"
-            )
+        if count < FEW:
+            few.append(f"{name!r} ({count})")
+    if few:
+        shown = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+        warnings.append(
+            f"fewer than {FEW} test images, too few for reliable estimates, see the intervals: group {shown}"
+        )
     return warnings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from fairquant.errors import UserError
 
 #: Plain data out of YAML, of any type until it is checked.
 Content = dict[str, Any]
+OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 
 def parse_yaml(text: str, source: str) -> tuple[Content, dict[str, int], list[str]]:
@@ -34,6 +36,14 @@ def parse_yaml(text: str, source: str) -> tuple[Content, dict[str, int], list[st
     return content, lines, problems
 
 
+def octal(node: yaml.Node | None) -> str:
+    """What is wrong with a number such as 010, which YAML reads as 8; "" where nothing is."""
+    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:int" and OCTAL.fullmatch(node.value):
+        plain = node.value.lstrip("+-0") or "0"
+        return f"{node.value} would be read in base 8. Write {plain}, or '{node.value}' for a text"
+    return ""
+
+
 def _walk(node: yaml.Node, path: str, lines: dict[str, int], problems: list[str], source: str) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -44,6 +54,8 @@ def _walk(node: yaml.Node, path: str, lines: dict[str, int], problems: list[str]
                 problems.append(f"{source}:{line}: {here}: given twice (first in line {lines[here]})")
             seen.add(key.value)
             lines.setdefault(here, line)
+            if wrong := octal(value):
+                problems.append(f"{source}:{line}: {here}: {wrong}")
             _walk(value, here, lines, problems, source)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairquant.errors import UserError
-from fairquant.recipe.lines import Content
+from fairquant.recipe.lines import Content, octal
 from fairquant.recipe.presets import library
 from fairquant.recipe.references import resolve_references
 from fairquant.recipe.schema import (
@@ -55,13 +55,16 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
     problems = []
     good = []
     for override in overrides:
-        key, equals, _ = override.partition("=")
+        key, equals, value = override.partition("=")
         if not equals or not key.strip():
             problems.append(f"command line: {override!r} is not key=value, such as budget.average_bits=4")
             continue
         try:
             OmegaConf.from_dotlist([override])
-            good.append(override)
+            if wrong := octal(yaml.compose(value, Loader=yaml.SafeLoader)):
+                problems.append(f"command line: {key.strip()}: {wrong}")
+            else:
+                good.append(override)
         except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             problems.append(f"command line: {override!r}: {' '.join(str(error).split())}")
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
+from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
 from fairquant.recipe.merge import read_overrides
 
@@ -66,3 +68,16 @@ def test_what_is_no_yaml_on_the_command_line_is_reported():
     given, problems = read_overrides(["train.epochs=[1"])
     assert given == {}
     assert problems[0].startswith("command line: ")
+
+
+def test_a_number_that_yaml_would_read_in_base_8_is_refused(tmp_path, registry):
+    _, problems = read_overrides(
+        ["seed=010", "model.image_size=064", "train.learning_rate=0.01", "seed=0", "recipe='010'"]
+    )
+    assert problems == [
+        "command line: seed: 010 would be read in base 8. Write 10, or '010' for a text",
+        "command line: model.image_size: 064 would be read in base 8. Write 64, or '064' for a text",
+    ]
+    (tmp_path / "r.yaml").write_text("dataset: {name: synthetic-lesions}\nseed: 010\n")
+    with pytest.raises(UserError, match=r"r.yaml:2: seed: 010 would be read in base 8. Write 10"):
+        read_recipe("r.yaml", registry=registry)
