@@ -70,7 +70,7 @@ def _size(report: Report, full_bytes: int) -> str:
 
 def in_float_text(bits: BitsReport) -> str:
     """What the average does not count; "" where all weights are quantized."""
-    left = sum(bits["in_float"].values())
+    left = sum(bits.get("in_float", {}).values())  # runs of earlier versions do not say
     if not left:
         return ""
     share = 100 * left / (left + sum(bits["histogram"].values()))

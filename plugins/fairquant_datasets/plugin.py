@@ -10,6 +10,10 @@ def fairquant_register(registry: Registrar) -> None:
     for name, target, summary in (
         ("isic2019", "isic2019:Isic2019", "dermoscopy, official layout; groups by sex, age or both"),
         ("fitzpatrick17k", "fitzpatrick17k:Fitzpatrick17k", "clinical photographs by skin type"),
+        ("ham10000", "skin:Ham10000", "dermoscopy of seven diagnoses; groups by sex, age or both"),
+        ("isic2020", "skin:Isic2020", "dermoscopy, benign or malignant; groups by sex, age or both"),
+        ("pad-ufes-20", "skin:PadUfes20", "photographs by smartphone; groups by sex, age or skin type"),
+        ("ddi", "skin:Ddi", "photographs, benign or malignant, by skin type"),
         ("image-table", "image_table:ImageTable", "your own csv table and folder of images"),
         ("synthetic-lesions", "synthetic_lesions:SyntheticLesions", "generated in memory; used by --demo"),
     ):

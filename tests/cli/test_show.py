@@ -30,7 +30,7 @@ def test_what_was_replaced_is_said_in_a_comment():
 def test_a_finished_run_is_shown_by_its_folder(finished):
     output = show(str(finished.folder)).output
     assert "fq-baq · seed 1" in output
-    assert f"bits    {finished.report['bits']['average']:.3f} per weight (budget 2.5)" in output
+    assert f"bits    {finished.report['bits']['average']:.3f} per quantized weight (budget 2.5)" in output
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):

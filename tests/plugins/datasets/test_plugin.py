@@ -8,7 +8,9 @@ from fairquant.registry import Registry
 from fairquant.registry.discovery import Registrar
 
 NAMES = {
-    "dataset": {"fitzpatrick17k", "image-table", "isic2019", "synthetic-lesions"},
+    "dataset": {
+        "ddi", "fitzpatrick17k", "ham10000", "image-table", "isic2019", "isic2020", "pad-ufes-20", "synthetic-lesions",
+    },
 }  # fmt: skip
 
 

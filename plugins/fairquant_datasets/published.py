@@ -1,0 +1,64 @@
+"""What public data sets with one table share: their layout is found, their table read as any other, and its rows counted against the
+published number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from fairquant.errors import UserError
+from fairquant.roles.dataset import DataContext, Splits
+from fairquant_datasets.image_table import ImageTable
+from fairquant_datasets.values import AttributeValues
+
+#: Both spellings of the sexes, whatever their case.
+SEX = AttributeValues(map={"female": "female", "male": "male"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """root: the folder with the table and, in it or in its sub-folders, the images. Split as `split_seed` says (null: by the run's
+    seed)."""
+
+    #: Names under which the table is distributed, the number of its images, and where it can be had.
+    tables: ClassVar[tuple[str, ...]]
+    images: ClassVar[int]
+    source: ClassVar[str]
+
+    root: str
+    split_seed: int | None = 42
+    max_bad_images: int = 20
+
+    def columns(self, table: Path) -> ImageTable:
+        """How the table is to be read."""
+        raise NotImplementedError
+
+    def check(self) -> list[str]:
+        """What is missing on this machine."""
+        if self._table() is not None:
+            return []
+        return [
+            f"dataset.root: {self.root!r} lacks {' or '.join(self.tables)}. It comes from {self.source}: put the table and the images "
+            "there, or set dataset.root=FOLDER. To try everything without them, add --demo"
+        ]
+
+    def load(self, context: DataContext) -> Splits:
+        """Read the table, decode the images and split them. Raises UserError."""
+        table = self._table()
+        if table is None:
+            raise UserError(self.check())
+        splits = self.columns(table).load(context)
+        rows = splits.counts["rows"]
+        if rows == self.images:
+            return splits
+        note = f"the table has {rows} rows, published were {self.images}: this is not the whole data set, or another edition"
+        return replace(splits, notes=(note, *splits.notes))
+
+    def _table(self) -> Path | None:
+        return next((Path(self.root) / name for name in self.tables if (Path(self.root) / name).is_file()), None)
+
+
+def by_age(edge: float) -> AttributeValues:
+    """Two groups: under the edge, and the edge and over."""
+    return AttributeValues(bins=(edge,))

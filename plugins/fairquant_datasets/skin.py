@@ -1,0 +1,111 @@
+"""Public data sets of skin lesions with one table: HAM10000, ISIC 2020, PAD-UFES-20, DDI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from fairquant_datasets.image_table import ImageTable
+from fairquant_datasets.published import SEX, Published, by_age
+from fairquant_datasets.values import AttributeValues, LabelValues
+
+Attribute = Literal["sex", "age", "sex-age"]
+
+
+def _attributes(chosen: Attribute, sex: str, age: str, edge: float) -> dict[str, AttributeValues]:
+    """The columns that are chosen, with their values."""
+    columns = {sex: SEX, age: by_age(edge)}
+    wanted = {"sex": [sex], "age": [age], "sex-age": [sex, age]}[chosen]
+    return {name: columns[name] for name in wanted}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ham10000(Published):
+    """HAM10000 (Tschandl et al., Scientific Data 2018): 10,015 dermoscopic images of seven diagnoses; the parts of the images may lie in
+    sub-folders. attribute: sex, age (under `age_edge` / `age_edge` and over) or sex-age. All images of a lesion are in one split."""
+
+    tables: ClassVar[tuple[str, ...]] = ("HAM10000_metadata.csv", "HAM10000_metadata")
+    images: ClassVar[int] = 10_015
+    source: ClassVar[str] = "Harvard Dataverse, doi 10.7910/DVN/DBW86T"
+
+    root: str = "data/ham10000"
+    attribute: Attribute = "sex"
+    age_edge: int = 60
+
+    def columns(self, table: Path) -> ImageTable:
+        """dx of image_id."""
+        return ImageTable(
+            table=str(table), image="image_id", label="dx", patient="lesion_id",
+            attributes=_attributes(self.attribute, "sex", "age", self.age_edge), split_seed=self.split_seed,
+            max_bad_images=self.max_bad_images,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isic2020(Published):
+    """ISIC 2020 (Rotemberg et al., Scientific Data 2021): 33,126 dermoscopic images, benign or malignant (584); the layouts of the
+    challenge and of Kaggle. attribute: sex, age (under `age_edge` / `age_edge` and over) or sex-age. All images of a patient are in
+    one split."""
+
+    tables: ClassVar[tuple[str, ...]] = ("ISIC_2020_Training_GroundTruth.csv", "train.csv")
+    images: ClassVar[int] = 33_126
+    source: ClassVar[str] = "the ISIC 2020 challenge (training input as JPEG, and ground truth)"
+
+    root: str = "data/isic2020"
+    attribute: Attribute = "sex"
+    age_edge: int = 60
+
+    def columns(self, table: Path) -> ImageTable:
+        """benign_malignant of image_name."""
+        return ImageTable(
+            table=str(table), image="image_name", label="benign_malignant", patient="patient_id",
+            attributes=_attributes(self.attribute, "sex", "age_approx", self.age_edge), split_seed=self.split_seed,
+            max_bad_images=self.max_bad_images,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadUfes20(Published):
+    """PAD-UFES-20 (Pacheco et al., Data in Brief 2020): 2,298 photographs of six diagnoses by smartphone. attribute: sex, age (under
+    `age_edge` / `age_edge` and over), or skin-type (Fitzpatrick I-II, III-IV, V-VI); many rows have no sex and no skin type, which are
+    dropped and counted. All images of a patient are in one split."""
+
+    tables: ClassVar[tuple[str, ...]] = ("metadata.csv",)
+    images: ClassVar[int] = 2_298
+    source: ClassVar[str] = "Mendeley Data, doi 10.17632/zr7vgbcyr2"
+
+    root: str = "data/pad-ufes-20"
+    attribute: Literal["sex", "age", "skin-type"] = "sex"
+    age_edge: int = 60
+
+    def columns(self, table: Path) -> ImageTable:
+        """diagnostic of img_id."""
+        types = AttributeValues(map={1: "I-II", 2: "I-II", 3: "III-IV", 4: "III-IV", 5: "V-VI", 6: "V-VI"})
+        column, values = {
+            "sex": ("gender", SEX), "age": ("age", by_age(self.age_edge)), "skin-type": ("fitspatrick", types),
+        }[self.attribute]  # fmt: skip
+        return ImageTable(
+            table=str(table), image="img_id", label="diagnostic", patient="patient_id", attributes={column: values},
+            split_seed=self.split_seed, max_bad_images=self.max_bad_images,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ddi(Published):
+    """Diverse Dermatology Images (Daneshjou et al., Science Advances 2022): 656 photographs, benign or malignant, by Fitzpatrick skin
+    type I-II, III-IV and V-VI."""
+
+    tables: ClassVar[tuple[str, ...]] = ("ddi_metadata.csv",)
+    images: ClassVar[int] = 656
+    source: ClassVar[str] = "the Stanford AIMI centre (after registration)"
+
+    root: str = "data/ddi"
+
+    def columns(self, table: Path) -> ImageTable:
+        """malignant of DDI_file."""
+        return ImageTable(
+            table=str(table), image="DDI_file", split_seed=self.split_seed, max_bad_images=self.max_bad_images,
+            label=LabelValues(column="malignant", map={"true": "malignant", "false": "benign"}),
+            attributes={"skin_tone": AttributeValues(map={12: "I-II", 34: "III-IV", 56: "V-VI"})},
+        )  # fmt: skip
