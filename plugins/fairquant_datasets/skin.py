@@ -23,7 +23,8 @@ def _attributes(chosen: Attribute, sex: str, age: str, edge: float) -> dict[str,
 @dataclass(frozen=True, kw_only=True)
 class Ham10000(Published):
     """HAM10000 (Tschandl et al., Scientific Data 2018): 10,015 dermoscopic images of seven diagnoses; the parts of the images may lie
-    in sub-folders. attribute: sex, age (under `age_edge` / `age_edge` and over) or sex-age. All images of a lesion are in one split."""
+    in sub-folders. attribute: sex, age (under `age_edge` / `age_edge` and over) or sex-age. All images of a lesion are in one
+    split."""
 
     tables: ClassVar[tuple[str, ...]] = ("HAM10000_metadata.csv", "HAM10000_metadata")
     images: ClassVar[int] = 10_015
