@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from fairquant.audit.acceptance import acceptance
 from fairquant.audit.cell_reports import cells_report
 from fairquant.audit.cells import cells_of
+from fairquant.audit.change import Change, change_against
 from fairquant.audit.claims import ABSOLUTE, class_problems
-from fairquant.audit.evaluate import Change, change_against, evaluate
+from fairquant.audit.evaluate import evaluate
 from fairquant.data.batching import draw_calibration, stack_images
 from fairquant.data.in_memory import IN_MEMORY
 from fairquant.errors import UserError

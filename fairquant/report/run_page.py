@@ -8,7 +8,7 @@ import yaml
 from markupsafe import Markup
 
 from fairquant.audit.cells import DECIDED, Cell, Cells, Rate
-from fairquant.audit.evaluate import group_intervals
+from fairquant.audit.change import group_intervals
 from fairquant.audit.flips import Flip, flips_of, harmful_first
 from fairquant.audit.operating import Decisions
 from fairquant.recipe.events import IntervalReport, LimitReport, OperatingReport, Report

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fairquant.audit.evaluate import change_against, evaluate, group_intervals
+from fairquant.audit.change import change_against, group_intervals
+from fairquant.audit.evaluate import evaluate
 from fairquant.errors import UserError
 from fairquant.export.audit import recipe_of
 from fairquant.recipe import Recipe, recipe_from

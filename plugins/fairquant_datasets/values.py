@@ -20,6 +20,8 @@ UNKNOWN = (
 )  # fmt: skip
 #: Of these, what a label may well be called, or a code that only the user can explain.
 MAY_BE_LABELS = ("none", "-1", "-", "--", "?", "undetermined")
+#: Labels that are not there: what `blank` gives a class to.
+BLANK = ("", "nan")
 #: More different numbers than this in an attribute are a measurement, and no groups.
 MOST_NUMBERS = 10
 #: Values that a message lists.
@@ -156,55 +158,64 @@ def label_values(
     values: Sequence[str], declared: LabelValues, unknown: Sequence[Value]
 ) -> tuple[list[str], list[str], list[str]]:
     """The classes of N values ("" where the row is left out), notes, and problems."""
-    blanks = {canonical(each) for each in unknown} - set(MAY_BE_LABELS)
+    unlabelled = {canonical(each) for each in unknown} - set(MAY_BE_LABELS)
     names = {canonical(key): str(each) for key, each in declared.map.items()}
     kept = {canonical(each): each for each in names.values()}
     left_out = {canonical(each) for each in declared.drop}
     count = Counter(values)
-    notes: list[str] = []
-    problems: list[str] = []
     classes: dict[str, str] = {}
-    where = f"label {declared.column!r}"
-    blank_rows = count[""] if declared.blank is None else 0
     for value in count:
         form = canonical(value)
         if form in left_out:
             classes[value] = ""
         elif form in names:
             classes[value] = names[form]
-        elif form in blanks:
+        elif form in BLANK:
             classes[value] = declared.blank or ""
         else:
-            classes[value] = kept.get(form, value)
-    unnamed = Counter({v: count[v] for v in count if classes[v] and canonical(v) not in {*names, *kept, *blanks}})
-    if declared.map and unnamed:
-        problems.append(f"{where}: values that its map does not name: {listed(unnamed)}. Name them in map or in drop")
-    elif "-1" in {canonical(each) for each in unnamed}:
-        problems.append(
-            f"{where}: -1 ({sum(n for v, n in unnamed.items() if canonical(v) == '-1')} rows) may mean uncertain or unknown. "
-            f"Say what it means: label: {{column: {declared.column}, map: {{-1: CLASS, ...}}}}, or drop: [-1]"
-            + (
-                f". Blank labels ({blank_rows} rows) are left out unless blank: CLASS says what they mean"
-                if blank_rows
-                else ""
-            )
+            classes[value] = "" if form in unlabelled and form not in kept else kept.get(form, value)
+    unnamed = Counter({v: count[v] for v in count if classes[v] and canonical(v) not in {*names, *kept, *BLANK}})
+    notes = _left_out(count, classes, left_out, declared)
+    if declared.map:
+        problems = (
+            [f"values that its map does not name: {listed(unnamed)}. Name them in map or in drop"] if unnamed else []
         )
-    notes += [
-        f"{where}: {listed(Counter({v: count[v] for v in alike}))} differ in case or form only and are separate classes: give "
-        "them one name in its map"
-        for alike in _alike(unnamed)
-        if not declared.map
+    else:
+        problems = _uncertain(unnamed, count, declared)
+        notes += [
+            f"{listed(Counter({v: count[v] for v in alike}))} differ in case or form only and are separate classes: give them one "
+            "name in its map"
+            for alike in _alike(unnamed)
+        ]
+    where = f"label {declared.column!r}: "
+    return [classes[value] for value in values], [where + note for note in notes], [where + each for each in problems]
+
+
+def _uncertain(unnamed: Mapping[str, int], count: Mapping[str, int], declared: LabelValues) -> list[str]:
+    """A label -1 that nobody has explained."""
+    rows = sum(number for value, number in unnamed.items() if canonical(value) == "-1")
+    if not rows:
+        return []
+    blank = count.get("", 0) if declared.blank is None else 0
+    more = f". Blank labels ({blank} rows) are left out unless blank: CLASS says what they mean" if blank else ""
+    return [
+        f"-1 ({rows} rows) may mean uncertain or unknown. Say what it means: label: {{column: {declared.column}, map: "
+        f"{{-1: CLASS, ...}}}}, or drop: [-1]{more}"
     ]
-    if gone := Counter({v: n for v, n in count.items() if not classes[v] and canonical(v) in blanks}):
-        hint = (
-            ""
-            if declared.blank is not None
-            else f". If that means a class: label: {{column: {declared.column}, blank: CLASS}}"
-        )
-        notes.append(f"{where}: rows without a label left out: {listed(gone)}{hint}")
-    if dropped := Counter({v: n for v, n in count.items() if canonical(v) in left_out}):
-        notes.append(f"{where}: rows left out as drop says: {listed(dropped)}")
-    return [classes[value] for value in values], notes, problems
+
+
+def _left_out(
+    count: Mapping[str, int], classes: Mapping[str, str], dropped: set[str], declared: LabelValues
+) -> list[str]:
+    """Which rows are left out: those without a label, and those that are to be dropped."""
+    notes = []
+    gone = Counter({v: n for v, n in count.items() if not classes[v] and canonical(v) not in dropped})
+    if gone:
+        hint = f". If blank means a class: label: {{column: {declared.column}, blank: CLASS}}" if gone[""] else ""
+        notes.append(f"rows without a label left out: {listed(gone)}{hint}")
+    if told := Counter({v: n for v, n in count.items() if canonical(v) in dropped}):
+        notes.append(f"rows left out as drop says: {listed(told)}")
+    return notes
 
 
 def listed(count: Mapping[str, int]) -> str:

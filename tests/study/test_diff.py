@@ -15,7 +15,7 @@ from helpers.predictions import two_models
 
 import fairquant
 from fairquant.audit.cells import cells_of
-from fairquant.audit.evaluate import change_against
+from fairquant.audit.change import change_against
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Component
 from fairquant.report.diff import Flips

@@ -95,7 +95,7 @@ def test_blank_labels_are_left_out_with_a_word_and_none_is_a_class():
     classes, notes, _ = label(["None", "MEL", "", "unknown"])
     assert classes == ["None", "MEL", "", ""]
     assert notes == [
-        "label 'Edema': rows without a label left out: blank (1), 'unknown' (1). If that means a class: label: {column: Edema, blank: CLASS}"
+        "label 'Edema': rows without a label left out: blank (1), 'unknown' (1). If blank means a class: label: {column: Edema, blank: CLASS}"
     ]
     _, _, problems = label(["MEL", "NV"], map={"MEL": "malignant"})
     assert problems == ["label 'Edema': values that its map does not name: 'NV' (1). Name them in map or in drop"]
@@ -107,3 +107,9 @@ def test_one_of_several_columns_is_marked():
     assert labels[:4] == ["MEL", "NV", "", ""]
     assert problems == ["t.csv:6: MEL='x': label_columns hold 1 and 0"]
     assert any("several of label_columns are marked" in note for note in notes)
+
+
+def test_blank_gives_a_class_to_blanks_only_and_not_to_unknown_labels():
+    classes, notes, _ = label(["1", "", "NaN", "unknown", "UNK"], map={1: "yes"}, blank="no")
+    assert classes == ["yes", "no", "no", "", ""]
+    assert notes == ["label 'Edema': rows without a label left out: 'UNK' (1), 'unknown' (1)"]
