@@ -99,7 +99,7 @@ def outputs_of(model: nn.Module, image: Tensor) -> int:
     except Exception as error:
         raise UserError(
             f"the model does not take images {tuple(image.shape)} like those of train: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
+            f"{next(iter(str(error).splitlines()), '')}"
         ) from error
     finally:
         model.train(training)

@@ -13,6 +13,7 @@ from fairquant.roles.dataset import IntArray
 ORDER = ("train", "validation", "test")
 #: Pixels of the reduced picture, of its low frequencies that are hashed, and bits by which near-duplicates may differ.
 REDUCED, LOW, NEAR = 32, 8, 4
+FLAT = 1.0  # standard deviation of a picture without features
 
 
 def one_side(keys: Sequence[str], digests: Sequence[str]) -> list[str]:
@@ -62,6 +63,8 @@ def separate(splits: Sequence[str], digests: Sequence[str]) -> IntArray:
 def near_duplicates(array: NDArray[np.uint8], rows: IntArray, names: Sequence[str]) -> list[str]:
     """Notes that name pairs of nearly equal pictures: rows [M] of array [N, S, S, 3], and their M names."""
     pairs = near_pairs(perceptual_hashes(array, rows))
+    flat = {number for number, row in enumerate(rows) if array[row].std() < FLAT}
+    pairs = [pair for pair in pairs if not flat & set(pair)]
     if not pairs:
         return []
     shown = ", ".join(f"{names[one]} ~ {names[other]}" for one, other in pairs[:5])
@@ -83,7 +86,7 @@ def perceptual_hashes(array: NDArray[np.uint8], rows: IntArray) -> NDArray[np.ui
 
 
 def near_pairs(hashes: NDArray[np.uint64], most: int = NEAR) -> list[tuple[int, int]]:
-    """Pairs of the M hashes that differ in at most `most` bits; a flat picture has no features and no pair."""
+    """Pairs of the M hashes that differ in at most `most` bits."""
     pairs: list[tuple[int, int]] = []
     for row in range(len(hashes) - 1):
         near = np.flatnonzero(np.bitwise_count(hashes[row + 1 :] ^ hashes[row]) <= most)

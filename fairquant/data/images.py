@@ -136,10 +136,11 @@ def _notes(kinds: dict[str, tuple[str, float, float]], files: Sequence[Path], in
             yield f"{about}: read with the upper 8 bits of each channel"
         else:
             yield f"{about}: read with intensity {_shown(intensity)}"
-        white, largest = max(kinds[row][1] for row in rows), max(kinds[row][2] for row in rows)
-        if kind == "16-bit" and intensity == "full" and largest < white / 4:
+        dark = [kinds[row] for row in rows if kinds[row][2] < kinds[row][1] / 4]
+        if kind in ("16-bit", "DICOM") and intensity == "full" and dark:
+            white, largest = max(each[1] for each in dark), max(each[2] for each in dark)
             yield (
-                f"the largest value in {len(rows)} 16-bit image(s) is {largest:.0f} of {white:.0f}: they are read as nearly "
+                f"the largest value in {len(dark)} {kind} image(s) is {largest:.0f} of {white:.0f}: they are read as nearly "
                 f"black. Set dataset.intensity to [0, {largest:.0f}] or to percentile"
             )
 

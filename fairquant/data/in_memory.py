@@ -87,23 +87,36 @@ class _LabelledImages:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = self.items[index][0]
-        return image.float() if image.dtype in (torch.float64, torch.float16) else image
+        image = self.items[index][0].detach()
+        return image.float() if image.is_floating_point() else image
 
 
 def in_memory_split(name: str, items: Labelled) -> Split:
     """Labels and groups of a data set of (image, label, group)."""
     try:
         triples = [items[index] for index in range(len(items))]
-        labels = np.array([int(label) for _, label, _ in triples], np.int64)
-        groups = np.array([int(group) for _, _, group in triples], np.int64)
-    except (TypeError, ValueError) as error:
+        labels = np.array([_whole(label) for _, label, _ in triples], np.int64)
+        groups = np.array([_whole(group) for _, _, group in triples], np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{name}: every item must be (image, label, group) with whole numbers for label and group: {error}"
         ) from error
-    if not len(labels) or not isinstance(triples[0][0], Tensor):
+    if not len(labels) or not all(isinstance(image, Tensor) for image, _, _ in triples):
         raise UserError(f"{name}: needs at least one item, and tensors for images")
+    if odd := [row for row, (image, _, _) in enumerate(triples) if image.shape != triples[0][0].shape]:
+        raise UserError(
+            f"{name}: image {odd[0]} is {tuple(triples[odd[0]][0].shape)}, the first {tuple(triples[0][0].shape)}: all must be alike"
+        )
+    if bad := [row for row, (image, _, _) in enumerate(triples) if not bool(torch.isfinite(image).all())]:
+        raise UserError(f"{name}: {len(bad)} of {len(triples)} images are not finite numbers, first {bad[0]}")
     return Split(_LabelledImages(items), labels, groups, tuple(f"{name}-{row}" for row in range(len(labels))))
+
+
+def _whole(value: object) -> int:
+    number = int(value)  # type: ignore[call-overload]  # raises for what is no number
+    if number != value:
+        raise ValueError(f"{value!r} is no whole number")
+    return int(number)
 
 
 def _digest_data(data: Mapping[str, Split]) -> str:

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 
 PERCENTILES = (0.5, 99.5)
 DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
+#: Tags of TIFF: 0 is white where PHOTOMETRIC is 0; SAMPLE_FORMAT 1 is without a sign.
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 SIXTEEN_BITS = (0.0, 65535.0)
 
 
@@ -53,13 +55,26 @@ def read_image(file: Path, size: int, intensity: Intensity = "full") -> ReadImag
             kind = (
                 "16-bit" if opened.mode in DEEP_GREY else f"32-bit {'float' if opened.mode == 'F' else 'whole-number'}"
             )
-            values = np.asarray(ImageOps.exif_transpose(opened), np.float64)
-            return _windowed(values, size, kind, intensity, SIXTEEN_BITS if kind == "16-bit" else None)
+            read = np.asarray(ImageOps.exif_transpose(opened))
+            values = (read.view(np.uint32) if _is_unsigned(opened) else read).astype(np.float64)
+            full = SIXTEEN_BITS if kind == "16-bit" else None
+            return _windowed(values, size, kind, intensity, full, inverted=_tag(opened, PHOTOMETRIC) == 0)
         kind = _kind(opened, intensity)
         upright = ImageOps.exif_transpose(opened)
         if kind == "transparent":
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright.convert("RGBA"))
         return ReadImage(pixels=_squared(upright.convert("RGB"), size), kind=kind)
+
+
+def _tag(image: Image, number: int) -> object:
+    """A tag of a TIFF file; None where there is none."""
+    found = getattr(image, "tag_v2", {}).get(number)
+    return found[0] if isinstance(found, tuple) and found else found
+
+
+def _is_unsigned(image: Image) -> bool:
+    """Whether 32-bit whole numbers, which Pillow gives as signed ones, have no sign."""
+    return image.mode == "I" and _tag(image, BITS) == 32 and _tag(image, SAMPLE_FORMAT) in (None, 1)
 
 
 def is_dicom(file: Path) -> bool:
@@ -112,7 +127,7 @@ def _windowed(
         )
     else:
         low, high = full
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    scaled = (values - low) / (high - low) if high > low else (values > low).astype(np.float64)  # a window of one value
     grey = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.float32), mode="F")
     resized = np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
     pixels = np.rint(255 - resized if inverted else resized).astype(np.uint8)
@@ -136,7 +151,7 @@ def _read_dicom(file: Path, size: int, intensity: Intensity) -> ReadImage:
     colours = str(data.PhotometricInterpretation)
     if colours == "PALETTE COLOR" or int(data.SamplesPerPixel) > 1:
         stored = apply_color_lut(data.pixel_array, data) if colours == "PALETTE COLOR" else data.pixel_array
-        depth = 8 * stored.dtype.itemsize
+        depth = int(data.BitsStored) if colours != "PALETTE COLOR" else 8 * stored.dtype.itemsize
         if intensity != "full":
             raise ValueError("colour DICOM is read in its full range only: dataset.intensity: full")
         return ReadImage(pixels=_squared(Image.fromarray((stored >> (depth - 8)).astype(np.uint8)), size), kind="DICOM")
@@ -159,6 +174,8 @@ def _own_window(values: Floats, data: Any) -> tuple[Floats, tuple[float, float]]
             float(each[0] if isinstance(each, list | tuple) or hasattr(each, "__iter__") else each)
             for each in (data.WindowCenter, data.WindowWidth)
         )
+        if width <= 0:
+            raise ValueError(f"its window is {width:g} wide: set dataset.intensity to percentile or to [low, high]")
         function = str(data.get("VOILUTFunction") or "LINEAR")
         if function == "SIGMOID":
             return 1 / (1 + np.exp(-4 * (values - centre) / width)), (0.0, 1.0)

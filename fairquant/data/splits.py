@@ -58,6 +58,8 @@ def split_rows(
     # the finest stratification in which at least one stratum has five members, one for each fold
     strata = (cells, labels, np.zeros_like(labels))
     stratum = next(each for each in strata if np.bincount(each).max() >= 5 or not each.any())
+    if seed < 0:
+        raise UserError(f"split_seed: must be at least 0, got {seed}")
     if len(labels) < 5:
         raise UserError(f"{len(labels)} images are too few to split into train, validation and test")
     with warnings.catch_warnings():
@@ -66,7 +68,13 @@ def split_rows(
             splitter = StratifiedKFold(5, shuffle=True, random_state=seed).split(stratum, stratum)
         else:
             splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(stratum, stratum, list(keys))
-        folds = [held_out.astype(np.int64) for _, held_out in splitter]
+        try:
+            folds = [held_out.astype(np.int64) for _, held_out in splitter]
+        except ValueError as error:
+            many = len(labels) if keys is None else len(set(keys))
+            raise UserError(
+                f"{many} different patients, lesions or pictures are too few to split into train, validation and test"
+            ) from error
     return np.sort(np.concatenate(folds[:3])), np.sort(folds[3]), np.sort(folds[4])
 
 

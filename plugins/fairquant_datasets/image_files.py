@@ -26,7 +26,7 @@ class ImageFiles:
         """The file of a name: relative to the folder or absolute. The path as it is written where there is none. Raises UserError
         where several files could be meant."""
         plain = self.folder / name
-        if plain.is_file():
+        if is_file(plain):
             return plain
         found = self._by_name().get(_key(name.replace("\\", "/")), [])
         if len(found) > 1:
@@ -46,11 +46,25 @@ class ImageFiles:
         return self._listed
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; not for names that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def bare(name: str) -> str:
+    """A name without the ending of an image."""
+    ending = Path(name).suffix
+    return name[: -len(ending)] if ending.lower() in ENDINGS else name
+
+
 def _names(path: Path) -> Iterator[str]:
     """With and without the ending and the folders."""
     for name in (path.as_posix(), path.name):
         yield _key(name)
-        yield _key(name[: -len(path.suffix)])
+        yield _key(bare(name))
 
 
 def _key(name: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Intensity, Splits
-from fairquant_datasets.image_files import find_all
-from fairquant_datasets.table_files import TableFile, read_table
+from fairquant_datasets.image_files import bare, find_all
+from fairquant_datasets.table_files import TableFile, read_table, read_text
 from fairquant_datasets.tables import Sample, Table, build_splits
 from fairquant_datasets.values import (
     UNKNOWN,
@@ -64,8 +66,8 @@ class ImageTable:
     def __post_init__(self) -> None:
         if not self.attributes:
             raise ValueError("attributes: name at least one column")
-        if isinstance(self.intensity, tuple) and not self.intensity[0] < self.intensity[1]:
-            raise ValueError(f"intensity: low must be below high, got {list(self.intensity)}")
+        if isinstance(self.intensity, tuple) and not -math.inf < self.intensity[0] < self.intensity[1] < math.inf:
+            raise ValueError(f"intensity: low must be below high, both finite, got {list(self.intensity)}")
 
     def check(self) -> list[str]:
         """What is missing on this machine."""
@@ -110,6 +112,8 @@ class ImageTable:
         if not kept:
             raise UserError(f"{file}: none of the {len(labels)} rows has a label")
         names = [table.rows[row][self.image] for row in kept]
+        if nameless := [table.at(row) for row, name in zip(kept, names, strict=True) if not name]:
+            raise UserError(f"{nameless[0]}: no image is named ({len(nameless)} row(s))")
         files = find_all(Path(self.folder) if self.folder is not None else file.parent, names)
         samples = [
             Sample(
@@ -175,8 +179,8 @@ class ImageTable:
         """The patient of a row; "" where it is unknown."""
         if self.patient is None:
             return ""
-        value = row[self.patient]
-        return "" if canonical(value) in {canonical(each) for each in self.unknown} else value
+        value = canonical(row[self.patient])  # 1 and 1.0 are one patient
+        return "" if value in {canonical(each) for each in (*UNKNOWN, *self.unknown)} else value
 
     @staticmethod
     def _lists(split: SplitLists) -> dict[str, str]:
@@ -188,19 +192,32 @@ class ImageTable:
             return [""] * len(kept)
         if isinstance(self.split, str):
             column = self.split
-            return [table.rows[row][column] for row in kept]
+            given = [table.rows[row][column] for row in kept]
+            if not any(given):
+                raise UserError(
+                    f"{self.table}: the split column {column!r} is blank in every row: fill it, or leave dataset.split out"
+                )
+            return given
         member: dict[str, str] = {}
         problems = []
         for name, file in self._lists(self.split).items():
-            for line, text in enumerate(Path(file).read_text("utf-8-sig").splitlines(), 1):
-                if (image := text.strip()) and member.setdefault(_bare(image), name) != name:
-                    problems.append(f"{file}:{line}: {image} is in the list of {member[_bare(image)]} as well")
-        named = {_bare(table.rows[row][self.image]) for row in kept}
+            for line, text in enumerate(read_text(Path(file)).splitlines(), 1):
+                if (image := _key(text)) and member.setdefault(image, name) != name:
+                    problems.append(f"{file}:{line}: {text.strip()} is in the list of {member[image]} as well")
+        images = [_key(table.rows[row][self.image]) for row in kept]
+        named = {*images, *map(bare, images)}
         if absent := [image for image in member if image not in named]:
             notes.append(f"{len(absent)} image(s) of the lists have no usable row in the table, such as {absent[0]}")
         if problems:
             raise UserError(problems[:10])
-        return [member.get(_bare(table.rows[row][self.image]), "") for row in kept]
+        without = {
+            bare(image): name for image, name in member.items() if bare(image) == image
+        }  # written without ending
+        full = {bare(image): name for image, name in member.items()}
+        return [
+            member.get(image) or without.get(bare(image)) or (full.get(image, "") if bare(image) == image else "")
+            for image in images
+        ]
 
     def _listed(self, samples: Sequence[Sample], notes: list[str], counts: dict[str, int]) -> list[Sample]:
         """The samples that stand in a list."""
@@ -215,6 +232,6 @@ class ImageTable:
         return kept
 
 
-def _bare(image: str) -> str:
-    """A name without its ending."""
-    return Path(image.replace("\\", "/")).with_suffix("").as_posix().casefold()
+def _key(image: str) -> str:
+    """One spelling for the names of a list and of the table."""
+    return unicodedata.normalize("NFC", image.strip().replace("\\", "/")).casefold()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,8 @@ def read_table(file: Path, needed: Sequence[str], all_columns: bool = False) -> 
     kept = [place for place, name in enumerate(head) if name and (all_columns or name in needed)]
     names = [head[place] for place in kept]
     columns = [[row[place].strip() for row in rows[1:]] for place in kept]
+    if broken := sum("\n" in value for column in columns for value in column):
+        notes.append(f"{file.name}: {broken} field(s) contain line breaks: is a quotation mark astray?")
     return TableFile(
         file=file, lines=lines[1:], columns=head, notes=tuple(notes),
         rows=[dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)],
@@ -90,6 +93,11 @@ def check_columns(file: Path, columns: Sequence[str], needed: Sequence[str]) -> 
     twice = [f"{file}: two columns are called {name!r}: rename one" for name in needed if list(columns).count(name) > 1]
     if missing or twice:
         raise UserError([*missing, *twice])
+
+
+def read_text(file: Path) -> str:
+    """The text of a file in any of the encodings that tables may have. Raises UserError."""
+    return _text(file)[0]
 
 
 def _text(file: Path) -> tuple[str, list[str]]:
@@ -131,7 +139,8 @@ def _records(file: Path, text: str, separator: str) -> tuple[list[list[str]], Se
     pair."""
     limit = csv.field_size_limit(LONGEST)
     records: list[list[str]] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines_of = io.StringIO(unicodedata.normalize("NFC", text), newline="")
+    reader = csv.reader(lines_of, delimiter=separator, strict=True, skipinitialspace=True)
     ends: list[int] = []
     try:
         for record in reader:
@@ -165,7 +174,11 @@ def _from_pandas(file: Path, kind: str, needed: Sequence[str], all_columns: bool
     import pandas
 
     try:
-        table = pandas.read_parquet(file) if kind == "parquet" else pandas.read_excel(file, dtype=object)
+        if kind == "parquet":
+            table = pandas.read_parquet(file)
+        else:  # a text such as NA is a text, and columns keep their own names
+            table = pandas.read_excel(file, dtype=object, header=None, na_filter=False)
+            table = table.set_axis([str(name) for name in table.iloc[0]], axis=1).iloc[1:] if len(table) else table
     except ImportError as error:
         raise UserError(f"{file}: reading {kind} needs another package. Run: pip install 'fairquant[excel]'") from error
     except Exception as error:
@@ -180,7 +193,9 @@ def _from_pandas(file: Path, kind: str, needed: Sequence[str], all_columns: bool
 
 
 def _shown(value: object) -> str:
-    if value is None or value != value:  # NaN, NaT
+    import pandas
+
+    if value is None or pandas.isna(value) is True:  # NaN, NaT, NA
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -3,6 +3,7 @@ on two sides."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from fairquant.data.images import Decoded, decode_images
 from fairquant.data.splits import LabelledImages, encode_labels, make_splits, rows_by_name, split_rows
 from fairquant.errors import UserError
 from fairquant.roles.dataset import JOINED, DataContext, IntArray, Intensity, Splits
+from fairquant_datasets.image_files import is_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ def build_splits(table: Table, context: DataContext, split_seed: int | None, max
     rows = rows_by_name([sample.split for sample in samples]) if given else split_rows(labels, groups, seed, keys)
     if not given and keys is None:
         rows = together(rows, digests)
+        if not all(map(len, rows)):
+            raise UserError("dataset: too few different pictures for train, validation and test")
     images = LabelledImages(
         array=decoded.array, array_rows=kept, labels=labels, groups=groups, ids=[sample.id for sample in samples],
         class_names=class_names, group_names=group_names, attributes=table.attributes, digest=decoded.digest,
@@ -99,9 +103,9 @@ def _with_known_attributes_and_file(table: Table, notes: list[str], counts: dict
         counts["dropped_unknown"] = dropped
     if not known:
         raise UserError(f"dataset: {' or '.join(table.attributes)} is unknown in all {len(table.samples)} rows")
-    present = [sample for sample in known if sample.file.is_file()]
+    present = [sample for sample in known if is_file(sample.file)]
     if absent := len(known) - len(present):
-        examples = ", ".join(sample.id for sample in known if not sample.file.is_file())[:90]
+        examples = ", ".join(sample.id for sample in known if not is_file(sample.file))[:90]
         notes.append(f"{absent} row(s) without an image file: {examples}{'...' if absent > 2 else ''}")
         counts["without_image"] = absent
     if not present:
@@ -113,11 +117,11 @@ def _with_known_attributes_and_file(table: Table, notes: list[str], counts: dict
 
 def _listed_once(samples: Sequence[Sample], notes: list[str], counts: dict[str, int]) -> list[Sample]:
     """The samples without those whose file was listed before. UserError where two rows of a file contradict each other."""
-    first: dict[Path, Sample] = {}
+    first: dict[str, Sample] = {}
     problems = []
     for sample in samples:
-        other = first.setdefault(sample.file, sample)
-        if replace(other, place="", id="") != replace(sample, place="", id=""):
+        other = first.setdefault(os.path.realpath(sample.file), sample)
+        if replace(other, place="", id="", file=sample.file) != replace(sample, place="", id=""):
             problems.append(f"{sample.place}: {sample.id} is listed with other values in {other.place}")
     if problems:
         raise UserError([*problems[:10], *([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])])
@@ -140,10 +144,12 @@ def _on_one_side(
     if copies:
         notes.append(f"{copies} image(s) are copies of others, byte by byte: {_copies(samples, digests, equal)}")
         counts["copies"] = copies
-        labels = {digest: {s.label for s, d in zip(samples, digests, strict=True) if d == digest}
-                  for digest, count in equal.items() if count > 1}  # fmt: skip
-        if mixed := sum(len(each) > 1 for each in labels.values()):
-            notes.append(f"{mixed} of these pictures stand under different labels: at most one of them is right")
+        for what, of in (("labels", [s.label for s in samples]), ("groups", [s.attributes for s in samples])):
+            said: dict[str, set[object]] = {}
+            for digest, value in zip(digests, of, strict=True):
+                said.setdefault(digest, set()).add(value)
+            if mixed := sum(len(each) > 1 for each in said.values()):
+                notes.append(f"{mixed} of these pictures stand under different {what}: at most one of them is right")
     keys = [sample.key for sample in samples]
     if any(keys) and (blank := keys.count("")):
         notes.append(f"{blank} image(s) have no {table.key_name}: each counts as one of its own")

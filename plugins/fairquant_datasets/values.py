@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -63,19 +63,46 @@ def canonical(value: Value) -> str:
     """One spelling for equal values: 1.0 is 1, NaN is nan, True is true."""
     text = str(value).strip().casefold()
     number = as_number(text)
-    if number is None or not math.isfinite(number):
+    if number is None:
         return text
     return str(int(number)) if number == int(number) else repr(number)
 
 
 def as_number(text: str) -> float | None:
-    """A number, also with a decimal comma; None where the text is none."""
-    if text.count(",") == 1 and "." not in text:
-        text = text.replace(",", ".")
+    """A finite number, also with a decimal comma; None where the text is none, or may be thousands (1,200)."""
+    if "," in text:
+        whole, _, decimals = text.partition(",")
+        if "." in text or "," in decimals or len(decimals) == 3:
+            return None
+        text = f"{whole}.{decimals}"
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
+
+
+def names_of(declared: Mapping[Value, Value]) -> Callable[[str], str | None]:
+    """What a map calls a value: as it is written, or in another case or form where only one key can be meant."""
+    exact = {str(key): str(name) for key, name in declared.items()}
+    forms: dict[str, set[str]] = {}
+    for key, name in declared.items():
+        forms.setdefault(canonical(key), set()).add(str(name))
+
+    def find(value: str) -> str | None:
+        if value in exact:
+            return exact[value]
+        found = forms.get(canonical(value), set())
+        return next(iter(found)) if len(found) == 1 else None
+
+    return find
+
+
+def unused(what: str, listed_values: Iterable[Value], values: Iterable[str]) -> list[str]:
+    """Notes on declared values that occur in no row: perhaps a spelling that YAML changed."""
+    occur = {canonical(value) for value in values}
+    absent = [repr(value) for value in listed_values if canonical(value) not in occur]
+    return [f"{what} names values that occur in no row: {', '.join(absent)}"] if absent else []
 
 
 def attribute_values(
@@ -83,31 +110,31 @@ def attribute_values(
 ) -> tuple[list[str], list[str], list[str]]:
     """The group names of N values ("" where unknown), notes, and problems."""
     spellings = {canonical(each) for each in (*unknown, *declared.unknown)}
-    names = {canonical(key): str(each) for key, each in declared.map.items()}
-    kept = {canonical(each): each for each in names.values()}  # a value may be written as its own name
-    count = Counter(value for value in values if canonical(value) in names or canonical(value) not in spellings)
+    name_of = names_of(declared.map)
+    kept = {canonical(each): str(each) for each in declared.map.values()}  # a value may be written as its own name
+    count = Counter(value for value in values if name_of(value) is not None or canonical(value) not in spellings)
     dropped = Counter(values) - count
     notes: list[str] = []
     problems: list[str] = []
     if not count:
         return [], notes, [f"attribute {name!r}: all {len(values)} values are unknown ({listed(dropped)})"]
-    groups = {value: names.get(canonical(value), value) for value in count}
+    groups = {value: name_of(value) or kept.get(canonical(value), value) for value in count}
     if declared.map:
-        unnamed = Counter({value: count[value] for value in count if canonical(value) not in {*names, *kept}})
-        groups = {value: kept.get(canonical(group), group) for value, group in groups.items()}
+        notes += unused(f"attribute {name!r}: its map", declared.map, values)
+        unnamed = Counter({v: count[v] for v in count if name_of(v) is None and canonical(v) not in kept})
         if unnamed and not declared.bins:
             problems.append(
                 f"attribute {name!r}: values that its map does not name: {listed(unnamed)}. Name them in map or in unknown"
             )
     if declared.bins:
-        own = set(names.values())
-        texts = Counter({v: count[v] for v in count if groups[v] not in own and as_number(v) is None})
+        bins = set(bin_names(declared.bins))
+        texts = Counter({v: count[v] for v in count if groups[v] not in bins and as_number(groups[v]) is None})
         if texts:
             problems.append(
                 f"attribute {name!r}: values that are no numbers: {listed(texts)}. Name them in map or in unknown"
             )
         else:
-            groups = {v: g if g in own else bin_name(as_number(v) or 0.0, declared.bins) for v, g in groups.items()}
+            groups = {v: g if g in bins else bin_name(as_number(g) or 0.0, declared.bins) for v, g in groups.items()}
     elif not declared.map:
         problems += _undeclared(name, count)
         notes += [
@@ -145,8 +172,8 @@ def bin_name(number: float, edges: Sequence[float]) -> str:
     above = [edge for edge in edges if number >= edge]
     below = [edge for edge in edges if number < edge]
     if not above:
-        return f"under {below[0]:g}"
-    return f"{above[-1]:g} to under {below[0]:g}" if below else f"{above[-1]:g} and over"
+        return f"under {below[0]:.12g}"
+    return f"{above[-1]:.12g} to under {below[0]:.12g}" if below else f"{above[-1]:.12g} and over"
 
 
 def bin_names(edges: Sequence[float]) -> list[str]:
@@ -159,8 +186,8 @@ def label_values(
 ) -> tuple[list[str], list[str], list[str]]:
     """The classes of N values ("" where the row is left out), notes, and problems."""
     unlabelled = {canonical(each) for each in unknown} - set(MAY_BE_LABELS)
-    names = {canonical(key): str(each) for key, each in declared.map.items()}
-    kept = {canonical(each): each for each in names.values()}
+    name_of = names_of(declared.map)
+    kept = {canonical(each): str(each) for each in declared.map.values()}
     left_out = {canonical(each) for each in declared.drop}
     count = Counter(values)
     classes: dict[str, str] = {}
@@ -168,14 +195,17 @@ def label_values(
         form = canonical(value)
         if form in left_out:
             classes[value] = ""
-        elif form in names:
-            classes[value] = names[form]
+        elif (name := name_of(value)) is not None:
+            classes[value] = name
         elif form in BLANK:
             classes[value] = declared.blank or ""
         else:
             classes[value] = "" if form in unlabelled and form not in kept else kept.get(form, value)
-    unnamed = Counter({v: count[v] for v in count if classes[v] and canonical(v) not in {*names, *kept, *BLANK}})
+    unnamed = Counter(
+        {v: count[v] for v in count if classes[v] and name_of(v) is None and canonical(v) not in {*kept, *BLANK}}
+    )
     notes = _left_out(count, classes, left_out, declared)
+    notes += [*unused("map", declared.map, values), *unused("drop", declared.drop, values)]
     if declared.map:
         problems = (
             [f"values that its map does not name: {listed(unnamed)}. Name them in map or in drop"] if unnamed else []
@@ -235,7 +265,9 @@ def one_hot(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> tupl
     none, several = 0, 0
     for row, values in enumerate(zip(*columns.values(), strict=True)):
         numbers = [0.0 if not value else as_number(value) for value in values]
-        bad = [f"{name}={value!r}" for name, value, n in zip(names, values, numbers, strict=True) if n is None]
+        bad = [
+            f"{name}={value!r}" for name, value, n in zip(names, values, numbers, strict=True) if n not in (0.0, 1.0)
+        ]
         if bad:
             problems.append(f"{places[row]}: {', '.join(bad)}: label_columns hold 1 and 0")
         marked = [name for name, number in zip(names, numbers, strict=True) if number is not None and number > 0.5]

@@ -86,3 +86,17 @@ def test_a_recipe_cannot_bring_the_data_back():
     assert dataset.check() == []
     with pytest.raises(UserError, match="start it from Python again"):
         dataset.load(DataContext(0, 32, Path("cache")))
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([(torch.zeros(3, 8, 8), 0.9, 0)], "0.9 is no whole number"), ([(torch.zeros(3, 8, 8), float("inf"), 0)], "whole numbers"),
+        ([(torch.zeros(3, 8, 8), 0, 0), (torch.zeros(3, 9, 8), 0, 0)], r"image 1 is \(3, 9, 8\), the first \(3, 8, 8\)"),
+        ([(torch.full((3, 8, 8), torch.nan), 0, 0)], "1 of 1 images are not finite numbers"),
+        ([(torch.zeros(3, 8, 8), 0, 0), (np.zeros((3, 8, 8)), 0, 0)], "tensors for images"),
+    ],
+)  # fmt: skip
+def test_items_that_would_be_cut_or_mixed_are_refused(items, message):
+    with pytest.raises(UserError, match=message):
+        in_memory_split("train", items)

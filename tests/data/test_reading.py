@@ -153,3 +153,27 @@ def test_a_dicom_file_is_known_by_its_content_and_one_of_several_frames_refused(
     dicom(tmp_path / "b.dcm", np.stack([VALUES, VALUES]), NumberOfFrames=2)
     with pytest.raises(ValueError, match="2 frames or pages"):
         read_image(tmp_path / "b.dcm", 2)
+
+
+def test_a_window_of_one_value_divides_and_one_of_none_is_refused(tmp_path):
+    dicom(tmp_path / "a.dcm", VALUES, WindowCenter=1000.5, WindowWidth=1)
+    assert read_image(tmp_path / "a.dcm", 2).pixels[..., 0].tolist() == [[0, 0], [255, 255]]
+    dicom(tmp_path / "b.dcm", VALUES, WindowCenter=1000, WindowWidth=0)
+    with pytest.raises(ValueError, match="its window is 0 wide"):
+        read_image(tmp_path / "b.dcm", 2)
+    few = np.zeros((20, 20), np.uint16)
+    few[0, 0] = 9
+    assert grey(few, tmp_path / "c.png", intensity="percentile")[0, 0] == 255
+
+
+def test_tiff_says_whether_0_is_white_and_whether_there_is_a_sign(tmp_path):
+    values = np.array([[0, 65535], [0, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    assert read_image(tmp_path / "a.tif", 2).pixels[..., 0].tolist() == [[255, 0], [255, 0]]
+    large = np.array([[0, 2**31], [2**32 - 1, 2**31]], np.uint32)
+    Image.fromarray(large.view(np.int32)).save(tmp_path / "b.tif")  # Pillow writes a sign: tag 339, short, one value, 2
+    written = (tmp_path / "b.tif").read_bytes()
+    signed = bytes([0x53, 0x01, 3, 0, 1, 0, 0, 0, 2, 0])
+    assert written.count(signed) == 1
+    (tmp_path / "b.tif").write_bytes(written.replace(signed, bytes([*signed[:-2], 1, 0])))
+    assert read_image(tmp_path / "b.tif", 2, (0.0, 2.0**32)).pixels[..., 0].tolist() == [[0, 128], [255, 128]]

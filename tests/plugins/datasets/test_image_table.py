@@ -175,3 +175,53 @@ def test_sixteen_bit_images_are_counted_and_dark_ones_pointed_out(tmp_path):
     windowed = mine(file, intensity=(0.0, 4095.0)).load(context(tmp_path))
     assert float(windowed.train.images[0].float().mean()) > 100
     assert windowed.intensity == (0.0, 4095.0)
+
+
+def test_lists_match_the_name_as_it_is_written_first(tmp_path):
+    file = own(tmp_path / "d")
+    rows = rows_of(file)
+    for number, row in enumerate(rows[:20]):
+        other = f"pictures/{number}.jpg"
+        Image.fromarray(np.random.default_rng(900 + number).integers(0, 255, (20, 20, 3), np.uint8)).save(
+            file.parent / other
+        )
+        rows.append({**row, "file": other})
+    table(file, rows)
+    lists = {name: tmp_path / f"{name}.txt" for name in ("train", "validation", "test")}
+    for name, numbers in zip(lists, (range(30), range(30, 40), range(40, 50)), strict=True):
+        lists[name].write_text("".join(f"pictures/{number}.png\n" for number in numbers), encoding="utf-16")
+    splits = mine(file, split=SplitLists(**{name: str(path) for name, path in lists.items()})).load(context(tmp_path))
+    assert all(name.endswith(".png") for name in sides(splits)[0])
+    assert splits.counts["dropped_in_no_list"] == 30
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "options", "message"),
+    [
+        ("part", "", {"split": "part"}, "the split column 'part' is blank in every row"),
+        ("patient", "p1", {"patient": "patient"}, "1 different patients, lesions or pictures are too few to split"),
+        ("file", "", {}, r"mine.csv:2: no image is named \(60 row\(s\)\)"),
+        ("file", "x" * 400, {}, "none of the 60 rows has an image file"),
+    ],
+)
+def test_columns_that_say_nothing_are_errors(tmp_path, column, value, options, message):
+    file = own(tmp_path / "d")
+    table(file, [{**row, column: value} for row in rows_of(file)])
+    with pytest.raises(UserError, match=message):
+        mine(file, **options).load(context(tmp_path))
+
+
+def test_patients_are_one_in_any_form_and_a_negative_seed_is_refused(tmp_path):
+    file = own(tmp_path / "d")
+    forms = ("{}", "{}.0", "0{}")
+    table(
+        file,
+        [{**row, "patient": forms[number % 3].format(number // 3 + 1)} for number, row in enumerate(rows_of(file))],
+    )
+    for names in sides(mine(file, patient="patient").load(context(tmp_path))):
+        assert all(
+            len({f"pictures/{3 * (int(n.split('/')[1][:-4]) // 3) + k}.png" for k in range(3)} & names) == 3
+            for n in names
+        )
+    with pytest.raises(UserError, match="split_seed: must be at least 0"):
+        mine(file, split_seed=-1).load(context(tmp_path))

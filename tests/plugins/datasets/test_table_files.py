@@ -99,3 +99,23 @@ def test_a_hundred_thousand_rows_take_a_moment():
     start = time.perf_counter()
     assert len(read_table(Path("t.csv"), NEEDED).rows) == 100_000
     assert time.perf_counter() - start < 10
+
+
+def test_a_sheet_keeps_its_texts_and_the_names_of_its_columns():
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("openpyxl")
+    pandas.DataFrame([["image", "label"], ["a", "None"], ["b", "NA"], ["c", None]]).to_excel(
+        "t.xlsx", index=False, header=False
+    )
+    assert [row["label"] for row in read_table(Path("t.xlsx"), NEEDED).rows] == ["None", "NA", ""]
+    pandas.DataFrame([["image", "label", "label"], ["a", "x", "y"]]).to_excel("t.xlsx", index=False, header=False)
+    with pytest.raises(UserError, match="two columns are called 'label'"):
+        read_table(Path("t.xlsx"), NEEDED)
+    pandas.DataFrame({"image": ["a", "b"], "label": pandas.array([1, None], "Int64")}).to_parquet("t.parquet")
+    assert [row["label"] for row in read_table(Path("t.parquet"), NEEDED).rows] == ["1", ""]
+
+
+def test_accents_have_one_form_and_line_breaks_in_a_text_are_said():
+    table = read('image,label\na,"Mu\u0308nchen"\nb,M\u00fcnchen\nc, "x"\nd,"two\nlines"\n')
+    assert [row["label"] for row in table.rows] == ["M\u00fcnchen", "M\u00fcnchen", "x", "two\nlines"]
+    assert table.notes == ("t.csv: 1 field(s) contain line breaks: is a quotation mark astray?",)

@@ -113,3 +113,28 @@ def test_blank_gives_a_class_to_blanks_only_and_not_to_unknown_labels():
     classes, notes, _ = label(["1", "", "NaN", "unknown", "UNK"], map={1: "yes"}, blank="no")
     assert classes == ["yes", "no", "no", "", ""]
     assert notes == ["label 'Edema': rows without a label left out: 'UNK' (1), 'unknown' (1)"]
+
+
+def test_keys_that_differ_in_case_are_told_apart_and_unused_ones_said():
+    classes, _, problems = label(["N", "n", "M"], map={"N": "normal", "n": "nevus", "M": "mel"})
+    assert (classes, problems) == (["normal", "nevus", "mel"], [])
+    _, notes, _ = label(["a", "b"], drop=(False,))
+    assert notes == ["label 'Edema': drop names values that occur in no row: False"]
+
+
+def test_numbers_that_may_be_thousands_or_are_not_finite_are_no_numbers():
+    _, _, problems = attribute(["1,200", "7"], bins=(500,))
+    assert problems == ["attribute 'sex': values that are no numbers: '1,200' (1). Name them in map or in unknown"]
+    assert "no numbers: '-nan' (1), 'inf' (1)" in attribute(["-nan", "inf", "7"], bins=(5,))[2][0]
+    assert attribute(["90+", "90", "7"], map={"90+": 90}, bins=(40, 60))[0] == [
+        "60 and over",
+        "60 and over",
+        "under 40",
+    ]
+    assert len(set(bin_names((20200201, 20200210, 20200220)))) == 4
+
+
+@pytest.mark.parametrize("value", ["-1", "2", "0.6", "nan"])
+def test_label_columns_hold_1_and_0_only(value):
+    _, _, problems = one_hot({"A": ["1", "0"], "B": [value, "1"]}, ["t.csv:2", "t.csv:3"])
+    assert problems == [f"t.csv:2: B={value!r}: label_columns hold 1 and 0"]
