@@ -67,7 +67,7 @@ def test_other_data_are_audited_by_name_or_recipe_and_the_artifact_predicts_agai
     again = CliRunner().invoke(app, ["audit", str(exported[0]), "--dataset", str(section), "seed=5", "--all"])
     assert again.output[again.output.index("accuracy") :] == result.output[result.output.index("accuracy") :]
     for arguments, text in {
-        ("--dataset", "isic"): "no dataset is called 'isic'. Did you mean 'isic2019'?",
+        ("--dataset", "isic201"): "no dataset is called 'isic201'. Did you mean 'isic2019'?",
         ("--dataset", str(tmp_path / "none.yaml")): "none.yaml: cannot be read",
         ("--all",): "--all: only with --dataset",
     }.items():

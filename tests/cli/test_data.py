@@ -20,7 +20,7 @@ from fairquant.errors import UserError
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("isic", "no dataset is called 'isic'. Did you mean 'isic2019'?"),
+        ("isic201", "no dataset is called 'isic201'. Did you mean 'isic2019'?"),
         ("synthetic-lesions", "dataset 'synthetic-lesions' has nothing to fetch"),
     ],
 )
