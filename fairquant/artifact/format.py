@@ -1,7 +1,7 @@
 """The artifact's layout, and the checksum that covers every byte of it.
 
 One safetensors file. Tensors:
-  <layer>.weight              uint8, the packed codes of a quantized layer (fairquant.bits.packing)
+  <parameter>                 uint8, the packed codes of a quantized layer (fairquant.bits.packing), under its weight's name
   fairquant.bits              uint8, bits of every output channel of every layer, two to a byte
   fairquant.scales            float32, scales of all layers side by side, then shifts of those layers that have them
   fairquant.codebooks         float32, of each layer that has a codebook the codewords of the widths it uses, 2^b each

@@ -27,11 +27,12 @@ KINDS: dict[str, type] = {
 NEEDED = ("architecture", "classes", "preprocessing", "layers")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerHeader:
     """One quantized layer as the header describes it."""
 
     names: tuple[str, ...]
+    paths: tuple[str, ...]
     shape: tuple[int, ...]
     shift: bool
     codebook: bool
@@ -58,7 +59,7 @@ class Header:
     @property
     def values(self) -> int:
         """Parameters and buffers that the file holds."""
-        packed = {BITS, SCALES, CODEBOOKS, *(f"{layer.names[0]}.weight" for layer in self.layers)}
+        packed = {BITS, SCALES, CODEBOOKS, *(layer.paths[0] for layer in self.layers)}
         unquantized: int = sum(math.prod(entry["shape"]) for name, entry in self.entries.items() if name not in packed)
         return unquantized + sum(layer.rows * layer.columns for layer in self.layers)
 
@@ -152,9 +153,14 @@ def _layers(described: list[Any], path: Path) -> tuple[LayerHeader, ...]:
     for number, entry in enumerate(described):
         if not _is_layer(entry):
             raise UserError(f"{path}: layer {number} is described as {str(entry)[:100]}, which is damaged or refused")
+        names = tuple(entry["names"])
         layers.append(
             LayerHeader(
-                tuple(entry["names"]), tuple(entry["shape"]), bool(entry.get("shift")), bool(entry.get("codebook"))
+                names=names,
+                paths=tuple(entry.get("paths", (f"{name}.weight" for name in names))),
+                shape=tuple(entry["shape"]),
+                shift=bool(entry.get("shift")),
+                codebook=bool(entry.get("codebook")),
             )
         )
         weights += layers[-1].rows * layers[-1].columns
@@ -167,12 +173,14 @@ def _is_layer(entry: Any) -> bool:
     if not isinstance(entry, dict):
         return False
     names, shape = entry.get("names"), entry.get("shape")
+    paths = entry.get("paths", names)
     return (
         isinstance(names, list)
-        and bool(names)
-        and all(isinstance(name, str) for name in names)
+        and isinstance(paths, list)
+        and all(isinstance(name, str) for name in (*names, *paths))
+        and 0 < len(names) == len(paths)
         and isinstance(shape, list)
-        and 2 <= len(shape) <= 4
+        and 2 <= len(shape) <= 6
         and all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < MOST_WEIGHTS for size in shape)
     )
 
@@ -187,7 +195,7 @@ def _backed(entries: dict[str, dict[str, Any]], layers: tuple[LayerHeader, ...],
         if entry.get("dtype") != kind or entry.get("shape") != shape:
             raise UserError(f"{path}: {name!r} is not {kind} {shape}, as its {len(layers)} layers need")
     for layer in layers:
-        entry = entries.get(f"{layer.names[0]}.weight", {})
+        entry = entries.get(layer.paths[0], {})
         if entry.get("dtype") != "U8" or len(entry.get("shape", ())) != 1:
             raise UserError(f"{path}: layer {layer.names[0]!r}: no packed codes")
     if any(layer.codebook for layer in layers) and entries.get(CODEBOOKS, {}).get("dtype") != "F32":

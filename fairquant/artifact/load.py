@@ -24,12 +24,14 @@ from fairquant.recipe.sections import ModelSettings
 from fairquant.roles import QuantizedWeight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """What a file holds: quantized weights by layer (with the names that share them), the other state, metadata."""
+    """What a file holds: quantized weights by layer, with the names that share them and their names in the state
+    dict; the other state, metadata."""
 
     weights: dict[str, QuantizedWeight]
     shared_names: dict[str, tuple[str, ...]]
+    paths: dict[str, tuple[str, ...]]
     state: dict[str, Tensor]
     metadata: dict[str, Any]  # JSON, checked by `read_header`
 
@@ -51,8 +53,8 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     filled: set[str] = set()
     with torch.no_grad():
         for layer, weight in artifact.weights.items():
-            for name in artifact.shared_names[layer]:
-                problems += _fill(names, f"{name}.weight", weight.decode(), filled)
+            for path in artifact.paths[layer]:
+                problems += _fill(names, path, weight.decode(), filled)
         for name, value in artifact.state.items():
             problems += _fill(names, name, value, filled)
     ids = {id(names[name]) for name in filled}
@@ -122,7 +124,7 @@ def _decode(header: Header) -> Artifact:
         for layer, widths, scale in zip(layers, torch.split(bits, rows), scales, strict=True):
             name = layer.names[0]
             try:
-                codes = unpack(tensors.pop(f"{name}.weight").numpy(), widths, layer.columns, layer.codebook)
+                codes = unpack(tensors.pop(layer.paths[0]).numpy(), widths, layer.columns, layer.codebook)
             except (KeyError, ValueError) as error:
                 raise UserError(f"{file}: layer {name!r}: {error}") from error
             codebook = None
@@ -133,7 +135,8 @@ def _decode(header: Header) -> Artifact:
                 codes=codes, bits=widths, scale=scale, shape=layer.shape, shift=shift, codebook=codebook
             )
             shared[name] = layer.names
-    return Artifact(weights, shared, tensors, header.metadata)
+    paths = {layer.names[0]: layer.paths for layer in layers}
+    return Artifact(weights=weights, shared_names=shared, paths=paths, state=tensors, metadata=header.metadata)
 
 
 def _codebook(bits: Tensor, codewords: Tensor, place: str) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ def artifact_content(
     bits, scales, shifts, codewords = [], [], [], []
     for layer in layers:
         stored = weights[layer.name]
-        tensors[f"{layer.name}.weight"] = torch.from_numpy(pack(stored))
+        tensors[layer.parameters[0]] = torch.from_numpy(pack(stored))
         bits.append(stored.bits.cpu())
         scales.append(stored.scale.float().cpu())
         if stored.shift is not None:
@@ -47,7 +47,7 @@ def artifact_content(
             codewords += [stored.codebook[width, : 2**width].float().cpu() for width in widths_of(stored.bits)]
         described.append({
             "names": list(layer.names), "shape": list(stored.shape), "shift": stored.shift is not None,
-            "codebook": stored.codebook is not None,
+            "codebook": stored.codebook is not None, **({"paths": list(layer.paths)} if layer.paths else {}),
         })  # fmt: skip
     if layers:
         tensors[BITS] = torch.from_numpy(pack_nibbles(torch.cat(bits).to(torch.uint8).numpy(), low_first=False))
@@ -62,12 +62,12 @@ def artifact_content(
 
 def unquantized_state(model: nn.Module, layers: tuple[Layer, ...]) -> dict[str, Tensor]:
     """Parameters and buffers outside the layers' weights, [...], under the plain model's names; tied ones once."""
-    quantized = {f"{name}.weight" for layer in layers for name in layer.names}
+    quantized = {path for layer in layers for path in layer.parameters}
     state: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    seen = {id(layer.weight) for layer in layers}
     named = [*model.named_parameters(remove_duplicate=False), *persistent_buffers(model)]
     for name, tensor in named:
-        if name in quantized or ".parametrizations.weight." in f".{name}" or id(tensor) in seen:
+        if name in quantized or ".parametrizations." in f".{name}" or id(tensor) in seen:
             continue
         seen.add(id(tensor))
         state[name] = tensor.detach().cpu()

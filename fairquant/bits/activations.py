@@ -8,12 +8,12 @@ steps are in the artifact, `fairquant.load` restores them, and the exported file
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from fairquant.bits.layers import untouched
+from fairquant.bits.layers import CALLED, untouched
 from fairquant.errors import UserError
 from fairquant.roles.importance import Batch, Layer
 
@@ -66,7 +66,7 @@ def attach_input_quantizers(network: nn.Module, described: Mapping[str, object],
     modules = dict(network.named_modules())
     for name, what in described.items():
         fits = isinstance(what, list | tuple) and len(what) == 2 and what[0] in range(2, 9)
-        if not fits or not isinstance(modules.get(name), nn.Conv2d | nn.Linear):
+        if not fits or not isinstance(modules.get(name), CALLED):
             raise UserError(f"{source}: its activations {name!r}: {what!r} do not fit the model")
         assert isinstance(what, list | tuple)
         modules[name].add_module(NAME, InputQuantizer(int(what[0]), bool(what[1])))
@@ -101,21 +101,32 @@ def quantize_inputs(
 ) -> dict[str, int]:
     """Attach quantizers to the inputs of the layers, their steps started on the stream's images; layer name -> bits.
 
-    first: bits of the first layer's input, the image itself. Raises UserError for a layer that the images do not use."""
-    seen = _sample_inputs(network, layers, stream)
+    Only of linear layers and convolutions whose modules are called: where a module's forward reads the weight of another, or a
+    layer is not used, nothing is attached. first: bits of the first layer's input, the image itself."""
+    called = [layer for layer in layers if all(isinstance(m, CALLED) for m in layer.modules) and not layer.paths]
+    seen = _sample_inputs(network, tuple(called), stream)
+    layers = tuple(layer for layer in called if all(seen[name] for name in layer.names))
     widths = {layer.name: first if number == 0 else bits for number, layer in enumerate(layers)}
     for layer in layers:
         for name, module in zip(layer.names, layer.modules, strict=True):
-            if not seen[name]:
-                raise UserError(
-                    f"activations: layer {name!r} was not used on the calibration images. See quantize.keep"
-                )
             values = torch.cat(seen[name]).float()
             attach_input_quantizers(network, {name: [widths[layer.name], bool((values < 0).any())]})
             quantizer = _quantizer_of(module)
             quantizer.to(layer.weight.device)
             quantizer.log_step.fill_(math.log(best_step(values, quantizer.levels)))
     return widths
+
+
+def float_inputs_note(layers: Sequence[Layer], widths: Mapping[str, int]) -> str:
+    """Which layers' inputs are not quantized, in words; "" where all are."""
+    left = [layer.name for layer in layers if layer.name not in widths]
+    shown = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
+    return (
+        f"the inputs of {len(left)} of {len(layers)} layers stay in float32, because their modules are not called with them: "
+        f"{shown}"
+        if left
+        else ""
+    )
 
 
 def _sample_inputs(network: nn.Module, layers: tuple[Layer, ...], stream: Iterable[Batch]) -> dict[str, list[Tensor]]:

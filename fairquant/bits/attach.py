@@ -122,8 +122,8 @@ class Attachment:
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
             with torch.no_grad():
                 quantized = quantizer(layer.weight)
-            for module in layer.modules:
-                parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+            for module, name in zip(layer.modules, layer.own_names, strict=True):
+                parametrize.remove_parametrizations(module, name, leave_parametrized=False)
             with torch.no_grad():
                 layer.weight.copy_(quantized)
 
@@ -163,8 +163,8 @@ def attach(
         module = quantizer.build(weight, plan.bits[layer.name], choices.free).to(weight.device)
         if layer.name in choices.pinned:
             module.freeze(plan.bits[layer.name])
-        for owner in layer.modules:
-            parametrize.register_parametrization(owner, "weight", module, unsafe=True)
+        for owner, name in zip(layer.modules, layer.own_names, strict=True):
+            parametrize.register_parametrization(owner, name, module, unsafe=True)
         built.append(module)
     starts = tuple(
         module.bit_logits.detach().clone() if module.bit_logits is not None else torch.zeros(0) for module in built

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fairquant.bits.layers import untouched
+from fairquant.bits.multiplications import count_multiplications
 from fairquant.errors import UserError
 from fairquant.roles.allocator import Allocation, BitPlan
 from fairquant.roles.importance import Layer
@@ -107,6 +107,11 @@ class Operations:
     def cost_model(self, bops: float, activations: Mapping[str, int]) -> BitOperations:
         """The budget that remains for the layers. UserError where nothing remains."""
         left = bops - self.other * FLOAT * FLOAT
+        if unknown := [name for name, positions in self.positions.items() if not positions]:
+            raise UserError(
+                f"budget.bops: no multiplication by {', '.join(unknown[:5])} could be counted: the layer is not used, or it is "
+                "looked up or recurrent. Leave it out with quantize.keep, or give budget.average_bits"
+            )
         if left <= 0:
             raise UserError(
                 f"budget.bops: {bops:.3g} is below the {self.other * FLOAT * FLOAT:.3g} of what stays in full precision "
@@ -117,29 +122,10 @@ class Operations:
 
 def count_operations(network: nn.Module, layers: tuple[Layer, ...], image: Tensor) -> Operations:
     """image [1, 3, H, W], as the network takes it."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    seen: dict[str, int] = {}
-    handles = [
-        module.register_forward_hook(_count_positions(seen, layer.name)) for layer in layers for module in layer.modules
-    ]
-    try:
-        with untouched(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    positions = {layer.name: seen.get(layer.name, 0) for layer in layers}
-    own = sum(positions[layer.name] * layer.weight.numel() for layer in layers)
-    return Operations(positions, max(counter.get_total_flops() // 2 - own, 0))
-
-
-def _count_positions(seen: dict[str, int], name: str) -> Callable[[nn.Module, object, Tensor], None]:
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        channels = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
-        seen[name] = seen.get(name, 0) + output.numel() // channels
-
-    return count
+    counts, total = count_multiplications(network, image, layers)
+    own = {layer.name: sum(counts.get(path, 0) for path in layer.parameters) for layer in layers}
+    positions = {layer.name: own[layer.name] // layer.weight.numel() for layer in layers}
+    return Operations(positions, total - sum(own.values()))
 
 
 def within_size(

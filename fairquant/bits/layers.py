@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import ParametrizationList
 
 from fairquant.errors import UserError, suggestion
-from fairquant.roles.importance import Layer, UnitKind, raw_weight
+from fairquant.roles.importance import Layer, UnitKind, raw_parameter
+
+#: Modules whose weight multiplies the input that they are called with.
+CALLED = (nn.Linear, _ConvNd)
+_WITH_WEIGHT = (*CALLED, nn.Bilinear, nn.Embedding, nn.EmbeddingBag)
+_IN_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
-def find_layers(model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = ()) -> tuple[Layer, ...]:
-    """Every Conv2d and Linear of the model in order, except those whose name matches a pattern of `keep`.
+def find_layers(
+    model: nn.Module, unit: UnitKind, keep: tuple[str, ...] = (), multiplied: Set[str] = frozenset()
+) -> tuple[Layer, ...]:
+    """Every weight of the model in order, except those whose layer's name matches a pattern of `keep`: those of linear layers,
+    convolutions, embeddings, attention and recurrent layers, and the parameters in `multiplied`
+    (`fairquant.bits.multiplications`) that have at least two dimensions larger than 1.
 
     Modules that share one weight (tied weights) form one layer. Raises UserError for a pattern that matches nothing
     and where nothing is left to quantize.
     """
-    candidates = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    check_patterns("quantize.keep", keep, [name for name, _ in candidates])
-    shared: dict[int, list[tuple[str, nn.Module]]] = {}
+    shared: dict[int, list[tuple[str, str, nn.Module]]] = {}
     excluded: set[int] = set()
-    for name, module in candidates:
-        weight = raw_weight(module)
-        if not isinstance(weight, torch.Tensor):
-            continue
-        shared.setdefault(id(weight), []).append((name, module))
-        if any(fnmatchcase(name, pattern) for pattern in keep):
-            excluded.add(id(weight))
-    layers = tuple(
-        Layer(tuple(name for name, _ in members), tuple(module for _, module in members), unit)
-        for key, members in shared.items()
-        if key not in excluded
-    )
+    names = []
+    for prefix, module in model.named_modules():
+        for own in _weight_names(module, prefix, multiplied):
+            weight = raw_parameter(module, own)
+            if not isinstance(weight, torch.Tensor) or weight.ndim < 2:
+                continue
+            path = f"{prefix}.{own}" if prefix else own
+            names.append(path.removesuffix(".weight"))
+            shared.setdefault(id(weight), []).append((names[-1], path, module))
+            if any(fnmatchcase(names[-1], pattern) for pattern in keep):
+                excluded.add(id(weight))
+    check_patterns("quantize.keep", keep, names)
+    layers = tuple(_layer(members, unit) for key, members in shared.items() if key not in excluded)
     if not layers:
-        raise UserError("the model has no Conv2d or Linear layer left to quantize. See quantize.keep")
+        raise UserError("the model has no weight left to quantize. See quantize.keep")
     return layers
+
+
+def _layer(members: Sequence[tuple[str, str, nn.Module]], unit: UnitKind) -> Layer:
+    names, paths, modules = zip(*members, strict=True)
+    usual = all(path == f"{name}.weight" for name, path in zip(names, paths, strict=True))
+    return Layer(names, modules, unit, () if usual else paths)
+
+
+def _weight_names(module: nn.Module, prefix: str, multiplied: Set[str]) -> list[str]:
+    """What a module calls its weights."""
+    if isinstance(module, ParametrizationList):
+        return []
+    if isinstance(module, _WITH_WEIGHT):
+        return ["weight"]
+    if isinstance(module, nn.MultiheadAttention):
+        return [name for name in _IN_PROJECTIONS if getattr(module, name) is not None]
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        own = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", ())]
+        return sorted(name for name in own if name.startswith("weight_"))
+    start = f"{prefix}." if prefix else ""
+    return [
+        name
+        for name, parameter in module.named_parameters(recurse=False)
+        if start + name in multiplied and sum(size > 1 for size in parameter.shape) > 1
+    ]
 
 
 def float_weights(network: nn.Module, layers: Sequence[Layer]) -> dict[str, int]:
     """The weights that are not quantized and stay in float32, name -> number: parameters with at least two dimensions. Biases and
     the parameters of normalization layers are no weights."""
-    quantized = {id(raw_weight(module)) for layer in layers for module in layer.modules}
+    quantized = {id(layer.weight) for layer in layers}
     return {
         name: parameter.numel()
         for name, parameter in network.named_parameters()
@@ -125,3 +160,9 @@ def differentiable_weights(model: nn.Module, layers: tuple[Layer, ...]) -> Itera
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         yield [layer.weight.requires_grad_(True) for layer in layers]
+
+
+def gradients(of: Tensor, weights: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
+    """Of a scalar [] with respect to each weight [out, ...]; zeros where a weight is not used."""
+    found = torch.autograd.grad(of, list(weights), create_graph=create_graph, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]

@@ -84,7 +84,15 @@ def _show(exported: Exported) -> None:
     for group, (mean, worst) in exported.clipped.items():
         print(f"  {group}: {100 * mean:.4f} % of activations beyond their range (worst tensor {100 * worst:.3f} %)")
     if exported.rounded:
-        print(f"  {len(exported.rounded)} layers have non-uniform levels (dead zones, codebooks), rounded to int8")
+        print(
+            f"  {len(exported.rounded)} layers have non-uniform levels (dead zones, codebooks, offsets), rounded to int8"
+        )
+    if exported.in_float:
+        names = ", ".join(exported.in_float[:4]) + (", ..." if len(exported.in_float) > 4 else "")
+        print(
+            f"  {len(exported.in_float)} layers are not stored as codes: the exporter computed something else from them, or "
+            f"they are unused ({names})"
+        )
     print(f"  audit what it changed for each group: fairquant audit {exported.path}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from fairquant.artifact.load import Artifact, load, read_artifact
 from fairquant.artifact.save import save_artifact
@@ -83,7 +84,7 @@ def bench_layers(
     size = Preprocessing.of(read_artifact(file).metadata, file).image_size
     network = load(file)
     remove_input_quantizers(network)
-    layers = find_layers(network, "tensor")
+    layers = [each for each in find_layers(network, "tensor") if isinstance(each.modules[0], nn.Conv2d | nn.Linear)]
     advance = progress(len(layers))
     images = torch.zeros(batch, 3, size, size)
     return measure_layers(network, layers, images, seconds, threads, lambda: advance(1)), size

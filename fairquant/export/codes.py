@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fairquant.artifact.load import Artifact
 from fairquant.bits.packing import pack_nibbles
-from fairquant.errors import UserError
 from fairquant.roles import QuantizedWeight
 
 Codes = NDArray[np.int8]
@@ -23,17 +22,25 @@ Codes = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class GraphWeight:
-    """A layer's weight as it stands in the graph: the layer's name, whether it is stored transposed, and the factor of
-    each row that a folded batch norm left in it."""
+    """A layer's weight as it stands in the graph: the layer's name, whether it is stored transposed, and what the exporter
+    folded into each row: the factor of a batch norm, and the offset too where the weight is standardized."""
 
     layer: str
     stored: QuantizedWeight
     transposed: bool
     factor: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The weight in the graph, as rows [R, n]."""
+        decoded = self.stored.decode().double().numpy().reshape(len(self.factor), -1)
+        return decoded * self.factor[:, None] + self.offset[:, None]
 
 
-def find_weights(graph: Any, artifact: Artifact) -> dict[str, GraphWeight]:
-    """Initializer name -> the artifact's weight in it, found by value: names do not survive every exporter."""
+def find_weights(graph: Any, artifact: Artifact) -> tuple[dict[str, GraphWeight], list[str]]:
+    """Initializer name -> the artifact's weight in it, found by value: names do not survive every exporter. And the layers that
+    are in no initializer, because the exporter computed something else from them, which stays in float32, or left them out."""
     from onnx import numpy_helper
 
     decoded = {layer: weight.decode().double().numpy() for layer, weight in artifact.weights.items()}
@@ -49,27 +56,40 @@ def find_weights(graph: Any, artifact: Artifact) -> dict[str, GraphWeight]:
                 if mine.shape != weight.shape:
                     continue
                 rows, own = mine.reshape(len(mine), -1), weight.reshape(len(weight), -1)
-                energy = (own**2).sum(1)
-                factor = np.where(energy > 0, (rows * own).sum(1) / np.maximum(energy, 1e-300), 1.0)
-                if np.allclose(rows, own * factor[:, None], rtol=1e-4, atol=1e-6 * max(abs(rows).max(), 1e-30)):
+                if (fit := _fit(rows, own)) is not None:
                     missing.discard(layer)  # layers of the same weights, such as pruned ones, may share an initializer
-                    weights.setdefault(
-                        initializer.name, GraphWeight(layer, artifact.weights[layer], transposed, factor)
-                    )
-    if missing:
-        raise UserError(f"the exporter changed the weights of {', '.join(sorted(missing))} beyond recognition")
-    return weights
+                    placed = GraphWeight(layer, artifact.weights[layer], transposed, *fit)
+                    weights.setdefault(initializer.name, placed)
+    return weights, sorted(missing)
+
+
+def _fit(rows: NDArray[np.float64], own: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """factor, offset [R] with rows = own * factor + offset, both [R, n]; the offset is 0 where a factor is enough. None where
+    there are no such two."""
+    tolerance = 1e-6 * max(abs(rows).max(), 1e-30)
+    energy = (own**2).sum(1)
+    factor = np.where(energy > 0, (rows * own).sum(1) / np.maximum(energy, 1e-300), 1.0)
+    if np.allclose(rows, own * factor[:, None], rtol=1e-4, atol=tolerance):
+        return factor, np.zeros(len(rows))
+    means, own_means = rows.mean(1), own.mean(1)
+    centred = own - own_means[:, None]
+    spread = (centred**2).sum(1)
+    flat = spread <= 1e-12 * np.maximum(energy, 1e-300)  # a row of one value: nothing but an offset can be told
+    factor = np.where(flat, 0.0, ((rows - means[:, None]) * centred).sum(1) / np.where(flat, 1.0, spread))
+    offset = means - factor * own_means
+    fits = np.allclose(rows, own * factor[:, None] + offset[:, None], rtol=1e-3, atol=100 * tolerance)
+    return (factor, offset) if fits and own.shape[1] > 2 and not flat.all() else None
 
 
 def codes_of(placed: GraphWeight) -> tuple[NDArray[np.int8], NDArray[np.float32], bool]:
     """Codes [R, n] and scales [R] with value = code * scale, batch norm's factor in the scale; whether they are exact."""
     stored = placed.stored
     sign = np.where(placed.factor < 0, -1, 1)
-    if stored.shift is None and stored.codebook is None:
+    if stored.shift is None and stored.codebook is None and not placed.offset.any():
         codes = stored.codes.numpy().astype(np.int16) * sign[:, None]
         scale = stored.scale.double().numpy() * np.abs(placed.factor)
         return codes.astype(np.int8), _usable(scale, codes), True
-    values = stored.decode().double().numpy().reshape(len(sign), -1) * placed.factor[:, None]
+    values = placed.values
     scale = np.abs(values).max(1) / 127
     codes = np.rint(values / np.maximum(scale, 1e-30)[:, None])
     return codes.astype(np.int8), _usable(scale, codes), False

@@ -16,8 +16,13 @@ from fairquant.errors import UserError
 
 #: More values than a tensor of any classifier of images has, and more than an image has along one side.
 MOST_VALUES, MOST_SIDE = 1 << 28, 1 << 20
-#: Operations that leave the numbers in a tensor as they are.
-SAME = ("Squeeze", "Unsqueeze", "Identity", "Cast", "Reshape")
+#: Operations on few numbers, by which a graph computes sizes from sizes; and those whose result can be larger than what goes in.
+ON_SIZES = (
+    "Shape", "Size", "Constant", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Identity", "Cast", "Reshape", "Add", "Sub",
+    "Mul", "Div", "Mod", "Neg", "Abs", "Min", "Max", "Floor", "Ceil", "Round", "Equal", "Less", "Greater", "Not", "And", "Or",
+    "Where", "ReduceProd", "ReduceSum", "Range", "Expand", "ConstantOfShape",
+)  # fmt: skip
+FEW = 64  # numbers
 Sizes = Mapping[str, tuple[int, ...]]
 
 
@@ -76,7 +81,7 @@ def _bound_memory(model: Any) -> None:
     """ValueError where some tensor of one image is larger than any classifier's, or of a size that cannot be known."""
     one = _for_one_image(model)
     sizes = _sizes(one)
-    if _spell_out_ranges(one, sizes):
+    while _spell_out(one, sizes):
         sizes = _sizes(one)
     for node in one.graph.node:
         for name in filter(None, node.output):
@@ -119,40 +124,59 @@ def _sizes(model: Any) -> dict[str, tuple[int, ...]]:
     return sizes
 
 
-def _spell_out_ranges(model: Any, sizes: Sizes) -> bool:
-    """Put the numbers themselves in place of every Range up to a tensor's size, which shape inference does not follow.
-    ValueError for any other Range."""
-    import numpy as np
+def _spell_out(model: Any, sizes: Sizes) -> bool:
+    """Put the numbers themselves in place of every operation that computes few numbers from sizes and constants, which shape
+    inference does not follow; whether there was one. ValueError for a Range of more than a tensor's side."""
     from onnx import numpy_helper
 
     graph = model.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer if math.prod(each.dims) < 16}
-    ranges = [node for node in graph.node if node.op_type == "Range"]
-    for node in ranges:
-        ends = [number for name in node.input for number in _numbers(name, makers, constants, sizes)]
-        if len(ends) != 3 or ends[2] < 1 or ends[1] - ends[0] > MOST_SIDE:
-            raise ValueError(f"node {node.name!r} is a Range that can ask for any amount of memory, which is refused")
-        graph.initializer.append(numpy_helper.from_array(np.arange(*ends, dtype=np.int64), node.output[0]))
+    known = {each.name: numpy_helper.to_array(each) for each in graph.initializer if math.prod(each.dims) <= FEW}
+    done = []
+    for node in graph.node:
+        numbers = _numbers(node, known, sizes)
+        if numbers is not None:
+            graph.initializer.append(numpy_helper.from_array(numbers, node.output[0]))
+            done.append(node)
+            if numbers.size <= FEW:
+                known[node.output[0]] = numbers
+    for node in done:
         graph.node.remove(node)
-    return bool(ranges)
+    return bool(done)
 
 
-def _numbers(name: str, makers: Mapping[str, Any], constants: Mapping[str, Any], sizes: Sizes) -> list[int]:
-    """What a tensor of few whole numbers holds: constants, or a tensor's sizes, or some of these; [] where it is neither."""
-    if name in constants:
-        return [int(number) for number in constants[name].reshape(-1)]
-    node = makers.get(name)
-    if node is None or node.op_type not in ("Shape", "Gather", *SAME):
-        return []
-    if node.op_type == "Shape":
-        bounds = {attribute.name: attribute.i for attribute in node.attribute}
-        return list(sizes.get(node.input[0], ())[bounds.get("start", 0) : bounds.get("end")])
-    numbers = _numbers(node.input[0], makers, constants, sizes)
-    if node.op_type == "Gather":
-        places = _numbers(node.input[1], makers, constants, sizes)
-        return [numbers[place] for place in places if -len(numbers) <= place < len(numbers)]
-    return numbers
+def _numbers(node: Any, known: Mapping[str, Any], sizes: Sizes) -> Any:
+    """What an operation on few numbers gives, an array; None where it is another one or its inputs are not known."""
+    import numpy as np
+    from onnx.reference import ReferenceEvaluator
+
+    if node.op_type not in ON_SIZES or len(node.output) != 1:
+        return None
+    if node.op_type in ("Shape", "Size"):
+        if node.input[0] not in sizes:
+            return None
+        size, bounds = sizes[node.input[0]], {attribute.name: attribute.i for attribute in node.attribute}
+        whole = size[bounds.get("start", 0) : bounds.get("end")]
+        return np.array(whole if node.op_type == "Shape" else math.prod(size), np.int64)
+    names = [name for name in node.input if name]
+    if any(name not in known for name in names) or _large(node, known):
+        return None
+    try:
+        return np.asarray(ReferenceEvaluator(node).run(None, {name: known[name] for name in names})[0])
+    except Exception:  # a node that does not fit its inputs: the checks that follow name it
+        return None
+
+
+def _large(node: Any, known: Mapping[str, Any]) -> bool:
+    """Whether an operation makes many numbers of few. ValueError where it is a Range of more than a tensor's side."""
+    if node.op_type == "Range":
+        start, end, step = (float(known[name].reshape(-1)[0]) for name in node.input)
+        if not step or not (end - start) / step <= MOST_SIDE:
+            raise ValueError(f"node {node.name!r} is a Range that can ask for any amount of memory, which is refused")
+        return False
+    shape = {"ConstantOfShape": 0, "Expand": 1}.get(node.op_type)
+    if node.op_type == "Constant":
+        return any(math.prod(attribute.t.dims) > FEW for attribute in node.attribute)
+    return shape is not None and not 0 <= math.prod(known[node.input[shape]].reshape(-1).tolist()) <= FEW
 
 
 def _first_line(error: Exception) -> str:

@@ -37,14 +37,16 @@ FORMAT, CHECKSUM = "fairquant-onnx-1", "checksum"
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     """What was written. int4: layers whose weights all take 4 bits; int8: those that take 8 for some row; rounded: layers
-    whose levels had to be rounded to int8's (codebooks and dead zones are not uniform). clipped: group -> fraction of its
-    activations outside their ranges on the calibration images, mean over tensors and the worst."""
+    whose levels had to be rounded to int8's (codebooks and dead zones are not uniform, standardized weights have an offset);
+    in_float: those that the exporter folded into something else, which the file holds in float32, or left out as unused.
+    clipped: group -> fraction of its activations outside their ranges on the calibration images, mean over tensors and the worst."""
 
     path: Path
     bytes: int
     int4: tuple[str, ...]
     int8: tuple[str, ...]
     rounded: tuple[str, ...]
+    in_float: tuple[str, ...]
     clipped: Mapping[str, tuple[float, float]]
 
 
@@ -90,7 +92,7 @@ def export_onnx(
         plain = Path(folder) / "plain.onnx"
         trace(network, artifact, plain)
         graph = onnx.load(plain)
-        weights = find_weights(graph, artifact)
+        weights, in_float = find_weights(graph, artifact)
         if options.activations == "int8":
             if calibration is None or not len(calibration.images):
                 raise UserError(
@@ -104,8 +106,9 @@ def export_onnx(
         content = sealed(graph)
     write_atomically(out, content)
     return Exported(
-        path=out, bytes=len(content), int4=stored.int4, int8=stored.int8, rounded=stored.rounded, clipped=clipped
-    )
+        path=out, bytes=len(content), int4=stored.int4, int8=stored.int8, rounded=stored.rounded,
+        in_float=tuple(in_float), clipped=clipped,
+    )  # fmt: skip
 
 
 def _layer_of(artifact: Artifact, module: str) -> str:

@@ -47,7 +47,7 @@ def place_activations(
     with _quiet():
         tool = QDQQuantizer(
             graph, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, tensor_data), [],
-            [*_kept(graph, weights), *products], operations, options,
+            [*_kept(graph, weights), *_unaligned(graph, weights), *products], operations, options,
         )  # fmt: skip
         tool.quantize_model()
         tool.model.topological_sort()
@@ -156,6 +156,26 @@ def _kept(graph: Any, weights: Mapping[str, GraphWeight]) -> list[str]:
         if node.op_type in ("Conv", "Gemm", "MatMul")
         and any(name in initializers and name not in weights for name in node.input[1:2])
     ]
+
+
+def _unaligned(graph: Any, weights: Mapping[str, GraphWeight]) -> list[str]:
+    """Nodes whose weight has a scale for each row where an integer kernel needs one for each output channel (or no integer kernel
+    exists): the weight alone is dequantized for them, and for all that read it."""
+    read = {name: [node for node in graph.graph.node if name in node.input] for name in weights}
+    return sorted({
+        node.name
+        for name, nodes in read.items()
+        if not all(_aligned(node, name, weights[name].transposed) for node in nodes)
+        for node in nodes
+    })  # fmt: skip
+
+
+def _aligned(node: Any, name: str, transposed: bool) -> bool:
+    """Whether the rows of a weight are the output channels of the node that reads it."""
+    if list(node.input).index(name) != 1 or node.op_type not in ("Conv", "MatMul", "Gemm"):
+        return False
+    across = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return transposed != (node.op_type == "Conv" or across)
 
 
 def _products(graph: Any) -> list[str]:

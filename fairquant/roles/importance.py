@@ -21,24 +21,28 @@ class Batch:
     groups: Tensor
 
 
-def raw_weight(module: nn.Module) -> object:
-    """A module's weight, under the quantizer where one is attached; it need not be a tensor."""
+def raw_parameter(module: nn.Module, name: str = "weight") -> object:
+    """A module's parameter, under the quantizer where one is attached; it need not be a tensor."""
     parametrizations = getattr(module, "parametrizations", None)
-    if parametrizations is not None and "weight" in parametrizations:
-        return parametrizations.weight.original
-    return module.weight
+    if parametrizations is not None and name in parametrizations:
+        return parametrizations[name].original
+    return getattr(module, name)
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A Conv2d or Linear weight that gets quantized. `names` has more than one entry where modules share it.
+    """A weight that gets quantized: that of a Linear, a convolution, an Embedding, or any other parameter that multiplies.
 
-    A unit is what has one bit width: an output channel (a row of the weight flattened to [out, n]) or the tensor.
+    names: the module's name, or the parameter's where it is not called `weight`; more than one where modules share it.
+    paths: the parameter's name in the state dict for each of `names`; empty: "<name>.weight". A unit is what has one bit
+    width: a row of the weight flattened to [out, n], which is an output channel (of a transposed convolution an input
+    channel, of an embedding an entry), or the tensor.
     """
 
     names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
     unit: UnitKind
+    paths: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,9 +51,19 @@ class Layer:
     @property
     def weight(self) -> Tensor:
         """The weight itself [out, ...], also while a quantizer is attached."""
-        weight = raw_weight(self.modules[0])
+        weight = raw_parameter(self.modules[0], self.own_names[0])
         assert isinstance(weight, Tensor)
         return weight
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The weight's names in the state dict of the plain model."""
+        return self.paths or tuple(f"{name}.weight" for name in self.names)
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """What each module calls the weight."""
+        return tuple(path.rpartition(".")[2] for path in self.parameters)
 
     @property
     def rows(self) -> int:

@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from torch import Tensor
+
 from fairquant.artifact.save import save_artifact
 from fairquant.audit.acceptance import acceptance
 from fairquant.audit.claims import class_problems
 from fairquant.audit.evaluate import Audit, audit
 from fairquant.audit.operating import choose_threshold, class_numbers, decisions_of
 from fairquant.bits import Attachment, find_layers
-from fairquant.bits.activations import describe_inputs
-from fairquant.bits.costs import Operations
+from fairquant.bits.activations import describe_inputs, float_inputs_note
+from fairquant.bits.costs import Operations, count_operations
 from fairquant.bits.layers import float_note
+from fairquant.bits.multiplications import count_multiplications
 from fairquant.data.batching import batches
 from fairquant.data.protection import protect
 from fairquant.data.ranks import is_leader
@@ -137,7 +141,9 @@ def average_bits(quantized: Quantized | None) -> float:
 
 def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Splits, model: Model) -> Plan:
     """Importance per group, then bits within the budget; the quantizers are attached to the model."""
-    layers = find_layers(model.network, recipe.quantize.units, recipe.quantize.keep)
+    image = first_image(splits, model)
+    multiplied = count_multiplications(model.network, image)[0]
+    layers = find_layers(model.network, recipe.quantize.units, recipe.quantize.keep, multiplied.keys())
     if note := float_note(model.network, layers):
         run.say(note)
     planning = Planning(
@@ -148,13 +154,21 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         importance = planning.importance()
         run.notify("fairquant_importance_done", importance=importance)
     with run.stage("allocation"):
-        input_bits, operations = planning.start_activations(), planning.operations()
+        input_bits, operations = planning.start_activations(), count_operations(model.network, layers, image)
+        if recipe.activations.bits is not None and (note := float_inputs_note(layers, input_bits)):
+            run.say(note)
         cost_model = planning.cost_model(operations, input_bits)
         attachment, allocation = planning.allocate(
             importance, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity)
         )
         run.notify("fairquant_plan_made", plan=attachment.start)
     return Plan(attachment=attachment, allocation=allocation, operations=operations, input_bits=input_bits)
+
+
+def first_image(splits: Splits, model: Model) -> Tensor:
+    """The first training image [1, 3, H, W], as the network takes it."""
+    stream = batches(splits.train.subset(np.arange(1)), 1, model.normalization, model.device)
+    return next(iter(stream)).images
 
 
 def train_quantized(recipe: Recipe, run: Run, splits: Splits, model: Model, baseline: Model, plan: Plan | None) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fairquant.artifact.save import artifact_content
 from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
-from fairquant.bits.costs import CostModel, Operations, count_operations, latency_cost_model, within_size
+from fairquant.bits.costs import CostModel, Operations, latency_cost_model, within_size
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import CachedProbe, LossProbe
 from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
@@ -73,17 +73,12 @@ class Planning:
         return batches(self._images(), size, self.model.normalization, self.model.device)
 
     def start_activations(self) -> dict[str, int]:
-        """Few bits for the layers' inputs where the recipe asks for them; layer -> bits."""
+        """Few bits for the layers' inputs where the recipe asks for them; layer -> bits. Layers that are not in it keep their
+        inputs in float32."""
         wanted = self.recipe.activations
         if wanted.bits is None:
             return {}
         return quantize_inputs(self.model.network, self.layers, self._batches(), wanted.bits, wanted.first)
-
-    def operations(self) -> Operations:
-        """Multiply-accumulates of one image, by layer."""
-        first = self.splits.train.subset(np.arange(1))
-        image = next(iter(batches(first, 1, self.model.normalization, self.model.device))).images
-        return count_operations(self.model.network, self.layers, image)
 
     def allocate(
         self, importance: GroupImportance, cost_model: CostModel | None, metadata: Mapping[str, object]

@@ -41,7 +41,8 @@ def reduce_gradients(
         for handle in handles:
             handle.remove()
     recorder.inseparable |= _inseparable(model, batch, recorder.calls)
-    torch.autograd.grad(loss, recorder.roots, allow_unused=True)
+    if recorder.roots:
+        torch.autograd.grad(loss, recorder.roots, allow_unused=True)
     results = recorder.results
     for number in range(len(layers)):
         if any(call.derivative is not None for call in recorder.calls[number]):
@@ -69,10 +70,11 @@ class _Recorder:
         self.inseparable: set[int] = set()
 
     def attach(self, layers: tuple[Layer, ...]) -> list[RemovableHandle]:
-        """Hooks on all modules of the layers."""
+        """Hooks on all modules of the layers; none where one of them is neither a Conv2d nor a Linear."""
         return [
             module.register_forward_hook(partial(self._record, number))
             for number, layer in enumerate(layers)
+            if all(isinstance(module, nn.Conv2d | nn.Linear) for module in layer.modules)
             for module in layer.modules
         ]
 
@@ -150,10 +152,13 @@ def _inputs_of_operation(module: nn.Module, inputs: Tensor, output: Tensor) -> T
 
 
 def _if_equal(module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor | None:
-    """The inputs, if the plain operation gives the first image's output."""
+    """The inputs, if the plain operation gives the first image's output; None where it does not or cannot take them."""
     plain = nn.Conv2d.forward if isinstance(module, nn.Conv2d) else nn.Linear.forward
-    with torch.no_grad():
-        expected = plain(module, inputs[:1])  # type: ignore[arg-type]
+    try:
+        with torch.no_grad():
+            expected = plain(module, inputs[:1])  # type: ignore[arg-type]
+    except (RuntimeError, TypeError, ValueError):
+        return None
     fits = expected.shape == output[:1].shape and torch.allclose(expected, output[:1], rtol=1e-3, atol=1e-4)
     return inputs if fits else None
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fairquant.bits import differentiable_weights
+from fairquant.bits import differentiable_weights, gradients
 from fairquant.data.batching import regroup
 from fairquant.roles import Batch, GroupImportance, Layer
 
@@ -34,7 +34,7 @@ class Runner:
             for group_batch in regroup(batches, groups):
                 group = int(group_batch.groups[0])
                 loss = F.cross_entropy(model(group_batch.images), group_batch.labels, reduction="sum")
-                for total, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+                for total, gradient in zip(sums, gradients(loss, weights), strict=True):
                     total[group] += gradient
                 losses[group] += float(loss.detach())
                 seen[group] += len(group_batch.labels)

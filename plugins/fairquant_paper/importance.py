@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairquant.bits import differentiable_weights
+from fairquant.bits import differentiable_weights, gradients
 from fairquant.data.batching import regroup, split_by_group
 from fairquant.roles import Batch, GroupImportance, Layer
 
@@ -41,7 +41,7 @@ def group_gradients(
         for group_batch in stream:
             group = int(group_batch.groups[0])
             loss = F.cross_entropy(model(group_batch.images), group_batch.labels, reduction=reduction)
-            for by_group, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+            for by_group, gradient in zip(sums, gradients(loss, weights), strict=True):
                 gradient = gradient.flatten(1) if over == "set" else gradient.flatten(1).abs_().pow_(power)
                 total = by_group[group]  # the first gradient becomes the sum, which saves allocating zeros
                 by_group[group] = gradient if total is None else total.add_(gradient)

@@ -53,13 +53,14 @@ class Hawq:
             for group_batch in regroup(batches, groups):
                 group = int(group_batch.groups[0])
                 loss = F.cross_entropy(model(group_batch.images), group_batch.labels, reduction="sum")
-                gradients = torch.autograd.grad(loss, weights, create_graph=True)
+                derivatives = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+                used = [number for number, derivative in enumerate(derivatives) if derivative is not None]
                 for sample in range(self.samples):
                     signs = self._signs(weights, sample)
                     products = torch.autograd.grad(
-                        gradients,
+                        [derivatives[number] for number in used],
                         weights,
-                        grad_outputs=signs,
+                        grad_outputs=[signs[number] for number in used],
                         retain_graph=sample + 1 < self.samples,
                         allow_unused=True,
                     )

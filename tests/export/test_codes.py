@@ -48,7 +48,8 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(quickstart_ru
         trace(network, artifact, Path(folder) / "plain.onnx")
         graph = onnx.load(Path(folder) / "plain.onnx")
     values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.graph.initializer}
-    weights = find_weights(graph, artifact)
+    weights, in_float = find_weights(graph, artifact)
+    assert not in_float
     assert {each.layer for each in weights.values()} == set(artifact.weights)
     for name, each in weights.items():
         codes, scale, exact = codes_of(each)
@@ -61,7 +62,7 @@ def test_codes_times_scales_are_the_weights_with_batch_norm_folded(quickstart_ru
 def test_a_pruned_row_has_a_scale_in_which_its_bias_can_be_counted(shift):
     codes, bits = torch.tensor([[1, -1], [0, 0], [1, 0]], dtype=torch.int8), torch.tensor([2, 0, 2])
     stored = QuantizedWeight(codes=codes, bits=bits, scale=torch.tensor([0.5, 1e-12, 0.25]), shape=(3, 2), shift=shift)
-    _, scale, _ = codes_of(GraphWeight("head", stored, False, np.ones(3)))
+    _, scale, _ = codes_of(GraphWeight("head", stored, False, np.ones(3), np.zeros(3)))
     assert scale.min() > 1e-4
 
 
@@ -90,7 +91,7 @@ def test_rows_take_4_or_8_bits_as_their_levels_need_and_come_back_as_they_were(t
         weight = QuantizedWeight(
             codes=torch.from_numpy(codes), bits=torch.full((7,), 8), scale=torch.ones(7), shape=shape
         )
-        small = _Layout(graph, "w").store(codes, GraphWeight("layer", weight, transposed, np.ones(7)))
+        small = _Layout(graph, "w").store(codes, GraphWeight("layer", weight, transposed, np.ones(7), np.zeros(7)))
         assert small == (INT8 not in kinds)
         onnx.checker.check_model(graph, full_check=True)
         restored = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {})[0]

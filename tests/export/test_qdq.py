@@ -19,7 +19,7 @@ def weight_of(layer: str) -> GraphWeight:
     stored = QuantizedWeight(
         codes=torch.zeros(WIDTH, WIDTH, dtype=torch.int8), bits=torch.zeros(WIDTH), scale=torch.ones(WIDTH), shape=(WIDTH, WIDTH)
     )  # fmt: skip
-    return GraphWeight(layer, stored, True, np.ones(WIDTH))
+    return GraphWeight(layer, stored, True, np.ones(WIDTH), np.zeros(WIDTH))
 
 
 def tokens_graph():

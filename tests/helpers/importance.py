@@ -25,7 +25,7 @@ def cut(batch: Batch, *sizes: int) -> list[Batch]:
 
 def gradients_of_images(model, batch, layer):
     """The weight's gradient of one image at a time by autograd, float64: one tensor [N_g, ...] for each group."""
-    weight = layer.modules[0].weight
+    weight = layer.weight
     weight.requires_grad_(True)
     gradients = []
     for group in range(3):

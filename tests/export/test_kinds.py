@@ -1,0 +1,50 @@
+"""Every kind of weight in an exported file: as codes, or counted as float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.kinds import KINDS, Pair, Recurrent, Standardized, Transposed, Twice
+from helpers.models import Triples
+
+import fairquant
+from fairquant.export.onnx import ExportOptions, export_onnx
+from fairquant.export.ranges import Calibration
+from fairquant.export.runtime import open_runtime
+
+pytest.importorskip("onnx")
+
+#: What the exporter computes something else from: a batch norm in another axis, gates in another order, a product of two; and what is unused.
+IN_FLOAT = {
+    Transposed: ("up",),
+    Recurrent: ("cells.weight_hh_l0", "cells.weight_ih_l0"),
+    Pair: ("pair",),
+    Twice: ("idle",),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_exported_network_of_every_kind_answers_the_same(kind, tmp_path):
+    torch.manual_seed(1)
+    network = kind()
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *(each for each in network.buffers() if each.is_floating_point())):
+            tensor.add_(0.1 * torch.rand_like(tensor))  # no batch norm is the same in all channels
+    data = [Triples(30, seed, classes=3, size=16) for seed in (1, 2, 3)]
+    source = fairquant.quantize(
+        network, *data, average_bits=3, method="uniform-3-ptq", overrides=["tracking.mlflow=null"]
+    ).folder / "model.safetensors"  # fmt: skip
+    images = data[2].images
+    with torch.no_grad():
+        expected = fairquant.load(source, model=kind())(images).numpy()
+    out = tmp_path / "model.onnx"
+    exported = export_onnx(source, out, ExportOptions(activations="fp32"), None, kind())
+    assert exported.in_float == tuple(name for name in IN_FLOAT.get(kind, ()))
+    assert exported.rounded == (("conv",) if kind is Standardized else ())
+    difference = np.abs(open_runtime(out).logits(images.numpy()) - expected).max()
+    assert difference < (0.02 if kind is Standardized else 2e-3) * np.abs(expected).max()
+    calibration = Calibration([images.numpy()], [data[2].groups.numpy()], ("a", "b"))
+    export_onnx(source, out, ExportOptions(activations="int8"), calibration, kind())
+    difference = np.abs(open_runtime(out).logits(images.numpy()) - expected).max()
+    assert difference < 0.1 * np.abs(expected).max()
