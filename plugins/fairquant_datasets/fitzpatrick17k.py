@@ -12,12 +12,14 @@ from fairquant_datasets.table_files import Row, read_csv
 from fairquant_datasets.tables import Sample, Table, build_splits
 
 TABLE_URL = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
+TABLE, FOLDERS = "fitzpatrick17k.csv", ("images", "dataset_images")
 LABEL_COLUMNS = {114: "label", 9: "nine_partition_label", 3: "three_partition_label"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitzpatrick17k:
-    """fitzpatrick17k.csv and images/<md5hash>.jpg under `root`.
+    """fitzpatrick17k.csv and images/<md5hash>.jpg under `root`; or the folder that the paper's official code prepares: dataset_images/
+    in place of images/, and train_score.csv with all_val.csv in place of one table.
 
     labels: 114 conditions, or 9 or 3 partitions of them. groups: "binary" (types 1-3 / 4-6) or "six". Type -1 and rows
     that quality control marks "3 Wrongly labelled" are dropped and counted. The official table has `fitzpatrick_scale`;
@@ -36,9 +38,10 @@ class Fitzpatrick17k:
     def check(self) -> list[str]:
         """What is missing on this machine."""
         root = Path(self.root)
-        needed = ["fitzpatrick17k.csv", "images"]
+        needed = [] if self._tables()[0].is_file() else ["fitzpatrick17k.csv"]
         needed += ["train_score.csv", "all_val.csv"] if self.split == "files" else []
         missing = [name for name in needed if not (root / name).exists()]
+        missing += [] if self._folder().is_dir() else ["images"]
         if not missing:
             return []
         return [
@@ -60,18 +63,16 @@ class Fitzpatrick17k:
         """Read the table, decode the images and split them. Raises UserError."""
         root = Path(self.root)
         column = LABEL_COLUMNS[self.labels]
-        rows = read_csv(root / "fitzpatrick17k.csv", ["md5hash", column])
+        rows = [row for table in self._tables() for row in read_csv(table, ["md5hash", column])]
         scale = next((name for name in ("fitzpatrick_scale", "fitzpatrick") if rows and name in rows[0]), None)
         if scale is None:
-            raise UserError(
-                f"{root / 'fitzpatrick17k.csv'}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')"
-            )
-        files = {file.stem: file for file in (root / "images").iterdir()}  # one listing, not 16,577 look-ups
+            raise UserError(f"{self._tables()[0]}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')")
+        files = {file.stem: file for file in self._folder().iterdir()}  # one listing, not 16,577 look-ups
         given = self._given_splits(root) if self.split == "files" else {}
         labelled = [row for row in rows if not row.get("qc", "").startswith("3")]
         samples = [
             Sample(
-                file=files.get(row["md5hash"], root / "images" / f"{row['md5hash']}.jpg"),
+                file=files.get(row["md5hash"], self._folder() / f"{row['md5hash']}.jpg"),
                 id=row["md5hash"],
                 label=row[column],
                 attributes=(self._group(row, scale),),
@@ -88,6 +89,18 @@ class Fitzpatrick17k:
             counts={"rows": len(rows), **({"dropped_wrongly_labelled": wrong} if wrong else {})},
         )
         return build_splits(table, context, self.split_seed, self.max_bad_images)
+
+    def _folder(self) -> Path:
+        """The folder of images."""
+        return next(
+            (each for each in map(Path(self.root).joinpath, FOLDERS) if each.is_dir()), Path(self.root) / FOLDERS[0]
+        )
+
+    def _tables(self) -> list[Path]:
+        """The authors' table, or the two that the official code splits it into."""
+        root = Path(self.root)
+        parts = [root / name for name in ("train_score.csv", "all_val.csv")]
+        return parts if not (root / TABLE).is_file() and all(map(Path.is_file, parts)) else [root / TABLE]
 
     def _group(self, row: Row, scale: str) -> str:
         """The group by the column `scale`; "" where the skin type is unknown."""

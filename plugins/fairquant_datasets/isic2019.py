@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
+from fairquant_datasets.image_files import ENDINGS
 from fairquant_datasets.table_files import Row, read_csv, read_table
 from fairquant_datasets.tables import Sample, Table, build_splits
 from fairquant_datasets.values import one_hot
@@ -16,6 +18,8 @@ Attribute = Literal["sex", "age", "sex-age"]
 
 SITE = "https://isic-challenge-data.s3.amazonaws.com/2019"
 FOLDER = "ISIC_2019_Training_Input"
+#: What the paper's official code calls it; images may lie in a sub-folder for each class.
+PREPARED = "ISIC2019_train"
 LABELS = "ISIC_2019_Training_GroundTruth.csv"
 #: The columns of classes in their order; others that users merge in are left alone.
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
@@ -24,7 +28,8 @@ METADATA = "ISIC_2019_Training_Metadata.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Isic2019:
-    """The official layout under `root`: the folder of images, GroundTruth.csv (one-hot) and Metadata.csv.
+    """The official layout under `root`: the folder of images (or ISIC2019_train, as the paper's official code prepares it),
+    GroundTruth.csv (one-hot) and Metadata.csv.
 
     attribute: sex, age (under `age_edge` years / `age_edge` and over), or sex-age, their intersection. Images with an
     unknown value are dropped and counted. Split 60/20/20 by lesion_id (an image without one counts as its own lesion),
@@ -40,7 +45,8 @@ class Isic2019:
     def check(self) -> list[str]:
         """What is missing on this machine."""
         root = Path(self.root)
-        missing = [name for name in (FOLDER, LABELS, METADATA) if not (root / name).exists()]
+        folder = FOLDER if not (root / PREPARED).is_dir() else PREPARED
+        missing = [name for name in (folder, LABELS, METADATA) if not (root / name).exists()]
         if not missing:
             return []
         return [
@@ -72,13 +78,14 @@ class Isic2019:
             raise UserError(problems)
         metadata = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
         attributes = {"sex": ("sex",), "age": ("age",), "sex-age": ("sex", "age")}[self.attribute]
+        files = _files(root, [row["image"] for row in table.rows])
         samples = []
         for row, label, place in zip(table.rows, labels, places, strict=True):
             facts = metadata.get(row["image"], {})
             if label:
                 samples.append(
                     Sample(
-                        file=_file(root, row["image"]), id=row["image"], label=label, key=facts.get("lesion_id", ""),
+                        file=files[row["image"]], id=row["image"], label=label, key=facts.get("lesion_id", ""),
                         attributes=tuple(self._value(name, facts) for name in attributes), place=place,
                     )
                 )  # fmt: skip
@@ -108,8 +115,12 @@ class Isic2019:
         return f"under {self.age_edge}" if age < self.age_edge else f"{self.age_edge} and over"
 
 
-def _file(root: Path, image: str) -> Path:
-    """The image's file; the official archive names downsampled images ..._downsampled.jpg."""
-    plain = root / FOLDER / f"{image}.jpg"
-    downsampled = root / FOLDER / f"{image}_downsampled.jpg"
-    return plain if plain.exists() or not downsampled.exists() else downsampled
+def _files(root: Path, images: Sequence[str]) -> dict[str, Path]:
+    """Image -> its file; the official archive names downsampled images ..._downsampled.jpg."""
+    folder = root / FOLDER if (root / FOLDER).is_dir() else root / PREPARED
+    listed = {
+        file.stem: file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS
+    }  # one listing, not 25,331 look-ups
+    return {
+        image: listed.get(image) or listed.get(f"{image}_downsampled") or folder / f"{image}.jpg" for image in images
+    }

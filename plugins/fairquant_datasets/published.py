@@ -3,13 +3,14 @@ published number."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Splits
-from fairquant_datasets.image_table import ImageTable
+from fairquant_datasets.tables import Table, build_splits
 from fairquant_datasets.values import AttributeValues
 
 #: Both spellings of the sexes, whatever their case.
@@ -30,8 +31,8 @@ class Published:
     split_seed: int | None = 42
     max_bad_images: int = 20
 
-    def columns(self, table: Path) -> ImageTable:
-        """How the table is to be read."""
+    def read(self, table: Path) -> Table:
+        """The table without its images. Raises UserError."""
         raise NotImplementedError
 
     def check(self) -> list[str]:
@@ -48,15 +49,25 @@ class Published:
         table = self._table()
         if table is None:
             raise UserError(self.check())
-        splits = self.columns(table).load(context)
-        rows = splits.counts["rows"]
-        if rows == self.images:
-            return splits
-        note = f"the table has {rows} rows, published were {self.images}: this is not the whole data set, or another edition"
-        return replace(splits, notes=(note, *splits.notes))
+        read = self.read(table)
+        rows = read.counts["rows"]
+        if rows != self.images:
+            note = f"the table has {rows} rows, published were {self.images}: this is not the whole data set, or another edition"
+            read = replace(read, notes=[note, *read.notes])
+        return build_splits(read, context, self.split_seed, self.max_bad_images)
 
     def _table(self) -> Path | None:
         return next((Path(self.root) / name for name in self.tables if (Path(self.root) / name).is_file()), None)
+
+
+def first_folder(root: Path, *names: str) -> Path:
+    """The first of the sub-folders that exists; the root itself where none does."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def every_tenth(names: Iterable[str]) -> set[str]:
+    """Every tenth of the different names in their order: what becomes the validation set where only train and test are given."""
+    return set(sorted(set(names))[9::10])
 
 
 def by_age(edge: float) -> AttributeValues:

@@ -1,4 +1,4 @@
-"""Public data sets of skin lesions with one table: HAM10000, ISIC 2020, PAD-UFES-20, DDI."""
+"""Public data sets of skin lesions with one table: HAM10000, BCN20000, ISIC 2020, PAD-UFES-20, DDI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from fairquant_datasets.image_table import ImageTable
 from fairquant_datasets.published import SEX, Published, by_age
+from fairquant_datasets.tables import Table
 from fairquant_datasets.values import AttributeValues, LabelValues
 
 Attribute = Literal["sex", "age", "sex-age"]
@@ -34,13 +35,34 @@ class Ham10000(Published):
     attribute: Attribute = "sex"
     age_edge: int = 60
 
-    def columns(self, table: Path) -> ImageTable:
+    def read(self, table: Path) -> Table:
         """dx of image_id."""
         return ImageTable(
             table=str(table), image="image_id", label="dx", patient="lesion_id",
-            attributes=_attributes(self.attribute, "sex", "age", self.age_edge), split_seed=self.split_seed,
-            max_bad_images=self.max_bad_images,
-        )  # fmt: skip
+            attributes=_attributes(self.attribute, "sex", "age", self.age_edge),
+        ).read()  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bcn20000(Published):
+    """BCN20000 (Hernández-Pérez et al., Scientific Data 2024): 12,413 dermoscopic images with a diagnosis, the published training part
+    of 18,946 (of the others the table has none). attribute: sex, age (under `age_edge` / `age_edge` and over) or sex-age. All images
+    of a lesion are in one split."""
+
+    tables: ClassVar[tuple[str, ...]] = ("bcn_20k_train.csv",)
+    images: ClassVar[int] = 12_413
+    source: ClassVar[str] = "figshare, doi 10.6084/m9.figshare.24140028"
+
+    root: str = "data/bcn20000"
+    attribute: Attribute = "sex"
+    age_edge: int = 60
+
+    def read(self, table: Path) -> Table:
+        """diagnosis of bcn_filename."""
+        return ImageTable(
+            table=str(table), image="bcn_filename", label="diagnosis", patient="lesion_id",
+            attributes=_attributes(self.attribute, "sex", "age_approx", self.age_edge),
+        ).read()  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +79,12 @@ class Isic2020(Published):
     attribute: Attribute = "sex"
     age_edge: int = 60
 
-    def columns(self, table: Path) -> ImageTable:
+    def read(self, table: Path) -> Table:
         """benign_malignant of image_name."""
         return ImageTable(
             table=str(table), image="image_name", label="benign_malignant", patient="patient_id",
-            attributes=_attributes(self.attribute, "sex", "age_approx", self.age_edge), split_seed=self.split_seed,
-            max_bad_images=self.max_bad_images,
-        )  # fmt: skip
+            attributes=_attributes(self.attribute, "sex", "age_approx", self.age_edge),
+        ).read()  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +101,7 @@ class PadUfes20(Published):
     attribute: Literal["sex", "age", "skin-type"] = "sex"
     age_edge: int = 60
 
-    def columns(self, table: Path) -> ImageTable:
+    def read(self, table: Path) -> Table:
         """diagnostic of img_id."""
         types = AttributeValues(map={1: "I-II", 2: "I-II", 3: "III-IV", 4: "III-IV", 5: "V-VI", 6: "V-VI"})
         column, values = {
@@ -88,8 +109,7 @@ class PadUfes20(Published):
         }[self.attribute]  # fmt: skip
         return ImageTable(
             table=str(table), image="img_id", label="diagnostic", patient="patient_id", attributes={column: values},
-            split_seed=self.split_seed, max_bad_images=self.max_bad_images,
-        )  # fmt: skip
+        ).read()  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +123,10 @@ class Ddi(Published):
 
     root: str = "data/ddi"
 
-    def columns(self, table: Path) -> ImageTable:
+    def read(self, table: Path) -> Table:
         """malignant of DDI_file."""
         return ImageTable(
-            table=str(table), image="DDI_file", split_seed=self.split_seed, max_bad_images=self.max_bad_images,
+            table=str(table), image="DDI_file",
             label=LabelValues(column="malignant", map={"true": "malignant", "false": "benign"}),
             attributes={"skin_tone": AttributeValues(map={12: "I-II", 34: "III-IV", 56: "V-VI"})},
-        )  # fmt: skip
+        ).read()  # fmt: skip

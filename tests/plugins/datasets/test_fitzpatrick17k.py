@@ -43,3 +43,19 @@ def test_real_fitzpatrick(fitzpatrick_root, tmp_path):
     assert len(splits.class_names) == 21
     assert splits.counts["without_image"] > 10_000
     assert sum(map(len, (splits.train, splits.validation, splits.test))) <= 2729
+
+
+def test_the_folder_that_the_official_code_prepares_is_read(tmp_path):
+    """dataset_images in place of images, two tables in place of one."""
+    root = fitzpatrick(tmp_path / "d", "fitzpatrick")
+    (root / "images").rename(root / "dataset_images")
+    whole = Fitzpatrick17k(root=str(root)).load(context(tmp_path))
+    lines = (root / "fitzpatrick17k.csv").read_text().splitlines()
+    (root / "fitzpatrick17k.csv").unlink()
+    (root / "train_score.csv").write_text("\n".join([lines[0], *lines[1:70]]) + "\n")
+    (root / "all_val.csv").write_text("\n".join([lines[0], *lines[70:]]) + "\n")
+    dataset = Fitzpatrick17k(root=str(root))
+    assert dataset.check() == []
+    assert dataset.load(context(tmp_path)).fingerprint == whole.fingerprint
+    splits = Fitzpatrick17k(root=str(root), split="files").load(context(tmp_path))
+    assert set(splits.test.ids) <= {line.split(",")[0] for line in lines[70:]}

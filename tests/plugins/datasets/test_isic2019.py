@@ -56,3 +56,18 @@ def test_real_isic(isic_root, tmp_path):
     assert "UNK" not in splits.class_names
     assert splits.group_names == ("under 60", "60 and over")
     assert 0.58 < len(splits.train) / counts < 0.62
+
+
+def test_the_folder_that_the_official_code_prepares_is_read(tmp_path):
+    """ISIC2019_train in place of ISIC_2019_Training_Input, a sub-folder for each class."""
+    root = isic(tmp_path / "d")
+    whole = Isic2019(root=str(root)).load(context(tmp_path))
+    (root / "ISIC2019_train").mkdir()
+    for number, file in enumerate(sorted((root / "ISIC_2019_Training_Input").iterdir())):
+        folder = root / "ISIC2019_train" / ["MEL", "NV"][number % 2]
+        folder.mkdir(exist_ok=True)
+        file.rename(folder / file.name)
+    (root / "ISIC_2019_Training_Input").rmdir()
+    dataset = Isic2019(root=str(root))
+    assert dataset.check() == []
+    assert dataset.load(context(tmp_path)).fingerprint == whole.fingerprint

@@ -9,7 +9,8 @@ from fairquant.registry.discovery import Registrar
 
 NAMES = {
     "dataset": {
-        "ddi", "fitzpatrick17k", "ham10000", "image-table", "isic2019", "isic2020", "pad-ufes-20", "synthetic-lesions",
+        "bcn20000", "celeba", "chexpert", "ddi", "fairface", "fitzpatrick17k", "ham10000", "image-table", "isic2019", "isic2020",
+        "medmnist", "pad-ufes-20", "synthetic-lesions",
     },
 }  # fmt: skip
 

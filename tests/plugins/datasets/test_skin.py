@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fairquant_datasets.skin import Ddi, Ham10000, Isic2020, PadUfes20
+from fairquant_datasets.skin import Bcn20000, Ddi, Ham10000, Isic2020, PadUfes20
 from helpers.data_sets import context, picture, table
 
 
@@ -20,6 +20,19 @@ def ham(root: Path) -> None:
             "localization": "back",
         })  # fmt: skip
     table(root / "HAM10000_metadata.csv", rows)
+
+
+def bcn(root: Path) -> None:
+    rows = []
+    for number in range(60):
+        name = f"BCN_{number:010d}.jpg"
+        picture(root / "BCN_20k_train" / "bcn_20k_train" / name, number)
+        rows.append({
+            "bcn_filename": name, "age_approx": "" if number == 8 else 45.0, "anatom_site_general": "anterior torso",
+            "diagnosis": ["NV", "MEL", "BCC"][number // 2 % 3], "lesion_id": f"BCN_{number // 2:07d}",
+            "capture_date": "2012-05-06", "sex": "" if number == 5 else ["male", "female"][number // 2 % 2], "split": "train",
+        })  # fmt: skip
+    table(root / "bcn_20k_train.csv", rows)
 
 
 def isic(root: Path) -> None:
@@ -63,6 +76,7 @@ def ddi(root: Path) -> None:
 CASES = {
     "ham10000": (Ham10000, ham, {}, ("bkl", "mel", "nv"), ("female", "male"), 1),
     "ham10000-age": (Ham10000, ham, {"attribute": "age"}, ("bkl", "mel", "nv"), ("under 60", "60 and over"), 2),
+    "bcn20000": (Bcn20000, bcn, {}, ("BCC", "MEL", "NV"), ("female", "male"), 1),
     "isic2020": (Isic2020, isic, {}, ("benign", "malignant"), ("female", "male"), 1),
     "isic2020-both": (Isic2020, isic, {"attribute": "sex-age"}, ("benign", "malignant"), (
         "female x 60 and over", "female x under 60", "male x 60 and over", "male x under 60"), 1),
@@ -85,7 +99,7 @@ def test_the_real_layout_is_read_and_its_rows_counted_against_the_published_numb
     assert sum(map(len, (splits.train, splits.validation, splits.test))) == 60 - unknown
 
 
-@pytest.mark.parametrize("cls", [Ham10000, Isic2020, PadUfes20, Ddi])
+@pytest.mark.parametrize("cls", [Ham10000, Bcn20000, Isic2020, PadUfes20, Ddi])
 def test_what_is_missing_is_said_with_where_it_comes_from(tmp_path, cls):
     (problem,) = cls(root=str(tmp_path)).check()
     assert "lacks " + " or ".join(cls.tables) in problem
