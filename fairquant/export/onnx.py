@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fairquant.artifact.format import BLANK, fill_seal
 from fairquant.artifact.load import Artifact, load, read_artifact
@@ -102,7 +104,10 @@ def export_onnx(
             clipped = ranges.clipped
         stored = put_weights(graph, weights)
         describe(graph, artifact, options)
-        onnx.checker.check_model(graph, full_check=True)
+        try:
+            onnx.checker.check_model(graph, full_check=True)
+        except Exception as error:
+            raise UserError(f"the exported graph is not valid: {_reason(error)}") from error
         content = sealed(graph)
     write_atomically(out, content)
     return Exported(
@@ -121,7 +126,8 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
     size = Preprocessing.of(artifact.metadata, out).image_size
     example = torch.zeros(2, 3, size, size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    # fused attention gives its output in another order in memory, on which a view in the graph would depend
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
@@ -130,7 +136,14 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
             )  # fmt: skip
         except Exception as error:
-            raise UserError(f"the model cannot be traced to ONNX: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"the model cannot be traced to ONNX: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost error, without colours: those around it say only in which step it occurred."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return re.sub(r"\x1b?\[\d+m", "", next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def sealed(graph: Any) -> bytes:

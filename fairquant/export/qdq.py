@@ -36,6 +36,7 @@ def place_activations(
         graph = onnx.shape_inference.infer_shapes(_with_bias(graph, weights))
         operations = ["Conv", "Gemm", "MatMul"]
         options = {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]}
+    _separate_biases(graph)
     tensors = _activations(graph, operations)
     ranges = find_ranges(_watched(graph, tensors), tensors, calibration, method, coverage)
     bounds = dict(ranges.bounds)
@@ -102,6 +103,20 @@ def _with_bias(graph: Any, weights: Mapping[str, GraphWeight]) -> Any:
             graph.graph.node.insert(place, node)
         graph.graph.node.remove(product)
     return graph
+
+
+def _separate_biases(graph: Any) -> None:
+    """Equal biases are one initializer. The tool copies it for each reader, under names that other tensors may have: copied here,
+    under names of their own."""
+    initializers = {each.name: each for each in graph.graph.initializer}
+    seen: set[str] = set()
+    for node in graph.graph.node:
+        name = node.input[2] if node.op_type in ("Conv", "Gemm") and len(node.input) > 2 else ""
+        if name in initializers and name in seen:
+            copy = graph.graph.initializer.add()
+            copy.CopyFrom(initializers[name])
+            copy.name = node.input[2] = f"{node.name or node.output[0]}_own_bias"
+        seen.add(name)
 
 
 def _activations(graph: Any, operations: list[str]) -> list[str]:

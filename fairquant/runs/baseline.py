@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save
 
 from fairquant.data.ranks import barrier, is_leader
@@ -40,7 +41,16 @@ def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> No
             train(trainer, recipe.baseline)
         if not is_leader():
             return
-        write_atomically(stored, save({name: value.contiguous().cpu() for name, value in network.state_dict().items()}))
+        # a copy of each: safetensors takes no two names for the same memory
+        write_atomically(
+            stored,
+            save(
+                {
+                    name: value.cpu().clone(memory_format=torch.contiguous_format)
+                    for name, value in network.state_dict().items()
+                }
+            ),
+        )
         (folder / "train.pt").unlink(missing_ok=True)
 
 
