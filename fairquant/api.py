@@ -214,12 +214,14 @@ def quantize(
         [*overrides, f"method={method}"], registry=plugins.registry, source="fairquant.quantize", name=name,
     )  # fmt: skip
     dataset = Component(IN_MEMORY, InMemoryDataset(splits.fingerprint, _digest_model(network)))
-    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=int(first.shape[-1])))
+    height, width = first.shape[-2:]
+    shape = {} if height == width else {"image_shape": [height, width]}
+    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=width))
     device = choose_device(recipe.train.device)
     own = Model(
         network=network.to(device), normalization=Normalization((0.0,) * 3, (1.0,) * 3), device=device,
         group_names=splits.group_names, class_names=splits.class_names,
-        architecture={"source": "module", "class": shown}, trained=True,
+        architecture={"source": "module", "class": shown, **shape}, trained=True,
     )  # fmt: skip
     place = Path(runs) if runs is not None else default_runs()
     return execute(recipe, plugins, place, display or Quiet(), Given(splits, own))

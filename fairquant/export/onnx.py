@@ -123,8 +123,7 @@ def _layer_of(artifact: Artifact, module: str) -> str:
 
 def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
     """The network as plain ONNX in float."""
-    size = Preprocessing.of(artifact.metadata, out).image_size
-    example = torch.zeros(2, 3, size, size)
+    example = torch.zeros(2, 3, *Preprocessing.of(artifact.metadata, out).shape)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     # fused attention gives its output in another order in memory, on which a view in the graph would depend
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):

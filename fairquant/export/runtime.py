@@ -114,12 +114,13 @@ def _plain(value: str) -> Any:
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How images are prepared for the file: read with this intensity, resized to a square, antialiased, normalised; as in
-    training. by_caller: the model was given to `fairquant.quantize` with images that were ready for it; how, only the caller knows."""
+    """How images are prepared for the file: read with this intensity, resized to a square of image_size pixels, antialiased,
+    normalised; as in training. by_caller: the model was given to `fairquant.quantize` with images that were ready for it; how, only
+    the caller knows. shape: their height and width, which need not be equal there."""
 
-    image_size: int
+    shape: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     intensity: Intensity = "full"
@@ -129,17 +130,27 @@ class Preprocessing:
     def of(cls, metadata: Metadata, path: Path) -> Preprocessing:
         given = metadata["preprocessing"]
         try:
-            size, mean, std = (
-                int(given["image_size"]),
+            size = given["image_size"]
+            shape, mean, std = (
+                (int(size[0]), int(size[1])) if isinstance(size, list) else (int(size), int(size)),
                 tuple(map(float, given["mean"])),
                 tuple(map(float, given["std"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path}: its preprocessing is damaged: {given!r}") from error
-        if not 8 <= size <= 4096 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        if not all(1 <= side <= 4096 for side in shape) or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(f"{path}: its preprocessing is out of range: {given!r}")
         intensity, by_caller = _intensity(given.get("intensity", "full"), path), given.get("prepared_by_caller") is True
-        return cls(size, mean, std, intensity, by_caller)
+        return cls(shape=shape, mean=mean, std=std, intensity=intensity, by_caller=by_caller)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels along a side. UserError where images are not square."""
+        if self.shape[0] != self.shape[1]:
+            raise UserError(
+                f"the model takes images of {self.shape[0]} x {self.shape[1]} pixels: only square ones are made here"
+            )
+        return self.shape[0]
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], exactly as training does it."""

@@ -46,6 +46,8 @@ DEMO: Content = {
 }
 
 
+#: Before the name of a layer on the command line.
+PIN = "quantize.pin."
 #: Sections that may name classes, which synthetic data do not have.
 NAMES_CLASSES = ("protect", "operating_point", "accept")
 
@@ -54,25 +56,54 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
     """`key=value` arguments as nested data, and what is wrong with any of them."""
     problems = []
     good = []
+    pins: dict[str, object] = {}
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
+        key, equals, value = (part.strip() for part in override.partition("="))
+        if not equals or not key:
             problems.append(f"command line: {override!r} is not key=value, such as budget.average_bits=4")
+            continue
+        if wrong := _unreadable(value):
+            problems.append(f"command line: {key}: {wrong}")
+            continue
+        if key.startswith(PIN):  # what follows is the name of a layer, with its dots
+            pins[key.removeprefix(PIN).strip("\"'")] = yaml.safe_load(value)
             continue
         try:
             OmegaConf.from_dotlist([override])
-            if wrong := octal(yaml.compose(value, Loader=yaml.SafeLoader)):
-                problems.append(f"command line: {key.strip()}: {wrong}")
-            else:
-                good.append(override)
+            good.append(override)
         except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             problems.append(f"command line: {override!r}: {' '.join(str(error).split())}")
+    good += [f"{PIN[:-1]}={{}}"] * bool(pins and not any(each.partition("=")[0].strip() == PIN[:-1] for each in good))
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist(good), resolve=False)
     except (OmegaConfBaseException, ValueError) as error:  # two that do not go together, such as a=1 and a.b=2
         return {}, [*problems, f"command line: {str(error).splitlines()[0]}"]
     assert isinstance(parsed, dict)
+    if pins:
+        parsed["quantize"]["pin"] = {**(parsed["quantize"]["pin"] or {}), **pins}
     return {str(key): value for key, value in parsed.items()}, problems
+
+
+def _unreadable(value: str) -> str:
+    """What is wrong with the text of a value; "" where it can be read, all of it."""
+    try:
+        node = yaml.compose(value, Loader=yaml.SafeLoader)
+        yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        return (
+            f"{value!r} cannot be read: {problem}. Is a bracket or a quotation mark not closed? A text with special characters "
+            "is written in quotation marks"
+        )
+    rest = value if node is None else value[node.end_mark.index :].strip()
+    if rest.startswith("#"):
+        return f"{rest!r} would be read as a comment. Write the text in quotation marks: {quoted(value)}"
+    return octal(node)
+
+
+def quoted(text: str) -> str:
+    """A text as it is written on a command line so that it arrives in quotation marks."""
+    return "'\"" + text.replace("\\", "\\\\").replace('"', '\\"') + "\"'"
 
 
 def merge(content: Content, given: Content, demo: bool, registry: Registry) -> tuple[Content, list[str], Problems]:

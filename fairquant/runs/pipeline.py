@@ -245,7 +245,8 @@ def describe(
         "classes": list(model.class_names),
         "groups": list(model.group_names),
         "preprocessing": {
-            "image_size": recipe.model.image_size, "mean": list(normalization.mean), "std": list(normalization.std),
+            "image_size": model.architecture.get("image_shape", recipe.model.image_size),
+            "mean": list(normalization.mean), "std": list(normalization.std),
             "channels_last": normalization.channels_last, "intensity": intensity,
             "prepared_by_caller": model.architecture.get("source") == "module",
         },

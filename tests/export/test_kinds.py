@@ -9,6 +9,8 @@ from helpers.kinds import KINDS, Pair, Recurrent, Standardized, Transposed, Twic
 from helpers.models import Triples
 
 import fairquant
+from fairquant.errors import UserError
+from fairquant.export.bench import bench_files
 from fairquant.export.onnx import ExportOptions, export_onnx
 from fairquant.export.ranges import Calibration
 from fairquant.export.runtime import open_runtime
@@ -48,3 +50,31 @@ def test_an_exported_network_of_every_kind_answers_the_same(kind, tmp_path):
     export_onnx(source, out, ExportOptions(activations="int8"), calibration, kind())
     difference = np.abs(open_runtime(out).logits(images.numpy()) - expected).max()
     assert difference < 0.1 * np.abs(expected).max()
+
+
+class Fixed(torch.nn.Module):
+    """Takes images of 8 x 20 pixels and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3 * 8 * 20, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(images.flatten(1))
+
+
+def test_images_that_are_not_square_keep_their_shape(tmp_path):
+    torch.manual_seed(1)
+    data = [[(torch.randn(3, 8, 20), row % 2, row // 2 % 2) for row in range(24)] for _ in range(3)]
+    overrides = ["tracking.mlflow=null"]
+    result = fairquant.quantize(Fixed(), *data, average_bits=3, method="uniform-3-ptq", overrides=overrides)
+    source, out = result.folder / "model.safetensors", tmp_path / "m.onnx"
+    images = torch.stack([each[0] for each in data[2]])
+    with torch.no_grad():
+        expected = fairquant.load(source, model=Fixed())(images).numpy()
+    export_onnx(source, out, ExportOptions(activations="fp32"), None, Fixed())
+    runtime = open_runtime(out)
+    np.testing.assert_allclose(runtime.logits(images.numpy()), expected, rtol=1e-3, atol=1e-4)
+    assert runtime.metadata["preprocessing"]["image_size"] == [8, 20]
+    with pytest.raises(UserError, match="the model takes images of 8 x 20 pixels: only square ones are made here"):
+        bench_files([out], [1], 0.1, 1)

@@ -70,6 +70,31 @@ def test_what_is_no_yaml_on_the_command_line_is_reported():
     assert problems[0].startswith("command line: ")
 
 
+def test_the_name_of_a_layer_may_have_dots():
+    given, problems = read_overrides(
+        ["quantize.pin={stem: 8}", "quantize.pin.layer1.0.conv1=4", "quantize.pin.'a.b'=2"]
+    )
+    assert (given, problems) == ({"quantize": {"pin": {"stem": 8, "layer1.0.conv1": 4, "a.b": 2}}}, [])
+    assert read_overrides(["quantize.pin.a.b=2", "quantize.pin=null"])[0] == {"quantize": {"pin": {"a.b": 2}}}
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("dataset.root=images #2", "dataset.root: '#2' would be read as a comment. Write the text in quotation marks: '\"images #2\"'"),
+    ("dataset.root=#2", "dataset.root: '#2' would be read as a comment."),
+    ("metrics=[accuracy", "metrics: '[accuracy' cannot be read: expected ',' or ']'"),
+    ("quantize.keep=[*.fc]", "quantize.keep: '[*.fc]' cannot be read: expected alphabetic"),
+    ("quantize.pin.a.b={c: 1", "quantize.pin.a.b: '{c: 1' cannot be read"),
+])  # fmt: skip
+def test_what_would_be_cut_off_or_is_not_finished_is_refused(override, message):
+    given, (problem,) = read_overrides([override])
+    assert given == {}
+    assert problem.startswith(f"command line: {message}")
+    assert read_overrides(["dataset.root='images #2'", "name=a#b"]) == (
+        {"dataset": {"root": "images #2"}, "name": "a#b"},
+        [],
+    )
+
+
 def test_a_number_that_yaml_would_read_in_base_8_is_refused(tmp_path, registry):
     _, problems = read_overrides(
         ["seed=010", "model.image_size=064", "train.learning_rate=0.01", "seed=0", "recipe='010'"]
