@@ -118,9 +118,11 @@ class ImageTable:
         samples = [
             Sample(
                 file=found, id=name, label=labels[row], attributes=tuple(each[row] for each in groups.values()),
-                key=self._patient(table.rows[row]), split=split, place=table.at(row),
+                key=key, split=split, place=table.at(row),
             )
-            for row, name, found, split in zip(kept, names, files, self._splits(table, kept, notes), strict=True)
+            for row, name, found, key, split in zip(
+                kept, names, files, self._patients(table, kept), self._splits(table, kept, notes), strict=True
+            )
         ]  # fmt: skip
         counts = {"rows": len(labels)}
         if dropped := len(labels) - len(kept):
@@ -175,12 +177,13 @@ class ImageTable:
         problems += wrong
         return labels
 
-    def _patient(self, row: Mapping[str, str]) -> str:
-        """The patient of a row; "" where it is unknown."""
+    def _patients(self, table: TableFile, kept: Sequence[int]) -> list[str]:
+        """The patient of each kept row; "" where it is unknown."""
         if self.patient is None:
-            return ""
-        value = canonical(row[self.patient])  # 1 and 1.0 are one patient
-        return "" if value in {canonical(each) for each in (*UNKNOWN, *self.unknown)} else value
+            return [""] * len(kept)
+        unknown = {canonical(each) for each in (*UNKNOWN, *self.unknown)}
+        patients = [canonical(table.rows[row][self.patient]) for row in kept]  # 1 and 1.0 are one patient
+        return ["" if patient in unknown else patient for patient in patients]
 
     @staticmethod
     def _lists(split: SplitLists) -> dict[str, str]:

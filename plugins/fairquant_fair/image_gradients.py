@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.hooks import RemovableHandle
+from torch.overrides import TorchFunctionMode
 
 from fairquant.roles import Batch, Layer
 from fairquant_fair.reductions import Reduction
 
+#: (number of the layer, module, inputs, output) -> the output that the network goes on with.
+OnCall = Callable[[int, nn.Module, Tensor, Tensor], Tensor]
+
 
 @dataclass(eq=False)
 class _Call:
-    """One call of a layer's module: its inputs and, after the backward pass, the loss's derivative at its output; None
+    """One use of a layer's weight: its inputs and, after the backward pass, the loss's derivative at its output; None
     where the output does not affect the loss."""
 
     module: nn.Module
     inputs: Tensor
     derivative: Tensor | None = None
+
+
+class _Products(TorchFunctionMode):
+    """Watches F.linear, which modules also call with the weight of another (attention in BEiT, EVA and Swin V2)."""
+
+    def __init__(self, layers: Sequence[Layer], on_call: OnCall) -> None:
+        super().__init__()
+        self.numbers = {id(layer.weight): number for number, layer in enumerate(layers)}
+        self.modules, self.on_call = [layer.modules[0] for layer in layers], on_call
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """A reason for Any: the arguments of every function there is."""
+        output = func(*args, **(kwargs or {}))
+        number = self.numbers.get(id(args[1])) if func is F.linear and len(args) > 1 else None
+        return output if number is None else self.on_call(number, self.modules[number], args[0], output)
+
+
+@contextmanager
+def _watch(layers: Sequence[Layer], on_call: OnCall) -> Iterator[None]:
+    """Every product with a layer's weight, and every call of its convolutions."""
+
+    def hook(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return on_call(number, module, inputs[0], output)
+
+    handles = [
+        module.register_forward_hook(partial(hook, number))
+        for number, layer in enumerate(layers)
+        for module in layer.modules
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        with _Products(layers, on_call):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def reduce_gradients(
@@ -34,13 +77,9 @@ def reduce_gradients(
     the layers' inputs are stored, as in any training step.
     """
     recorder = _Recorder(reductions, len(batch.labels))
-    handles = recorder.attach(layers)
-    try:
+    with _watch(layers, recorder.record):
         loss = F.cross_entropy(model(batch.images), batch.labels, reduction="sum")
-    finally:
-        for handle in handles:
-            handle.remove()
-    recorder.inseparable |= _inseparable(model, batch, recorder.calls)
+    recorder.inseparable |= _inseparable(model, batch, layers, recorder.calls)
     if recorder.roots:
         torch.autograd.grad(loss, recorder.roots, allow_unused=True)
     results = recorder.results
@@ -69,24 +108,15 @@ class _Recorder:
         self.roots: list[Tensor] = []
         self.inseparable: set[int] = set()
 
-    def attach(self, layers: tuple[Layer, ...]) -> list[RemovableHandle]:
-        """Hooks on all modules of the layers; none where one of them is neither a Conv2d nor a Linear."""
-        return [
-            module.register_forward_hook(partial(self._record, number))
-            for number, layer in enumerate(layers)
-            if all(isinstance(module, nn.Conv2d | nn.Linear) for module in layer.modules)
-            for module in layer.modules
-        ]
-
-    def _record(self, number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """Store the inputs of a call; a forward hook."""
+    def record(self, number: int, module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
+        """Store the inputs of a call."""
         if not output.requires_grad:  # the network's first layers: the backward pass ends here
             self.roots.append(output.detach().requires_grad_(True))
             output = self.roots[-1].clone()
-        reached = _inputs_of_operation(module, inputs[0].detach(), output.detach())
+        reached = _inputs_of_operation(module, inputs.detach(), output.detach())
         if reached is None:
             self.inseparable.add(number)
-            reached = inputs[0].detach()
+            reached = inputs.detach()
         call = _Call(module, reached)
         self.calls[number].append(call)
         output.register_hook(partial(self._receive, number, call))  # type: ignore[no-untyped-call]
@@ -133,11 +163,11 @@ def _image_by_image(
 
 
 def _inputs_of_operation(module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor | None:
-    """What the module's own convolution or product is applied to: its inputs or, where its forward pads them itself (timm's
-    Conv2dSame), the padded inputs. None where its forward computes something else. inputs, output: of one call."""
-    if type(module).forward in (nn.Conv2d.forward, nn.Linear.forward):
+    """What a convolution is applied to: the module's inputs or, where its forward pads them itself (timm's Conv2dSame), the padded
+    inputs; of a product its inputs. None where a convolution's forward computes something else. inputs, output: of one call."""
+    if not isinstance(module, nn.Conv2d) or type(module).forward is nn.Conv2d.forward:
         return inputs
-    if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
+    if isinstance(module.padding, str):
         return _if_equal(module, inputs, output)
     padding: list[int] = []
     for axis in (1, 0):  # F.pad starts with the last axis
@@ -151,12 +181,11 @@ def _inputs_of_operation(module: nn.Module, inputs: Tensor, output: Tensor) -> T
     return _if_equal(module, F.pad(inputs, padding), output)
 
 
-def _if_equal(module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor | None:
-    """The inputs, if the plain operation gives the first image's output; None where it does not or cannot take them."""
-    plain = nn.Conv2d.forward if isinstance(module, nn.Conv2d) else nn.Linear.forward
+def _if_equal(module: nn.Conv2d, inputs: Tensor, output: Tensor) -> Tensor | None:
+    """The inputs, if the plain convolution gives the first image's output; None where it does not or cannot take them."""
     try:
         with torch.no_grad():
-            expected = plain(module, inputs[:1])  # type: ignore[arg-type]
+            expected = nn.Conv2d.forward(module, inputs[:1])
     except (RuntimeError, TypeError, ValueError):
         return None
     fits = expected.shape == output[:1].shape and torch.allclose(expected, output[:1], rtol=1e-3, atol=1e-4)
@@ -173,7 +202,7 @@ def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor,
     return inputs.reshape(size, -1, inputs.shape[-1]), derivative.reshape(size, -1, derivative.shape[-1])
 
 
-def _inseparable(model: nn.Module, batch: Batch, calls: list[list[_Call]]) -> set[int]:
+def _inseparable(model: nn.Module, batch: Batch, layers: Sequence[Layer], calls: list[list[_Call]]) -> set[int]:
     """Numbers of the layers whose inputs cannot be separated by image. Where the first axis is not the batch's, the first
     image is passed through alone, and the layer's inputs must then equal their part of the recorded inputs."""
     size = len(batch.labels)
@@ -181,18 +210,13 @@ def _inseparable(model: nn.Module, batch: Batch, calls: list[list[_Call]]) -> se
     if not suspects:
         return set()
     alone: dict[int, list[Tensor]] = {number: [] for number in suspects}
-    modules = {call.module for number in suspects for call in calls[number]}
-    numbers = {id(call.module): number for number in suspects for call in calls[number]}
-    hooks = [
-        module.register_forward_pre_hook(lambda module, inputs: alone[numbers[id(module)]].append(inputs[0]))
-        for module in modules
-    ]
-    try:
-        with torch.no_grad():
-            model(batch.images[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+    def record(number: int, _: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
+        alone[suspects[number]].append(inputs)
+        return output
+
+    with _watch([layers[number] for number in suspects], record), torch.no_grad():
+        model(batch.images[:1])
     return {number for number in suspects if not _same_first_image(calls[number], alone[number], size)}
 
 
@@ -204,7 +228,7 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
         inputs = call.inputs
         if len(inputs) == size:
             continue
-        if not isinstance(call.module, nn.Linear):
+        if isinstance(call.module, nn.Conv2d):
             return False
         if inputs.dim() > 2 and inputs.shape[1] == size:
             first = inputs[:, :1]

@@ -88,8 +88,8 @@ def _in_chunks(calls: Calls, size: int, reduce: Callable[[Calls], Tensor]) -> Te
     """`reduce` applied to the calls of a few images at a time, so that intermediate results fit the processor's cache:
     [B, ...]."""
     module, inputs, derivatives = calls[0]
-    assert isinstance(module.weight, Tensor)
-    per_image = inputs[0].numel() + derivatives[0].numel() + module.weight.numel()
+    weights = module.weight.numel() if isinstance(module, nn.Conv2d) else inputs.shape[-1] * derivatives.shape[-1]
+    per_image = inputs[0].numel() + derivatives[0].numel() + weights
     step = max(1, CHUNK_SIZE // per_image) if derivatives.device.type == "cpu" else size
     chunks = (slice(start, start + step) for start in range(0, size, step))
     return torch.cat([reduce([(m, i[images], d[images]) for m, i, d in calls]) for images in chunks])
