@@ -43,8 +43,11 @@ class _Products(TorchFunctionMode):
     ) -> Any:
         """A reason for Any: the arguments of every function there is."""
         output = func(*args, **(kwargs or {}))
-        number = self.numbers.get(id(args[1])) if func is F.linear and len(args) > 1 else None
-        return output if number is None else self.on_call(number, self.modules[number], args[0], output)
+        if func is not F.linear:
+            return output
+        named = {**dict(zip(("input", "weight"), args, strict=False)), **(kwargs or {})}
+        number = self.numbers.get(id(named["weight"]))
+        return output if number is None else self.on_call(number, self.modules[number], named["input"], output)
 
 
 @contextmanager
