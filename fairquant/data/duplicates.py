@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fairquant.data.splits import split_name
 from fairquant.roles.dataset import IntArray
 
 #: Of two copies, the one on this side stays: later ones.
@@ -51,9 +52,7 @@ def together(rows: Rows, digests: Sequence[str]) -> Rows:
 def separate(splits: Sequence[str], digests: Sequence[str]) -> IntArray:
     """The rows of N images that stay so that no digest is on two sides: those of test, then of validation."""
     order = {name: place for place, name in enumerate(ORDER)}
-    place = [
-        order.get({"val": "validation", "valid": "validation"}.get(name.lower(), name.lower()), 0) for name in splits
-    ]
+    place = [order.get(split_name(name), 0) for name in splits]
     last: dict[str, int] = {}
     for each, digest in zip(place, digests, strict=True):
         last[digest] = max(last.get(digest, 0), each)

@@ -83,7 +83,7 @@ def rows_by_name(values: Sequence[str]) -> tuple[IntArray, IntArray, IntArray]:
 
     Raises UserError for other values, and where a split has no rows.
     """
-    names = [{"val": "validation", "valid": "validation"}.get(v.strip().lower(), v.strip().lower()) for v in values]
+    names = [split_name(value) for value in values]
     unknown = sorted({name for name in names if name not in SPLITS})
     if unknown:
         raise UserError(f"split column: unknown value(s) {unknown}. Use train, validation, test")
@@ -92,6 +92,12 @@ def rows_by_name(values: Sequence[str]) -> tuple[IntArray, IntArray, IntArray]:
     if empty:
         raise UserError(f"split column: no row is marked {', '.join(empty)}")
     return train, validation, test
+
+
+def split_name(value: str) -> str:
+    """One name for the spellings of a split."""
+    name = value.strip().lower()
+    return {"val": "validation", "valid": "validation"}.get(name, name)
 
 
 def make_splits(images: LabelledImages, rows: tuple[IntArray, IntArray, IntArray]) -> Splits:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from fairquant_datasets.image_table import ImageTable
 from fairquant_datasets.published import SEX, Published, by_age
+from fairquant_datasets.table_files import read_csv
 from fairquant_datasets.tables import Table
 from fairquant_datasets.values import AttributeValues, LabelValues
 
@@ -69,7 +70,8 @@ class Bcn20000(Published):
 class Isic2020(Published):
     """ISIC 2020 (Rotemberg et al., Scientific Data 2021): 33,126 dermoscopic images, benign or malignant (584); the layouts of the
     challenge and of Kaggle. attribute: sex, age (under `age_edge` / `age_edge` and over) or sex-age. All images of a patient are in
-    one split."""
+    one split. Where the challenge's list of duplicates (ISIC_2020_Training_Duplicates.csv) is there, the second of each pair is
+    dropped."""
 
     tables: ClassVar[tuple[str, ...]] = ("ISIC_2020_Training_GroundTruth.csv", "train.csv")
     images: ClassVar[int] = 33_126
@@ -81,10 +83,20 @@ class Isic2020(Published):
 
     def read(self, table: Path) -> Table:
         """benign_malignant of image_name."""
-        return ImageTable(
+        read = ImageTable(
             table=str(table), image="image_name", label="benign_malignant", patient="patient_id",
             attributes=_attributes(self.attribute, "sex", "age_approx", self.age_edge),
         ).read()  # fmt: skip
+        listed = table.with_name("ISIC_2020_Training_Duplicates.csv")
+        if not listed.is_file():
+            return read
+        again = {row["image_name_2"] for row in read_csv(listed, ["image_name_1", "image_name_2"])}
+        kept = [sample for sample in read.samples if sample.id not in again]
+        dropped = len(read.samples) - len(kept)
+        return replace(
+            read, samples=kept, counts={**read.counts, "dropped_duplicates": dropped},
+            notes=[*read.notes, f"{dropped} image(s) dropped: {listed.name} names them as the second of a pair"],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ Row = dict[str, str]
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
 #: Marks of the byte order, the longest first.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -57,8 +59,10 @@ def read_table(file: Path, needed: Sequence[str], all_columns: bool = False) -> 
     if ending in (".xlsx", ".xls", ".xlsm"):
         return _from_pandas(file, "excel", needed, all_columns)
     text, notes = _text(file)
-    separator = _separator(text, needed)
-    if separator != ",":
+    declared = SEPARATOR_LINE.match(text)  # Excel's own
+    text = text if declared is None else "\n" + text[declared.end() :]
+    separator = _separator(text, needed) if declared is None else declared[1]
+    if separator != "," and separator in NAMES:
         notes.append(f"{file.name}: columns are separated by {NAMES[separator]}")
     rows, lines = _records(file, text, separator)
     if not rows:

@@ -13,7 +13,14 @@ import numpy as np
 
 from fairquant.data.duplicates import near_duplicates, one_side, separate, together
 from fairquant.data.images import Decoded, decode_images
-from fairquant.data.splits import LabelledImages, encode_labels, make_splits, rows_by_name, split_rows
+from fairquant.data.splits import (
+    LabelledImages,
+    encode_labels,
+    make_splits,
+    rows_by_name,
+    split_name,
+    split_rows,
+)
 from fairquant.errors import UserError
 from fairquant.roles.dataset import JOINED, DataContext, IntArray, Intensity, Splits
 from fairquant_datasets.image_files import is_file
@@ -184,11 +191,11 @@ def _one_side_each(samples: Sequence[Sample], what: str) -> None:
     sides: dict[str, dict[str, Sample]] = {}
     for sample in samples:
         if sample.key:
-            sides.setdefault(sample.key, {}).setdefault(sample.split, sample)
+            sides.setdefault(sample.key, {}).setdefault(split_name(sample.split), sample)
     torn = {key: each for key, each in sides.items() if len(each) > 1}
     if torn:
         listed = [
-            f"{what} {key!r} is in {' and in '.join(f'{split} ({sample.place})' for split, sample in each.items())}"
+            f"{what} {key!r} is in {' and in '.join(f'{sample.split} ({sample.place})' for sample in each.values())}"
             for key, each in list(torn.items())[:5]
         ]
         more = [f"... and {len(torn) - 5} more"] if len(torn) > 5 else []

@@ -177,3 +177,28 @@ def test_tiff_says_whether_0_is_white_and_whether_there_is_a_sign(tmp_path):
     assert written.count(signed) == 1
     (tmp_path / "b.tif").write_bytes(written.replace(signed, bytes([*signed[:-2], 1, 0])))
     assert read_image(tmp_path / "b.tif", 2, (0.0, 2.0**32)).pixels[..., 0].tolist() == [[0, 128], [255, 128]]
+
+
+def test_dicom_in_colour_is_read_by_the_bits_that_are_stored(tmp_path):
+    values = np.array([[[0, 500, 1023], [1023, 0, 0]], [[0, 0, 0], [1023, 1023, 1023]]], np.uint16)
+    dicom(
+        tmp_path / "a.dcm", values[..., 0], SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0,
+        BitsStored=10, HighBit=9,
+    )  # fmt: skip
+    from pydicom import dcmread
+
+    data = dcmread(tmp_path / "a.dcm")
+    data.PixelData = values.tobytes()
+    data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    pixels = read_image(tmp_path / "a.dcm", 2).pixels
+    assert np.abs(pixels.astype(int) - (values / 1023 * 255)).max() <= 1
+
+
+def test_a_dicom_file_that_is_nearly_black_says_so(tmp_path):
+    from fairquant.data.images import decode_images
+    from fairquant.roles import DataContext
+
+    dicom(tmp_path / "a.dcm", (VALUES // 16).astype(np.uint16))
+    (note, dark) = decode_images([tmp_path / "a.dcm"], DataContext(0, 2, tmp_path / "cache"), 0).notes
+    assert note.startswith("1 DICOM image(s), such as a.dcm")
+    assert dark.startswith("the largest value in 1 DICOM image(s) is 255 of 4095: they are read as nearly black")

@@ -104,3 +104,17 @@ def test_what_is_missing_is_said_with_where_it_comes_from(tmp_path, cls):
     (problem,) = cls(root=str(tmp_path)).check()
     assert "lacks " + " or ".join(cls.tables) in problem
     assert cls.source in problem
+
+
+def test_of_the_pairs_that_isic_2020_lists_the_first_stays(tmp_path):
+    isic(tmp_path / "d")
+    pairs = [
+        {"image_name_1": "ISIC_2637011", "image_name_2": "ISIC_2637020"},
+        {"image_name_1": "x", "image_name_2": "ISIC_2637030"},
+    ]
+    table(tmp_path / "d" / "ISIC_2020_Training_Duplicates.csv", pairs)
+    splits = Isic2020(root=str(tmp_path / "d")).load(context(tmp_path))
+    ids = {name for part in (splits.train, splits.validation, splits.test) for name in part.ids}
+    assert "ISIC_2637011" in ids
+    assert not ids & {"ISIC_2637020", "ISIC_2637030"}
+    assert splits.counts["dropped_duplicates"] == 2

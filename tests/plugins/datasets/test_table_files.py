@@ -119,3 +119,10 @@ def test_accents_have_one_form_and_line_breaks_in_a_text_are_said():
     table = read('image,label\na,"Mu\u0308nchen"\nb,M\u00fcnchen\nc, "x"\nd,"two\nlines"\n')
     assert [row["label"] for row in table.rows] == ["M\u00fcnchen", "M\u00fcnchen", "x", "two\nlines"]
     assert table.notes == ("t.csv: 1 field(s) contain line breaks: is a quotation mark astray?",)
+
+
+def test_the_line_by_which_excel_declares_its_separator_is_read(tmp_path):
+    (tmp_path / "t.csv").write_text('sep=;\r\nimage;label, long\r\na.png;"x;y"\r\n')
+    read = read_table(tmp_path / "t.csv", ["image", "label, long"])
+    assert read.rows == [{"image": "a.png", "label, long": "x;y"}]
+    assert read.at(0).endswith("t.csv:3")

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fairquant_datasets.image_table import ImageTable
 from fairquant_datasets.table_files import read_csv
 from fairquant_datasets.tables import Sample, Table, build_splits
-from helpers.data_sets import context, picture
+from helpers.data_sets import context, own, picture
 
 from fairquant.errors import UserError
 
@@ -70,3 +71,29 @@ def test_a_value_may_not_hold_what_joins_the_values_of_several_attributes(tmp_pa
         build_splits(Table(samples=mixed, attributes=("sex", "site")), context(tmp_path), 42, 0)
     alone = [replace(each, attributes=each.attributes[1:]) for each in mixed]
     assert build_splits(Table(samples=alone, attributes=("site",)), context(tmp_path), 42, 0).group_names == ("2 x 3",)
+
+
+def test_a_split_is_the_same_in_any_case(tmp_path):
+    file = own(tmp_path)
+    rows = file.read_text().splitlines()
+    lines = [rows[0]] + [
+        ",".join([*row.split(",")[:-1], ["train", "Train", "VAL", "test"][number // 3 % 4]])
+        for number, row in enumerate(rows[1:])
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    splits = ImageTable(
+        table=str(file), label="diagnosis", image="file", attributes=("site",), split="part", patient="patient"
+    )
+    assert len(splits.load(context(tmp_path)).train) == 30
+
+
+def test_a_file_that_is_reached_by_two_paths_is_one_image_and_copies_in_two_groups_are_said(tmp_path):
+    file = own(tmp_path)
+    (tmp_path / "pictures" / "link.png").symlink_to(tmp_path / "pictures" / "0.png")
+    (tmp_path / "pictures" / "copy.png").write_bytes((tmp_path / "pictures" / "1.png").read_bytes())
+    with file.open("a") as table_of_rows:
+        table_of_rows.write("pictures/link.png,ill,f,A,p0,train\npictures/copy.png,well,m,B,p99,train\n")
+    splits = ImageTable(table=str(file), label="diagnosis", image="file", attributes=("site",)).load(context(tmp_path))
+    assert splits.counts["dropped_listed_twice"] == 1
+    assert splits.counts["copies"] == 1
+    assert any("1 of these pictures stand under different groups" in note for note in splits.notes)
