@@ -104,16 +104,23 @@ def export_onnx(
             clipped = ranges.clipped
         stored = put_weights(graph, weights)
         describe(graph, artifact, options)
-        try:
-            onnx.checker.check_model(graph, full_check=True)
-        except Exception as error:
-            raise UserError(f"the exported graph is not valid: {_reason(error)}") from error
+        _check(graph)
         content = sealed(graph)
     write_atomically(out, content)
     return Exported(
         path=out, bytes=len(content), int4=stored.int4, int8=stored.int8, rounded=stored.rounded,
         in_float=tuple(in_float), clipped=clipped,
     )  # fmt: skip
+
+
+def _check(graph: Any) -> None:
+    """UserError where the graph is not valid."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as error:
+        raise UserError(f"the exported graph is not valid: {_reason(error)}") from error
 
 
 def _layer_of(artifact: Artifact, module: str) -> str:

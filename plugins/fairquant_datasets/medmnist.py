@@ -90,14 +90,12 @@ class MedMnist:
         parts = _read(self.file)
         classes, published = SETS[self.subset]
         sizes = [len(parts[f"{name}_labels"]) for name in PARTS]
-        labels = np.concatenate([parts[f"{name}_labels"] for name in PARTS]).astype(np.int64)
-        if labels.ndim != 2 or labels.shape[1] != 1 or labels.min() < 0 or labels.max() >= len(classes):
-            raise UserError(f"{self.file}: its labels are not one of {len(classes)} classes for each image")
+        labels = self._labels(parts)
         given = [part for name, size in zip(PARTS, sizes, strict=True) for part in [PARTS[name]] * size]
         ids = [f"{name} {row}" for name, size in zip(PARTS, sizes, strict=True) for row in range(size)]
         images = [image for name in PARTS for image in parts[f"{name}_images"]]
         digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-        groups, notes = self._groups(ids, [classes[label] for label in labels[:, 0]])
+        groups, notes = self._groups(ids, [classes[label] for label in labels])
         counts = {"rows": len(ids)}
         if tuple(sizes) != published:
             notes.append(
@@ -113,7 +111,7 @@ class MedMnist:
             notes.append(f"{copies} image(s) dropped: the same picture is in test, or in validation, as well")
             counts["dropped_on_two_sides"] = copies
         array, digest = _resized(images, digests, context)
-        occurring = sorted({int(label) for label in labels[stays, 0]})
+        occurring = sorted({int(label) for label in labels[stays]})
         number = {label: place for place, label in enumerate(occurring)}
         names = sorted(
             {groups[row] for row in stays}, key=lambda name: (classes.index(name) if name in classes else 0, name)
@@ -121,13 +119,21 @@ class MedMnist:
         return make_splits(
             LabelledImages(
                 array=array, array_rows=stays, ids=[ids[row] for row in stays], digest=digest, notes=notes, counts=counts,
-                labels=np.array([number[int(label)] for label in labels[stays, 0]], np.int64),
+                labels=np.array([number[int(label)] for label in labels[stays]], np.int64),
                 groups=np.array([names.index(groups[row]) for row in stays], np.int64),
                 class_names=[classes[label] for label in occurring], group_names=names,
                 attributes=["class" if self.groups is None else "group"], given=True,
             ),
             rows_by_name([given[row] for row in stays]),
         )  # fmt: skip
+
+    def _labels(self, parts: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.int64]:
+        """The class of each image [N], train, validation and test one after the other."""
+        labels = np.concatenate([parts[f"{name}_labels"] for name in PARTS]).astype(np.int64)
+        classes = len(SETS[self.subset][0])
+        if labels.ndim != 2 or labels.shape[1] != 1 or labels.min() < 0 or labels.max() >= classes:
+            raise UserError(f"{self.file}: its labels are not one of {classes} classes for each image")
+        return labels[:, 0]
 
     def _groups(self, ids: list[str], classes: list[str]) -> tuple[list[str], list[str]]:
         """The group of each image, "" where it is unknown, and notes."""
