@@ -180,7 +180,7 @@ def _is_layer(entry: Any) -> bool:
         and all(isinstance(name, str) for name in (*names, *paths))
         and 0 < len(names) == len(paths)
         and isinstance(shape, list)
-        and 2 <= len(shape) <= 6
+        and 2 <= len(shape) <= 16
         and all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < MOST_WEIGHTS for size in shape)
     )
 

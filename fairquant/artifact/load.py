@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from fairquant.artifact.architecture import count_values, create
 from fairquant.artifact.format import BITS, CODEBOOKS, SCALES, widths_of
@@ -46,6 +47,10 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     """
     header = read_header(Path(path))
     target, metadata = _architecture(header, model), header.metadata
+    if lazy := [name for name, value in target.named_parameters() if isinstance(value, UninitializedParameter)]:
+        raise UserError(
+            f"the model's {lazy[0]!r} has no shape yet: pass an image through it before it is loaded into", str(path)
+        )
     artifact = _decode(header)
     attach_input_quantizers(target, metadata.get("activations", {}), str(path))
     names = dict(target.state_dict(keep_vars=True))
@@ -53,8 +58,8 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     filled: set[str] = set()
     with torch.no_grad():
         for layer, weight in artifact.weights.items():
-            for path in artifact.paths[layer]:
-                problems += _fill(names, path, weight.decode(), filled)
+            for name in artifact.paths[layer]:
+                problems += _fill(names, name, weight.decode(), filled)
         for name, value in artifact.state.items():
             problems += _fill(names, name, value, filled)
     ids = {id(names[name]) for name in filled}

@@ -78,6 +78,15 @@ def logits_of(output: object) -> Tensor:
 
 def check_storable(model: nn.Module) -> None:
     """UserError for state that no file of tensors can hold."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UserError("the model is compiled by torch.jit: give the nn.Module that it was made from")
+    if renormalized := [
+        n for n, m in model.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm
+    ]:
+        raise UserError(
+            f"{renormalized[0]!r} has max_norm, which changes its weight whenever it is used. Set max_norm = None: the weights that "
+            "training left are within it"
+        )
     odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise UserError(

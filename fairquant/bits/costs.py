@@ -48,7 +48,7 @@ class CostModel(Protocol):
 class BitOperations:
     """per_weight: layer name -> bit operations that one bit of one weight costs: exactly proportional to the bits."""
 
-    per_weight: Mapping[str, int]
+    per_weight: Mapping[str, float]
     limit: float
 
     def unit_cost(self, layer: Layer, bits: int) -> float:
@@ -85,10 +85,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class Operations:
-    """Multiply-accumulates of one image. positions: layer -> how often each of its weights is used; other: those outside
+    """Multiply-accumulates of one image. positions: layer -> how often each of its weights is used, on average; other: those outside
     the quantized layers (attention's products, layers kept in full precision)."""
 
-    positions: Mapping[str, int]
+    positions: Mapping[str, float]
     other: int
 
     def bops(self, plan: BitPlan, activations: Mapping[str, int]) -> int:
@@ -97,20 +97,20 @@ class Operations:
             int(bits.sum()) * plan.unit_sizes[name] * self.positions[name] * activations.get(name, FLOAT)
             for name, bits in plan.bits.items()
         )
-        return layers + self.other * FLOAT * FLOAT
+        return round(layers) + self.other * FLOAT * FLOAT
 
     def full(self, plan: BitPlan) -> int:
         """Bit operations in full precision."""
         layers = sum(len(bits) * plan.unit_sizes[name] * self.positions[name] for name, bits in plan.bits.items())
-        return (layers + self.other) * FLOAT * FLOAT
+        return round((layers + self.other) * FLOAT * FLOAT)
 
     def cost_model(self, bops: float, activations: Mapping[str, int]) -> BitOperations:
         """The budget that remains for the layers. UserError where nothing remains."""
         left = bops - self.other * FLOAT * FLOAT
         if unknown := [name for name, positions in self.positions.items() if not positions]:
             raise UserError(
-                f"budget.bops: no multiplication by {', '.join(unknown[:5])} could be counted: the layer is not used, or it is "
-                "looked up or recurrent. Leave it out with quantize.keep, or give budget.average_bits"
+                f"budget.bops: no multiplication by {', '.join(unknown[:5])} could be counted: the layer is not used, is looked "
+                "up, or is of a kind whose operations are not known. Leave it out with quantize.keep, or give budget.average_bits"
             )
         if left <= 0:
             raise UserError(
@@ -124,7 +124,7 @@ def count_operations(network: nn.Module, layers: tuple[Layer, ...], image: Tenso
     """image [1, 3, H, W], as the network takes it."""
     counts, total = count_multiplications(network, image, layers)
     own = {layer.name: sum(counts.get(path, 0) for path in layer.parameters) for layer in layers}
-    positions = {layer.name: own[layer.name] // layer.weight.numel() for layer in layers}
+    positions = {layer.name: own[layer.name] / layer.weight.numel() for layer in layers}
     return Operations(positions, total - sum(own.values()))
 
 

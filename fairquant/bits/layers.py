@@ -36,7 +36,7 @@ def find_layers(
     for prefix, module in model.named_modules():
         for own in _weight_names(module, prefix, multiplied):
             weight = raw_parameter(module, own)
-            if not isinstance(weight, torch.Tensor) or weight.ndim < 2:
+            if not isinstance(weight, torch.Tensor) or weight.ndim < 2 or not weight.numel():
                 continue
             path = f"{prefix}.{own}" if prefix else own
             names.append(path.removesuffix(".weight"))

@@ -53,7 +53,10 @@ def check(
 
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="isic2019 or fitzpatrick17k.")],
+    name: Annotated[str, typer.Argument(help="isic2019, fitzpatrick17k or medmnist.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Options of the dataset, such as subset=dermamnist.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Target folder; by default the one that the recipes use.")] = None,
     mirror: Annotated[
         str | None, typer.Option("--from", help="A base URL or a folder with the files, instead of their own sites.")
@@ -61,15 +64,18 @@ def prepare(
 ) -> None:
     """Fetch what is missing of a dataset; run it again to resume. Files that cannot be fetched are listed."""
     from fairquant.errors import UserError
+    from fairquant.recipe.merge import read_overrides
     from fairquant.registry import discover
     from fairquant.registry.registry import DATASET
     from fairquant.roles import Downloadable
 
     registry = discover().registry
     problems: list[tuple[str, str]] = []
-    made = registry.build(DATASET, name, {} if root is None else {"root": str(root)}, "dataset", problems)
-    if not isinstance(made, Downloadable):
-        raise UserError([text for _, text in problems] or f"dataset {name!r} has nothing to fetch")
+    given, wrong = read_overrides(options or [])
+    made = registry.build(DATASET, name, given if root is None else {**given, "root": str(root)}, name, problems)
+    wrong += [f"{key}: {text}" for key, text in problems]
+    if wrong or not isinstance(made, Downloadable):
+        raise UserError(wrong or f"dataset {name!r} has nothing to fetch")
     new, present, failed = _fetch_all(made, name, mirror)
     print(f"{name}: {new} file(s) fetched, {present} present before, {len(failed)} failed")
     if failed:

@@ -90,7 +90,7 @@ def rows_by_name(values: Sequence[str]) -> tuple[IntArray, IntArray, IntArray]:
     train, validation, test = (np.flatnonzero(np.array(names) == split).astype(np.int64) for split in SPLITS)
     empty = [split for split, rows in zip(SPLITS, (train, validation, test), strict=True) if not len(rows)]
     if empty:
-        raise UserError(f"split column: no row is marked {', '.join(empty)}")
+        raise UserError(f"split: no image that can be used is marked {', '.join(empty)}")
     return train, validation, test
 
 

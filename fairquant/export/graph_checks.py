@@ -16,6 +16,8 @@ from fairquant.errors import UserError
 
 #: More values than a tensor of any classifier of images has, and more than an image has along one side.
 MOST_VALUES, MOST_SIDE = 1 << 28, 1 << 20
+#: More values than any of them computes from constants when it starts, beside its weights.
+MOST_CONSTANT = 1 << 24
 #: Operations on few numbers, by which a graph computes sizes from sizes; and those whose result can be larger than what goes in.
 ON_SIZES = (
     "Shape", "Size", "Constant", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Identity", "Cast", "Reshape", "Add", "Sub",
@@ -28,9 +30,15 @@ Sizes = Mapping[str, tuple[int, ...]]
 
 def check_onnx(path: Path) -> bytes:
     """The content of a file whose graph is valid. Raises UserError that names what is wrong with it."""
+    content = read_bounded(path)
+    check_content(content, path)
+    return content
+
+
+def check_content(content: bytes, path: Path) -> None:
+    """UserError that names what is wrong with the content of a file."""
     import onnx
 
-    content = read_bounded(path)
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:
@@ -41,12 +49,11 @@ def check_onnx(path: Path) -> bytes:
         raise UserError(f"{path}: {problem}")
     try:
         onnx.checker.check_model(model)
-        _bound_memory(model)
+        _bound_memory(model, len(content))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
         raise UserError(f"{path}: its graph does not fit together: {_first_line(error)}") from error
-    return content
 
 
 def _foreign_parts(model: Any) -> Iterator[str]:
@@ -77,12 +84,22 @@ def _impossible_tensors(model: Any, size: int) -> Iterator[str]:
             yield f"tensor {tensor.name!r} claims {count} values, more than the file can hold"
 
 
-def _bound_memory(model: Any) -> None:
-    """ValueError where some tensor of one image is larger than any classifier's, or of a size that cannot be known."""
-    one = _for_one_image(model)
-    sizes = _sizes(one)
-    while _spell_out(one, sizes):
-        sizes = _sizes(one)
+def _bound_memory(model: Any, file_bytes: int) -> None:
+    """ValueError where some tensor of one image is larger than any classifier's, of a size that cannot be known, or grows faster
+    than the batch, and where more is computed from constants than weights laid out from their codes."""
+    one, sizes = _settled(model, 1)
+    _, of_two = _settled(model, 2)
+    for name in sizes.keys() & of_two.keys():
+        if math.prod(of_two[name]) > 2 * math.prod(sizes[name]):
+            raise ValueError(f"{name!r} grows faster than the batch, which is refused")
+    fixed = {each.name for each in one.graph.initializer}
+    constant = 0
+    for node in one.graph.node:
+        if set(filter(None, node.input)) <= fixed:  # computed when the session starts, and kept
+            fixed |= set(node.output)
+            constant += sum(math.prod(sizes.get(name, ())) for name in node.output)
+    if constant > MOST_CONSTANT + 16 * file_bytes:
+        raise ValueError(f"it computes {constant} constant values, which is refused")
     for node in one.graph.node:
         for name in filter(None, node.output):
             if name not in sizes:
@@ -93,8 +110,17 @@ def _bound_memory(model: Any) -> None:
                 raise ValueError(f"{name!r} would have {math.prod(sizes[name])} values, which is refused")
 
 
-def _for_one_image(model: Any) -> Any:
-    """A copy with a batch of one and no sizes in between."""
+def _settled(model: Any, batch: int) -> tuple[Any, Sizes]:
+    """A copy for so many images, in which numbers stand for what computes sizes, and the sizes of its tensors."""
+    copy = _for_images(model, batch)
+    sizes = _sizes(copy)
+    while _spell_out(copy, sizes):
+        sizes = _sizes(copy)
+    return copy, sizes
+
+
+def _for_images(model: Any, batch: int) -> Any:
+    """A copy with a batch of this size and no sizes in between."""
     import onnx
 
     one = onnx.ModelProto()
@@ -111,7 +137,7 @@ def _for_one_image(model: Any) -> Any:
         dims = value.type.tensor_type.shape.dim
         if value.name in given or len(dims) != 4 or any(dim.dim_value < 1 for dim in dims[1:]):
             raise ValueError(f"its input {value.name!r} is no batch of images of a known size")
-        dims[0].dim_value = 1
+        dims[0].dim_value = batch
     return one
 
 

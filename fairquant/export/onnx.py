@@ -6,6 +6,7 @@ the artifact's codes. Batch norm is folded: its factor goes into the scales.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -26,6 +27,7 @@ from fairquant.artifact.own_module import answer_with_logits
 from fairquant.bits.activations import remove_input_quantizers
 from fairquant.errors import UserError
 from fairquant.export.codes import find_weights, put_weights
+from fairquant.export.graph_checks import check_content
 from fairquant.export.qdq import place_activations
 from fairquant.export.ranges import Calibration, Coverage, Method
 from fairquant.export.runtime import Preprocessing
@@ -106,6 +108,7 @@ def export_onnx(
         describe(graph, artifact, options)
         _check(graph)
         content = sealed(graph)
+    check_content(content, out)
     write_atomically(out, content)
     return Exported(
         path=out, bytes=len(content), int4=stored.int4, int8=stored.int8, rounded=stored.rounded,
@@ -114,13 +117,19 @@ def export_onnx(
 
 
 def _check(graph: Any) -> None:
-    """UserError where the graph is not valid."""
+    """UserError where the graph is not valid, or takes batches of one size only."""
     import onnx
 
     try:
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:
         raise UserError(f"the exported graph is not valid: {_reason(error)}") from error
+    batch = graph.graph.input[0].type.tensor_type.shape.dim[0]
+    if batch.HasField("dim_value"):
+        raise UserError(
+            f"the exporter fixed the batch to {batch.dim_value} images, because the forward pass turns its size into a plain number "
+            "(len(images), int(...)). Use images.shape[0], or flatten(1) in place of view"
+        )
 
 
 def _layer_of(artifact: Artifact, module: str) -> str:
@@ -132,17 +141,24 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
     """The network as plain ONNX in float."""
     example = torch.zeros(2, 3, *Preprocessing.of(artifact.metadata, out).shape)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    # fused attention gives its output in another order in memory, on which a view in the graph would depend
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                network.to(memory_format=torch.contiguous_format), (example,), str(out),
-                input_names=["images"], output_names=["logits"], opset_version=OPSET, dynamo=True, external_data=False,
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
-            )  # fmt: skip
-        except Exception as error:
-            raise UserError(f"the model cannot be traced to ONNX: {_reason(error)}") from error
+    network = network.float().to(memory_format=torch.contiguous_format)
+    problem: BaseException | None = None
+    # fused attention gives its output in another order in memory, on which a view in the graph would depend; unfused, the exporter
+    # takes no windows (NesT)
+    for attention in (sdpa_kernel(SDPBackend.MATH), contextlib.nullcontext()):
+        with warnings.catch_warnings(), attention:
+            warnings.simplefilter("ignore")
+            try:
+                torch.onnx.export(
+                    network, (example,), str(out), input_names=["images"], output_names=["logits"], opset_version=OPSET,
+                    dynamo=True, external_data=False, verbose=False,
+                    dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+                )  # fmt: skip
+                return
+            except Exception as error:
+                problem = error
+    assert problem is not None
+    raise UserError(f"the model cannot be traced to ONNX: {_reason(problem)}") from problem
 
 
 def _reason(error: BaseException) -> str:
@@ -166,7 +182,7 @@ def describe(graph: Any, artifact: Artifact, options: ExportOptions) -> None:
     """Write what a service needs to know into the file's metadata."""
     facts = {
         "fairquant": FORMAT, "classes": artifact.metadata["classes"], "groups": artifact.metadata.get("groups", []),
-        "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata["plan"],
+        "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata.get("plan", {}),
         "recipe": artifact.metadata.get("recipe", {}), "activations": options.activations,
         "calibration": options.method if options.activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}), 
         "operating_point": artifact.metadata.get("operating_point"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fairquant.errors import UserError
 from fairquant.export.codes import GraphWeight
 from fairquant.export.ranges import Calibration, Coverage, Method, Range, Ranges, find_ranges
 
@@ -45,13 +46,19 @@ def place_activations(
     tensor_data = {
         tensor: TensorData(lowest=np.float32(low), highest=np.float32(high)) for tensor, (low, high) in bounds.items()
     }
-    with _quiet():
-        tool = QDQQuantizer(
-            graph, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, tensor_data), [],
-            [*_kept(graph, weights), *_unaligned(graph, weights), *products], operations, options,
-        )  # fmt: skip
-        tool.quantize_model()
-        tool.model.topological_sort()
+    tool = QDQQuantizer(
+        graph, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, tensor_data), [],
+        [*_kept(graph, weights), *_unaligned(graph, weights), *products], operations, options,
+    )  # fmt: skip
+    try:
+        with _quiet():
+            tool.quantize_model()
+            tool.model.topological_sort()
+    except Exception as error:
+        raise UserError(
+            "ONNX Runtime's tool cannot quantize the activations of this network "
+            f"({type(error).__name__}: {next(iter(str(error).splitlines()), '')[:120]}). Export it with --activations fp32"
+        ) from error
     return tool.model.model, Ranges(bounds, ranges.clipped)
 
 

@@ -65,7 +65,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
         if wrong := _unreadable(value):
             problems.append(f"command line: {key}: {wrong}")
             continue
-        if key.startswith(PIN):  # what follows is the name of a layer, with its dots
+        if key.startswith(PIN) and key != PIN:  # what follows is the name of a layer, with its dots
             pins[key.removeprefix(PIN).strip("\"'")] = yaml.safe_load(value)
             continue
         try:
@@ -73,15 +73,22 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
             good.append(override)
         except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             problems.append(f"command line: {override!r}: {' '.join(str(error).split())}")
-    good += [f"{PIN[:-1]}={{}}"] * bool(pins and not any(each.partition("=")[0].strip() == PIN[:-1] for each in good))
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist(good), resolve=False)
     except (OmegaConfBaseException, ValueError) as error:  # two that do not go together, such as a=1 and a.b=2
         return {}, [*problems, f"command line: {str(error).splitlines()[0]}"]
     assert isinstance(parsed, dict)
+    given = {str(key): value for key, value in parsed.items()}
     if pins:
-        parsed["quantize"]["pin"] = {**(parsed["quantize"]["pin"] or {}), **pins}
-    return {str(key): value for key, value in parsed.items()}, problems
+        section = given.setdefault("quantize", {})
+        pin = section.setdefault("pin", {}) if isinstance(section, dict) else section
+        if not isinstance(section, dict) or not isinstance(pin, dict | None):
+            problems.append(
+                f"command line: {PIN}{next(iter(pins))}: {PIN[:-1]} or quantize is given another value as well: {pin!r}"
+            )
+        else:
+            section["pin"] = {**(pin or {}), **pins}
+    return given, problems
 
 
 def _unreadable(value: str) -> str:
@@ -96,6 +103,8 @@ def _unreadable(value: str) -> str:
             "is written in quotation marks"
         )
     rest = value if node is None else value[node.end_mark.index :].strip()
+    if value and isinstance(node, yaml.ScalarNode) and not node.value and node.tag.endswith(":null"):
+        return f"{value!r} would be read as nothing. Write a text in quotation marks: {quoted(value)}"
     if rest.startswith("#"):
         return f"{rest!r} would be read as a comment. Write the text in quotation marks: {quoted(value)}"
     return octal(node)

@@ -94,7 +94,12 @@ class CheXpert(Published):
         if not kept:
             raise UserError(f"{file}: no row with view {self.view} has {self.finding} positive or negative")
         # the table's paths start with the edition's name, whatever the folder is called here
-        paths = [table.rows[row]["Path"].partition("/")[2] for row in kept]
+        paths = [table.rows[row]["Path"].replace("\\", "/").partition("/")[2] for row in kept]
+        if odd := [row for row, path in zip(kept, paths, strict=True) if path.count("/") < 2]:
+            raise UserError([
+                f"{table.at(row)}: Path is {table.rows[row]['Path']!r}, EDITION/train/patient.../study.../view... expected"
+                for row in odd[:10]
+            ])  # fmt: skip
         files = find_all(file.parent, paths)
         samples = [
             Sample(

@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 from fairquant.errors import UserError, suggestion
 from fairquant_datasets.image_files import find_all
 from fairquant_datasets.published import Published, every_tenth, first_folder
-from fairquant_datasets.table_files import Row, read_csv, read_text
+from fairquant_datasets.table_files import Row, read_csv, read_table, read_text
 from fairquant_datasets.tables import Sample, Table
+from fairquant_datasets.values import UNKNOWN, AttributeValues, LabelValues, attribute_values, canonical, label_values
 
 PARTS = {"0": "train", "1": "validation", "2": "test"}
 
@@ -34,6 +35,9 @@ class CelebA(Published):
     attribute: str = "Male"
     split: Literal["official", "random"] = "official"
 
+    def __post_init__(self) -> None:
+        _differ(self.label, self.attribute)
+
     def check(self) -> list[str]:
         """What is missing on this machine."""
         if self.split == "official" and self._table() is not None and self._beside("list_eval_partition") is None:
@@ -44,7 +48,7 @@ class CelebA(Published):
 
     def read(self, table: Path) -> Table:
         """Every image with its label, its attribute and its part."""
-        rows = {row.pop("image_id"): row for row in _rows(table)}
+        rows = _by_image(table)
         known = list(next(iter(rows.values()), {}))
         wrong = {key: name for key, name in (("label", self.label), ("attribute", self.attribute)) if name not in known}
         if wrong:
@@ -53,16 +57,25 @@ class CelebA(Published):
         parts, people = {}, {}
         if self.split == "official":
             file = self._beside("list_eval_partition")
-            parts = {row["image_id"]: row["partition"] for row in _rows(file, "partition")} if file else {}
+            parts = (
+                {name: canonical(row["partition"]) for name, row in _by_image(file, "partition").items()}
+                if file
+                else {}
+            )
+            if odd := sorted({*parts.values()} - {*PARTS}):
+                raise UserError(
+                    f"{file}: partitions {', '.join(odd[:5])}; 0 (train), 1 (validation) and 2 (test) expected"
+                )
         elif file := self._beside("identity_CelebA"):
-            people = {row["image_id"]: row["person"] for row in _rows(file, "person")}
+            people = {name: row["person"] for name, row in _by_image(file, "person").items()}
         folder = first_folder(
             Path(self.root), "img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba"
         )
         names = list(rows) if self.split == "random" else [name for name in rows if parts.get(name) in PARTS]
         samples = [
             Sample(
-                file=found, id=name, label=_said(self.label, rows[name]), attributes=(_said(self.attribute, rows[name]),),
+                file=found, id=name, label=_said(self.label, rows[name], table, name),
+                attributes=(_said(self.attribute, rows[name], table, name),),
                 key=people.get(name, ""), split=PARTS.get(parts.get(name, ""), ""), place=f"{table}: {name}",
             )
             for name, found in zip(names, find_all(folder, names), strict=True)
@@ -101,11 +114,25 @@ def _rows(file: Path, *columns: str) -> list[Row]:
     return [dict(zip(("image_id", *columns), line, strict=True)) for line in lines]
 
 
-def _said(attribute: str, row: Row) -> str:
+def _by_image(file: Path, *columns: str) -> dict[str, Row]:
+    """Image -> its row. Raises UserError where an image is listed twice with other values."""
+    rows: dict[str, Row] = {}
+    twice = [name for row in _rows(file, *columns) if rows.setdefault(name := row.pop("image_id"), row) != row]
+    if twice:
+        raise UserError([f"{file}: {name} is listed twice, with other values" for name in twice[:10]])
+    return rows
+
+
+def _differ(label: str, attribute: str) -> None:
+    if label == attribute:
+        raise ValueError(f"attribute: {attribute} is the label already, choose another")
+
+
+def _said(attribute: str, row: Row, table: Path, name: str) -> str:
     """An attribute is 1 or -1 (0 in some copies)."""
-    value = row[attribute]
+    value = canonical(row[attribute])
     if value not in ("1", "-1", "0"):
-        raise UserError(f"dataset: {attribute} is {value!r} in a row of CelebA, 1 or -1 expected")
+        raise UserError(f"{table}: {name}: {attribute} is {row[attribute]!r}, 1 or -1 expected")
     return attribute if value == "1" else f"not {attribute}"
 
 
@@ -130,8 +157,7 @@ class FairFace(Published):
     split: Literal["official", "random"] = "official"
 
     def __post_init__(self) -> None:
-        if self.label == self.attribute:
-            raise ValueError(f"attribute: {self.attribute} is the label already, choose another")
+        _differ(self.label, self.attribute)
 
     def check(self) -> list[str]:
         """What is missing on this machine."""
@@ -142,18 +168,34 @@ class FairFace(Published):
     def read(self, table: Path) -> Table:
         """Both tables."""
         root = Path(self.root)
-        needed = ["file", self.label, self.attribute]
-        train, test = (read_csv(file, needed) for file in (table, table.with_name("fairface_label_val.csv")))
-        validation = every_tenth(row["file"] for row in train)
+        tables = [
+            read_table(file, ["file", self.label, self.attribute])
+            for file in (table, table.with_name("fairface_label_val.csv"))
+        ]
+        train, test = ([(row, each.at(number)) for number, row in enumerate(each.rows)] for each in tables)
+        rows = [row for row, _ in (*train, *test)]
+        labels, notes, wrong = label_values([row[self.label] for row in rows], LabelValues(column=self.label), UNKNOWN)
+        groups, said, problems = attribute_values(
+            self.attribute, [row[self.attribute] for row in rows], AttributeValues(), UNKNOWN
+        )
+        if wrong or problems:
+            raise UserError([f"{table}: {problem}" for problem in (*wrong, *problems)])
+        validation = every_tenth(row["file"] for row, _ in train)
         folder = first_folder(root, "fairface-img-margin025-trainval", "fairface-img-margin125-trainval")
         folder = root if (root / "train").is_dir() else folder
-        names = [row["file"] for row in (*train, *test)]
+        names = [row["file"] for row in rows]
         parts = ["validation" if name in validation else "train" for name in names[: len(train)]] + ["test"] * len(test)
         samples = [
             Sample(
-                file=found, id=row["file"], label=row[self.label], attributes=(row[self.attribute],),
+                file=found, id=name, label=label, attributes=(group,), place=place,
                 split=part if self.split == "official" else "",
             )
-            for row, part, found in zip((*train, *test), parts, find_all(folder, names), strict=True)
+            for name, label, group, (_, place), part, found in zip(
+                names, labels, groups, (*train, *test), parts, find_all(folder, names), strict=True
+            )
+            if label
         ]  # fmt: skip
-        return Table(samples=samples, attributes=[self.attribute], counts={"rows": len(names)}, key_name=None)
+        counts = {"rows": len(names)}
+        if dropped := len(names) - len(samples):
+            counts["dropped_unlabelled"] = dropped
+        return Table(samples=samples, attributes=[self.attribute], notes=[*notes, *said], counts=counts, key_name=None)

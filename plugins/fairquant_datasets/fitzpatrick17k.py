@@ -8,8 +8,10 @@ from typing import Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
-from fairquant_datasets.table_files import Row, read_csv
+from fairquant_datasets.image_files import filled
+from fairquant_datasets.table_files import Row, read_csv, read_table
 from fairquant_datasets.tables import Sample, Table, build_splits
+from fairquant_datasets.values import BLANK, as_number, canonical
 
 TABLE_URL = "https://raw.githubusercontent.com/mattgroh/fitzpatrick17k/main/fitzpatrick17k.csv"
 TABLE, FOLDERS = "fitzpatrick17k.csv", ("images", "dataset_images")
@@ -63,38 +65,37 @@ class Fitzpatrick17k:
         """Read the table, decode the images and split them. Raises UserError."""
         root = Path(self.root)
         column = LABEL_COLUMNS[self.labels]
-        rows = [row for table in self._tables() for row in read_csv(table, ["md5hash", column])]
-        scale = next((name for name in ("fitzpatrick_scale", "fitzpatrick") if rows and name in rows[0]), None)
-        if scale is None:
-            raise UserError(f"{self._tables()[0]}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')")
+        rows, places, types = self._rows(column)
         files = {file.stem: file for file in self._folder().iterdir()}  # one listing, not 16,577 look-ups
         given = self._given_splits(root) if self.split == "files" else {}
-        labelled = [row for row in rows if not row.get("qc", "").startswith("3")]
+        right = [number for number, row in enumerate(rows) if not row.get("qc", "").startswith("3")]
+        labelled = [number for number in right if canonical(rows[number][column]) not in BLANK]
         samples = [
             Sample(
-                file=files.get(row["md5hash"], self._folder() / f"{row['md5hash']}.jpg"),
-                id=row["md5hash"],
-                label=row[column],
-                attributes=(self._group(row, scale),),
-                split=given.get(row["md5hash"], ""),
+                file=files.get(name, self._folder() / f"{name}.jpg"), id=name, label=rows[number][column],
+                attributes=(self._group(types[number]),), split=given.get(name, ""), place=places[number],
             )
-            for row in labelled
-            if not given or row["md5hash"] in given
-        ]
-        wrong = len(rows) - len(labelled)
+            for number in labelled
+            for name in [rows[number]["md5hash"]]
+            if not given or name in given
+        ]  # fmt: skip
+        wrong, blank = len(rows) - len(right), len(right) - len(labelled)
+        notes = [f"{wrong} row(s) dropped: marked as wrongly labelled"] if wrong else []
+        notes += [f"{blank} row(s) dropped: no {column}"] if blank else []
         table = Table(
             samples=samples,
             attributes=["skin type"],
-            notes=[f"{wrong} row(s) dropped: marked as wrongly labelled"] if wrong else [],
-            counts={"rows": len(rows), **({"dropped_wrongly_labelled": wrong} if wrong else {})},
+            notes=notes,
+            counts={"rows": len(rows)}
+            | ({"dropped_wrongly_labelled": wrong} if wrong else {})
+            | ({"dropped_unlabelled": blank} if blank else {}),
         )
         return build_splits(table, context, self.split_seed, self.max_bad_images)
 
     def _folder(self) -> Path:
         """The folder of images."""
-        return next(
-            (each for each in map(Path(self.root).joinpath, FOLDERS) if each.is_dir()), Path(self.root) / FOLDERS[0]
-        )
+        places = [Path(self.root) / name for name in FOLDERS]
+        return next((each for each in places if filled(each)), places[0])
 
     def _tables(self) -> list[Path]:
         """The authors' table, or the two that the official code splits it into."""
@@ -102,14 +103,28 @@ class Fitzpatrick17k:
         parts = [root / name for name in ("train_score.csv", "all_val.csv")]
         return parts if not (root / TABLE).is_file() and all(map(Path.is_file, parts)) else [root / TABLE]
 
-    def _group(self, row: Row, scale: str) -> str:
-        """The group by the column `scale`; "" where the skin type is unknown."""
-        try:
-            skin_type = int(float(row[scale]))
-        except ValueError:
+    def _rows(self, column: str) -> tuple[list[Row], list[str], list[str]]:
+        """The rows of all tables, where each stands, and its skin type as it is written."""
+        rows: list[Row] = []
+        places: list[str] = []
+        types: list[str] = []
+        for file in self._tables():
+            table = read_table(file, ["md5hash", column], all_columns=True)
+            scale = next((name for name in ("fitzpatrick_scale", "fitzpatrick") if name in table.columns), None)
+            if scale is None:
+                raise UserError(f"{file}: no column 'fitzpatrick_scale' (nor the older 'fitzpatrick')")
+            rows += table.rows
+            places += [table.at(number) for number in range(len(table.rows))]
+            types += [row[scale] for row in table.rows]
+        return rows, places, types
+
+    def _group(self, written: str) -> str:
+        """The group of a skin type; "" where it is unknown."""
+        skin_type = as_number(written)
+        if skin_type not in (1, 2, 3, 4, 5, 6):
             return ""
-        if not 1 <= skin_type <= 6:
-            return ""
+        assert skin_type is not None
+        skin_type = int(skin_type)
         if self.groups == "six":
             return f"type {skin_type}"
         return "types 1-3" if skin_type <= 3 else "types 4-6"

@@ -54,6 +54,11 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def filled(folder: Path) -> bool:
+    """Whether there is a folder with something in it."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def bare(name: str) -> str:
     """A name without the ending of an image."""
     ending = Path(name).suffix

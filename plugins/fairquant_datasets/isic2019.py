@@ -9,10 +9,10 @@ from typing import Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
-from fairquant_datasets.image_files import ENDINGS
-from fairquant_datasets.table_files import Row, read_csv, read_table
+from fairquant_datasets.image_files import ENDINGS, filled
+from fairquant_datasets.table_files import Row, read_table
 from fairquant_datasets.tables import Sample, Table, build_splits
-from fairquant_datasets.values import one_hot
+from fairquant_datasets.values import as_number, one_hot
 
 Attribute = Literal["sex", "age", "sex-age"]
 
@@ -45,7 +45,7 @@ class Isic2019:
     def check(self) -> list[str]:
         """What is missing on this machine."""
         root = Path(self.root)
-        folder = FOLDER if not (root / PREPARED).is_dir() else PREPARED
+        folder = FOLDER if filled(root / FOLDER) or not (root / PREPARED).is_dir() else PREPARED
         missing = [name for name in (folder, LABELS, METADATA) if not (root / name).exists()]
         if not missing:
             return []
@@ -76,7 +76,7 @@ class Isic2019:
         labels, label_notes, problems = one_hot({name: [row[name] for row in table.rows] for name in classes}, places)
         if problems:
             raise UserError(problems)
-        metadata = {row["image"]: row for row in read_csv(root / METADATA, ["image", "age_approx", "sex"])}
+        metadata = self._metadata(root / METADATA, label_notes)
         attributes = {"sex": ("sex",), "age": ("age",), "sex-age": ("sex", "age")}[self.attribute]
         files = _files(root, [row["image"] for row in table.rows])
         samples = []
@@ -103,24 +103,42 @@ class Isic2019:
         )
         return build_splits(read, context, self.split_seed, self.max_bad_images)
 
+    def _metadata(self, file: Path, notes: list[str]) -> dict[str, Row]:
+        """Image -> what is known of it. Raises UserError where an image is listed twice with other values."""
+        table = read_table(file, ["image", "age_approx", "sex"], all_columns=True)
+        if "lesion_id" not in table.columns:
+            notes.append(f"{file.name} has no lesion_id: images of one lesion may stand in train and in test")
+        metadata: dict[str, Row] = {}
+        problems = [
+            f"{table.at(number)}: {row['image']} is listed before with other values"
+            for number, row in enumerate(table.rows)
+            if metadata.setdefault(row["image"], row) != row
+        ]
+        if problems:
+            raise UserError(problems[:10])
+        return metadata
+
     def _value(self, attribute: str, facts: Row) -> str:
         """The value of an attribute in an image's metadata; "" where it is unknown."""
         if attribute == "sex":
             sex = facts.get("sex", "").lower()
             return sex if sex in ("female", "male") else ""
-        try:
-            age = float(facts.get("age_approx", ""))
-        except ValueError:
+        age = as_number(facts.get("age_approx", ""))
+        if age is None or age < 0:
             return ""
         return f"under {self.age_edge}" if age < self.age_edge else f"{self.age_edge} and over"
 
 
 def _files(root: Path, images: Sequence[str]) -> dict[str, Path]:
     """Image -> its file; the official archive names downsampled images ..._downsampled.jpg."""
-    folder = root / FOLDER if (root / FOLDER).is_dir() else root / PREPARED
-    listed = {
-        file.stem: file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS
-    }  # one listing, not 25,331 look-ups
+    folder = root / FOLDER if filled(root / FOLDER) else root / PREPARED
+    listed: dict[str, Path] = {}  # one listing, not 25,331 look-ups
+    twice = []
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in ENDINGS and listed.setdefault(file.stem, file) != file:
+            twice.append(f"{file}: {listed[file.stem]} is another image of this name")
+    if twice:
+        raise UserError(twice[:10])
     return {
         image: listed.get(image) or listed.get(f"{image}_downsampled") or folder / f"{image}.jpg" for image in images
     }

@@ -18,6 +18,7 @@ from fairquant.data.splits import LabelledImages, make_splits, rows_by_name
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
 from fairquant_datasets.table_files import read_table
+from fairquant_datasets.values import UNKNOWN, canonical
 
 Name = Literal[
     "pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist", "tissuemnist",
@@ -74,7 +75,7 @@ class MedMnist:
         if not self.file.is_file():
             problems.append(
                 f"dataset.root: no file {str(self.file)!r}. Fetch it with 'fairquant data prepare medmnist "
-                f"dataset.subset={self.subset}', or set dataset.root=FOLDER. To try everything without it, add --demo"
+                f"subset={self.subset} pixels={self.pixels}', or set dataset.root=FOLDER. To try everything without it, add --demo"
             )
         if self.groups is not None and not Path(self.groups).is_file():
             problems.append(f"dataset.groups: no file {self.groups!r}")
@@ -103,7 +104,7 @@ class MedMnist:
             )
         known = np.array([bool(group) for group in groups])
         if dropped := int((~known).sum()):
-            notes.append(f"{dropped} image(s) dropped: they are not in {self.groups}")
+            notes.append(f"{dropped} image(s) dropped: their group is unknown, or they are not in {self.groups}")
             counts["dropped_unknown"] = dropped
         rows = np.flatnonzero(known)
         stays = rows[separate([given[row] for row in rows], [digests[row] for row in rows])]
@@ -129,11 +130,15 @@ class MedMnist:
 
     def _labels(self, parts: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.int64]:
         """The class of each image [N], train, validation and test one after the other."""
-        labels = np.concatenate([parts[f"{name}_labels"] for name in PARTS]).astype(np.int64)
+        stored = [parts[f"{name}_labels"] for name in PARTS]
         classes = len(SETS[self.subset][0])
-        if labels.ndim != 2 or labels.shape[1] != 1 or labels.min() < 0 or labels.max() >= classes:
+        single = all(each.size == len(each) and np.issubdtype(each.dtype, np.integer) for each in stored)
+        labels = np.concatenate([each.reshape(-1) for each in stored]).astype(np.int64) if single else np.array([-1])
+        if labels.min() < 0 or labels.max() >= classes:
             raise UserError(f"{self.file}: its labels are not one of {classes} classes for each image")
-        return labels[:, 0]
+        if len(np.unique(labels)) < 2:
+            raise UserError(f"{self.file}: all images have one label; a classifier needs two classes")
+        return labels
 
     def _groups(self, ids: list[str], classes: list[str]) -> tuple[list[str], list[str]]:
         """The group of each image, "" where it is unknown, and notes."""
@@ -146,7 +151,8 @@ class MedMnist:
         problems = []
         for row, values in enumerate(table.rows):
             name = f"{ {'validation': 'val'}.get(values['split'], values['split']) } {values['index']}"
-            if said.setdefault(name, values["group"]) != values["group"]:
+            group = "" if canonical(values["group"]) in {canonical(each) for each in UNKNOWN} else values["group"]
+            if said.setdefault(name, group) != group:
                 problems.append(f"{table.at(row)}: {name} is listed with another group before")
         if foreign := sorted(said.keys() - set(ids)):
             problems.append(
@@ -175,7 +181,7 @@ def _resized(
             for row, image in enumerate(images):
                 picture = Image.fromarray(image).convert("RGB")
                 array[row] = (
-                    picture.resize((size, size), Image.Resampling.BILINEAR) if picture.width != size else picture
+                    picture.resize((size, size), Image.Resampling.BILINEAR) if picture.size != (size, size) else picture
                 )
                 advance(1)
             array.flush()
@@ -192,7 +198,7 @@ def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
             parts = {name: stored[name] for part in PARTS for name in (f"{part}_images", f"{part}_labels")}
     except KeyError as error:
         raise UserError(f"{file}: it has no {error.args[0].split()[0]}: is it a file of MedMNIST?") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError, MemoryError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{file}: cannot be read as .npz: {str(error).splitlines()[0]}") from error
     for part in PARTS:
         images, labels = parts[f"{part}_images"], parts[f"{part}_labels"]

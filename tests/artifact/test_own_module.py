@@ -92,3 +92,10 @@ def test_state_that_is_no_tensor_is_refused_by_its_name():
     check_storable(nn.Linear(2, 2))
     with pytest.raises(UserError, match=r"state that is no tensor \(0._extra_state, by get_extra_state\)"):
         check_storable(nn.Sequential(Counts(2, 2)))
+
+
+def test_modules_that_no_file_can_give_back_are_refused_with_the_way_out():
+    with pytest.raises(UserError, match="compiled by torch.jit: give the nn.Module"):
+        check_storable(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)))
+    with pytest.raises(UserError, match="'0' has max_norm, which changes its weight whenever it is used"):
+        check_storable(nn.Sequential(nn.Embedding(4, 2, max_norm=1.0)))

@@ -15,7 +15,7 @@ from helpers.models import Triples
 
 import fairquant
 from fairquant.artifact.load import read_artifact
-from fairquant.bits import find_layers
+from fairquant.bits import find_layers, plan_of
 from fairquant.bits.costs import count_operations
 from fairquant.bits.layers import float_weights
 from fairquant.bits.multiplications import count_multiplications
@@ -116,3 +116,22 @@ def test_a_budget_of_operations_refuses_layers_of_which_none_can_be_counted(kind
     operations = count_operations(network, layers_of(network), torch.rand(1, 3, 16, 16))
     with pytest.raises(UserError, match=f"budget.bops: no multiplication by {name}"):
         operations.cost_model(1e9, {})
+
+
+def test_a_weight_of_which_a_part_is_used_again_counts_as_often_as_it_is_used():
+    class Part(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.head = torch.nn.Parameter(torch.randn(48, 8)), torch.nn.Linear(8, 3)
+            self.none, self.empty = torch.nn.Parameter(torch.zeros(0, 4)), torch.nn.Linear(0, 4)
+
+        def forward(self, pictures):
+            x = torch.nn.functional.avg_pool2d(pictures, 4).flatten(1)
+            return self.head(x @ self.w + x[:, :24] @ self.w[:24])
+
+    network = Part()
+    layers = layers_of(network)
+    assert [layer.name for layer in layers] == ["w", "head"]
+    operations = count_operations(network, layers, torch.rand(1, 3, 16, 16))
+    assert operations.positions == {"w": 1.5, "head": 1}
+    assert operations.full(plan_of(layers, torch.full((51,), 2))) == (48 * 8 * 1.5 + 24) * 32 * 32

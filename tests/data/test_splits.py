@@ -67,7 +67,10 @@ def test_a_column_of_splits_is_followed():
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [(["train", "exam", "test"], r"unknown value\(s\) \['exam'\]"), (["train", "val"], "no row is marked test")],
+    [
+        (["train", "exam", "test"], r"unknown value\(s\) \['exam'\]"),
+        (["train", "val"], "no image that can be used is marked test"),
+    ],
 )
 def test_a_column_that_names_no_split_or_leaves_one_empty_is_refused(column, message):
     with pytest.raises(UserError, match=message):

@@ -123,6 +123,19 @@ def test_malicious_graphs_are_refused_with_a_reason_and_little_memory(untrained_
         graph.initializer.append(array(np.array(1, np.int64), "step"))
         graph.node.append(make("Range", ["zero", "far", "step"], ["numbers"], name="far"))
 
+    def many(graph):
+        """Each constant is within what a tensor may be; they are all kept."""
+        graph.initializer.append(array(np.array([1 << 24], np.int64), "x"))
+        graph.node.extend(make("ConstantOfShape", ["x"], [f"y{n}"], name=f"bomb {n}") for n in range(6))
+
+    def superlinear(graph):
+        """Small for one image, huge for a batch."""
+        graph.initializer.append(array(np.array([0], np.int64), "first"))
+        graph.node.append(make("Shape", ["images"], ["all_sizes"], name="sizes"))
+        graph.node.append(make("Gather", ["all_sizes", "first"], ["count"], name="count"))
+        graph.node.append(make("Concat", ["count"] * 5, ["cube"], name="cube", axis=0))
+        graph.node.append(make("ConstantOfShape", ["cube"], ["grown"], name="grow"))
+
     def branching(graph):
         body = onnx.helper.make_graph([make("Identity", ["logits"], ["w"])], "b", [], [])
         graph.node.append(make("If", ["logits"], ["v"], name="fork", then_branch=body, else_branch=body))
@@ -135,6 +148,8 @@ def test_malicious_graphs_are_refused_with_a_reason_and_little_memory(untrained_
     refuse(untrained_export, bad, huge, "more than the file can hold")
     refuse(untrained_export, bad, negative, "negative size")
     refuse(untrained_export, bad, ranging, "is a Range that can ask for any amount of memory")
+    refuse(untrained_export, bad, many, "constant values, which is refused")
+    refuse(untrained_export, bad, superlinear, "'grown' grows faster than the batch")
     refuse(untrained_export, bad, branching, "runs a graph of its own")
     refuse(untrained_export, bad, foreign, "foreign domain")
     assert grown(before) < 200

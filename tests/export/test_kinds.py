@@ -78,3 +78,25 @@ def test_images_that_are_not_square_keep_their_shape(tmp_path):
     assert runtime.metadata["preprocessing"]["image_size"] == [8, 20]
     with pytest.raises(UserError, match="the model takes images of 8 x 20 pixels: only square ones are made here"):
         bench_files([out], [1], 0.1, 1)
+
+
+class FixedBatch(torch.nn.Module):
+    """Its view makes a number of the batch's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3 * 8 * 8, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(images.view(len(images), -1))
+
+
+def test_a_graph_for_one_size_of_batch_is_refused_when_it_is_made(tmp_path):
+    torch.manual_seed(1)
+    data = [[(torch.randn(3, 8, 8), row % 2, row // 2 % 2) for row in range(24)] for _ in range(3)]
+    overrides = ["tracking.mlflow=null"]
+    result = fairquant.quantize(FixedBatch(), *data, average_bits=3, method="uniform-3-ptq", overrides=overrides)
+    source, out = result.folder / "model.safetensors", tmp_path / "m.onnx"
+    with pytest.raises(UserError, match="the exporter fixed the batch to 2 images"):
+        export_onnx(source, out, ExportOptions(activations="fp32"), None, FixedBatch())
+    assert not out.exists()

@@ -106,3 +106,13 @@ def test_a_number_that_yaml_would_read_in_base_8_is_refused(tmp_path, registry):
     (tmp_path / "r.yaml").write_text("dataset: {name: synthetic-lesions}\nseed: 010\n")
     with pytest.raises(UserError, match=r"r.yaml:2: seed: 010 would be read in base 8. Write 10"):
         read_recipe("r.yaml", registry=registry)
+
+
+@pytest.mark.parametrize("other", ["quantize=3", "quantize.pin=3", "quantize.pin=[1]"])
+def test_a_pinned_layer_and_another_value_of_its_section_do_not_go_together(other):
+    for overrides in (["quantize.pin.b=4", other], [other, "quantize.pin.b=4"]):
+        _, (problem,) = read_overrides(overrides)
+        assert problem.startswith(
+            "command line: quantize.pin.b: quantize.pin or quantize is given another value as well"
+        )
+    assert "would be read as nothing" in read_overrides(["model.weights=---"])[1][0]

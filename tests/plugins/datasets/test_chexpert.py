@@ -72,3 +72,13 @@ def test_what_is_wrong_is_said(tmp_path):
     assert "lacks valid.csv" in problem
     with pytest.raises(UserError, match="no column 'Edema'"):
         CheXpert(root=str(root), finding="Edema").load(context(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["", "view1_frontal.jpg", "CheXpert-v1.0-small/train"])
+def test_a_path_without_its_folders_is_named(tmp_path, path):
+    root = chexpert(tmp_path / "CheXpert-v1.0-small")
+    lines = (root / "train.csv").read_text().splitlines()
+    lines[1] = ",".join([path, *lines[1].split(",")[1:]])
+    (root / "train.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=f"train.csv:2: Path is '{path}', EDITION/train/patient"):
+        CheXpert(root=str(root)).load(context(tmp_path))

@@ -109,3 +109,35 @@ def test_what_is_wrong_with_fairface_is_said(tmp_path):
     (root / "fairface_label_val.csv").unlink()
     (problem,) = FairFace(root=str(root)).check()
     assert "lacks fairface_label_val.csv" in problem
+
+
+def test_contradictions_and_odd_values_of_celeba_are_named(tmp_path):
+    root = celeba(tmp_path / "d")
+    with pytest.raises(ValueError, match="attribute: Male is the label already"):
+        CelebA(label="Male")
+    attributes, parts = root / "list_attr_celeba.txt", root / "list_eval_partition.txt"
+    good = attributes.read_text()
+    attributes.write_text(good + "000001.jpg 1 1 1\n")
+    with pytest.raises(UserError, match="000001.jpg is listed twice, with other values"):
+        CelebA(root=str(root)).load(context(tmp_path))
+    attributes.write_text(good.replace("000002.jpg  1", "000002.jpg  7"))
+    with pytest.raises(UserError, match="list_attr_celeba.txt: 000002.jpg: Male is '7', 1 or -1 expected"):
+        CelebA(root=str(root)).load(context(tmp_path))
+    attributes.write_text(good)
+    parts.write_text(parts.read_text().replace("000001.jpg 0", "000001.jpg train"))
+    with pytest.raises(UserError, match=r"partitions train; 0 \(train\), 1 \(validation\) and 2 \(test\) expected"):
+        CelebA(root=str(root)).load(context(tmp_path))
+
+
+def test_blank_and_unknown_values_of_fairface_are_dropped_and_counted(tmp_path):
+    root = fairface(tmp_path / "d")
+    lines = (root / "fairface_label_train.csv").read_text().splitlines()
+    lines[1] = lines[1].replace("Male", "")
+    lines[2] = lines[2].replace("White", "unknown")
+    (root / "fairface_label_train.csv").write_text("\n".join([*lines, "train/3.jpg,20-29,Female,White,True"]) + "\n")
+    with pytest.raises(UserError, match="fairface_label_train.csv:52: train/3.jpg is listed with other values in .*:4"):
+        FairFace(root=str(root)).load(context(tmp_path))
+    (root / "fairface_label_train.csv").write_text("\n".join(lines) + "\n")
+    splits = FairFace(root=str(root)).load(context(tmp_path))
+    assert splits.class_names == ("Female", "Male")
+    assert splits.counts == {"rows": 60, "dropped_unlabelled": 1, "dropped_unknown": 1}

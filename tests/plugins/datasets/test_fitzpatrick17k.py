@@ -59,3 +59,19 @@ def test_the_folder_that_the_official_code_prepares_is_read(tmp_path):
     assert dataset.load(context(tmp_path)).fingerprint == whole.fingerprint
     splits = Fitzpatrick17k(root=str(root), split="files").load(context(tmp_path))
     assert set(splits.test.ids) <= {line.split(",")[0] for line in lines[70:]}
+
+
+def test_types_that_are_none_and_blank_labels_are_dropped_and_counted(tmp_path):
+    root = fitzpatrick(tmp_path / "d")
+    lines = (root / "fitzpatrick17k.csv").read_text().splitlines()
+    for number, (scale, label) in {2: ("inf", None), 3: ("3.7", None), 4: (None, ""), 5: (None, "nan")}.items():
+        fields = lines[number].split(",")
+        fields[1], fields[2] = scale or fields[1], fields[2] if label is None else label
+        lines[number] = ",".join(fields)
+    (root / "fitzpatrick17k.csv").write_text("\n".join(lines) + "\n")
+    (root / "images").rename(root / "dataset_images")
+    (root / "images").mkdir()  # left behind, empty
+    splits = Fitzpatrick17k(root=str(root)).load(context(tmp_path))
+    assert splits.counts["dropped_unlabelled"] == 2
+    assert splits.counts["dropped_unknown"] == 12 + 2
+    assert not {"", "nan"} & set(splits.class_names)

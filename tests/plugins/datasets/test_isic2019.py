@@ -71,3 +71,34 @@ def test_the_folder_that_the_official_code_prepares_is_read(tmp_path):
     dataset = Isic2019(root=str(root))
     assert dataset.check() == []
     assert dataset.load(context(tmp_path)).fingerprint == whole.fingerprint
+
+
+def test_an_age_that_is_none_is_unknown_and_contradictions_are_errors(tmp_path):
+    root = isic(tmp_path / "d")
+    file = root / "ISIC_2019_Training_Metadata.csv"
+    lines = file.read_text().splitlines()
+    head = lines[0].split(",")
+    age = head.index("age_approx")
+    for number, value in enumerate(("nan", "inf", "-1"), 1):
+        fields = lines[number].split(",")
+        fields[age] = value
+        lines[number] = ",".join(fields)
+    file.write_text("\n".join(lines) + "\n")
+    splits = Isic2019(root=str(root), attribute="age").load(context(tmp_path))
+    assert splits.counts["dropped_unknown"] == 4 + 3
+    file.write_text("\n".join([*lines, lines[5].replace(",male", ",female").replace(",female", ",other", 1)]) + "\n")
+    with pytest.raises(UserError, match="Metadata.csv:82: ISIC_0000004 is listed before with other values"):
+        Isic2019(root=str(root)).load(context(tmp_path))
+    file.write_text("\n".join(",".join(line.split(",")[:3] + line.split(",")[4:]) for line in lines) + "\n")
+    notes = Isic2019(root=str(root)).load(context(tmp_path)).notes
+    assert any("has no lesion_id" in note for note in notes)
+
+
+def test_one_name_in_two_folders_of_classes_is_an_error(tmp_path):
+    root = isic(tmp_path / "d")
+    (root / "ISIC_2019_Training_Input").rename(root / "ISIC2019_train")
+    (root / "ISIC_2019_Training_Input").mkdir()  # left behind, empty
+    (root / "ISIC2019_train" / "NV").mkdir()
+    (root / "ISIC2019_train" / "NV" / "ISIC_0000001.jpg").write_bytes(b"x")
+    with pytest.raises(UserError, match="is another image of this name"):
+        Isic2019(root=str(root)).load(context(tmp_path))

@@ -75,6 +75,10 @@ def test_a_picture_of_test_is_not_trained_on(tmp_path):
     ({"train_labels": np.full((30, 1), 7, np.uint8)}, "not one of 2 classes for each image"),
     ({"train_labels": np.zeros((30, 14), np.uint8), "val_labels": np.zeros((8, 14), np.uint8),
       "test_labels": np.zeros((12, 14), np.uint8)}, "not one of 2 classes for each image"),
+    ({"train_labels": np.full((30, 1), 0.7)}, "not one of 2 classes for each image"),
+    ({"train_labels": np.array(["a"] * 30)}, "not one of 2 classes for each image"),
+    ({f"{part}_labels": np.zeros((count, 1), np.uint8) for part, count in (("train", 30), ("val", 8), ("test", 12))},
+     "all images have one label"),
 ])  # fmt: skip
 def test_a_file_that_is_wrong_is_refused_with_the_reason(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
@@ -84,6 +88,10 @@ def test_a_file_that_is_wrong_is_refused_with_the_reason(tmp_path, change, messa
 def test_a_torn_or_missing_file_is_named(tmp_path):
     dataset = archive(tmp_path / "d")
     content = dataset.file.read_bytes()
+    np.save(dataset.file.with_suffix(".npy"), np.zeros(3))
+    dataset.file.write_bytes(dataset.file.with_suffix(".npy").read_bytes())
+    with pytest.raises(UserError, match="cannot be read as .npz"):
+        dataset.load(context(tmp_path))
     dataset.file.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="cannot be read as .npz"):
         dataset.load(context(tmp_path))
