@@ -72,8 +72,8 @@ def test_a_model_that_does_not_fit_is_refused_by_name(tmp_path, strange, small):
 
 def test_a_file_that_does_not_fit_is_named_and_so_is_a_lazy_module(tmp_path, strange):
     path, _, _ = saved(tmp_path, strange, Uniform())
-    with pytest.raises(UserError, match=f"{path}\n") as caught:
+    with pytest.raises(UserError) as caught:
         fairquant.load(path, model=torch.nn.Linear(2, 3))
-    assert f"{path}: it holds nothing for the model's 'weight'" in caught.value.render()
+    assert caught.value.render().splitlines()[0] == f"10 problem(s) in {path}"
     with pytest.raises(UserError, match="the model's 'weight' has no shape yet: pass an image through it"):
         fairquant.load(path, model=torch.nn.LazyLinear(3))
