@@ -69,11 +69,27 @@ def _size_option(settings: ModelSettings, classes: int) -> dict[str, int]:
     for attempt in attempts:
         if _accepts(settings, classes, attempt):
             return attempt
+    if problem := _refused_options(settings, classes):
+        raise UserError(f"model.options: timm cannot build {settings.name!r} with {dict(settings.options)}: {problem}")
     own = "its own size" if config is None else f"{config.input_size[-1]}"
     raise UserError(
         f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels; "
         f"it is made for {own}. Set model.image_size={own}, or choose another model"
     )
+
+
+def _refused_options(settings: ModelSettings, classes: int) -> str:
+    """Why the network cannot be built with the options at any size; "" where it can."""
+    import timm
+
+    try:
+        with torch.device("meta"):
+            timm.create_model(settings.name, num_classes=classes, **settings.options)
+    except NotImplementedError:
+        return ""
+    except Exception as error:
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return ""
 
 
 def _accepts(settings: ModelSettings, classes: int, attempt: dict[str, Any]) -> bool:

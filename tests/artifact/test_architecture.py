@@ -29,9 +29,10 @@ def test_a_network_that_cannot_take_the_size_is_refused(monkeypatch):
         create(ModelSettings(name="resnet10t", image_size=33), 5)
 
 
-def test_options_that_timm_refuses_are_reported():
+@pytest.mark.parametrize("size", [176, 32])
+def test_options_that_timm_refuses_are_reported(size):
     with pytest.raises(UserError, match="timm cannot build 'resnet10t' with .*stem_widht"):
-        create(ModelSettings(name="resnet10t", image_size=176, options={"stem_widht": 8}), 5)
+        create(ModelSettings(name="resnet10t", image_size=size, options={"stem_widht": 8}), 5)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet10t", 32), ("deit_tiny_patch16_224", 32)])
