@@ -86,10 +86,11 @@ class Latency:
 @dataclass(frozen=True)
 class Operations:
     """Multiply-accumulates of one image. positions: layer -> how often each of its weights is used, on average; other: those outside
-    the quantized layers (attention's products, layers kept in full precision)."""
+    the quantized layers (attention's products, layers kept in full precision); parameters: all that are multiplied with."""
 
     positions: Mapping[str, float]
     other: int
+    parameters: frozenset[str] = frozenset()
 
     def bops(self, plan: BitPlan, activations: Mapping[str, int]) -> int:
         """Bit operations of one image; activations: layer -> bits of its input, 32 where it is not named."""
@@ -125,7 +126,7 @@ def count_operations(network: nn.Module, layers: tuple[Layer, ...], image: Tenso
     counts, total = count_multiplications(network, image, layers)
     own = {layer.name: sum(counts.get(path, 0) for path in layer.parameters) for layer in layers}
     positions = {layer.name: own[layer.name] / layer.weight.numel() for layer in layers}
-    return Operations(positions, total - sum(own.values()))
+    return Operations(positions, total - sum(own.values()), frozenset(counts))
 
 
 def within_size(

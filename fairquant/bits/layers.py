@@ -75,20 +75,20 @@ def _weight_names(module: nn.Module, prefix: str, multiplied: Set[str]) -> list[
     ]
 
 
-def float_weights(network: nn.Module, layers: Sequence[Layer]) -> dict[str, int]:
-    """The weights that are not quantized and stay in float32, name -> number: parameters with at least two dimensions. Biases and
-    the parameters of normalization layers are no weights."""
+def float_weights(network: nn.Module, layers: Sequence[Layer], multiplied: Set[str] = frozenset()) -> dict[str, int]:
+    """The weights that are not quantized and stay in float32, name -> number: parameters with at least two dimensions, and those in
+    `multiplied`. Biases and the parameters of normalization layers are no weights."""
     quantized = {id(layer.weight) for layer in layers}
     return {
         name: parameter.numel()
         for name, parameter in network.named_parameters()
-        if parameter.ndim > 1 and id(parameter) not in quantized
+        if (parameter.ndim > 1 or name in multiplied) and id(parameter) not in quantized
     }
 
 
-def float_note(network: nn.Module, layers: Sequence[Layer]) -> str:
+def float_note(network: nn.Module, layers: Sequence[Layer], multiplied: Set[str] = frozenset()) -> str:
     """Which weights stay in float32, in words; "" where all are quantized."""
-    left = float_weights(network, layers)
+    left = float_weights(network, layers, multiplied)
     if not left:
         return ""
     total = sum(left.values()) + sum(layer.weight.numel() for layer in layers)

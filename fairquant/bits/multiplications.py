@@ -15,6 +15,10 @@ from fairquant.bits.layers import CALLED, untouched
 from fairquant.roles.importance import Layer
 
 
+#: Operations whose first argument is added to the product of the others.
+_ADDED_FIRST = (torch.ops.aten.addmm, torch.ops.aten.baddbmm)
+
+
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """counts: parameter -> multiply-accumulates; total: of the whole pass.
 
@@ -29,8 +33,6 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self.inside: list[str] = []
         self._by_storage: dict[int, list[tuple[int, int, str]]] = {}
         for name, parameter in parameters.items():
-            if parameter.ndim < 2:  # a bias is added, though the same operation takes it
-                continue
             start = parameter.data_ptr()
             entry = (start, start + parameter.numel() * parameter.element_size(), name)
             self._by_storage.setdefault(parameter.untyped_storage().data_ptr(), []).append(entry)
@@ -45,13 +47,16 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             return func(*args, **kwargs) if decomposed is NotImplemented else decomposed
         out = func(*args, **kwargs)
         operations = 0 if count is None else count(*args, **kwargs, out_val=out) // 2
-        used = [name for arg in args if isinstance(arg, Tensor) for name in self._name(arg)] or self.inside[-1:]
+        operands = args[1:] if func._overloadpacket in _ADDED_FIRST else args
+        used = [name for arg in operands if isinstance(arg, Tensor) for name in self._name(arg)] or self.inside[-1:]
         if used:
             self.counts[used[0]] += operations
         self.total += operations
         return out
 
     def _name(self, tensor: Tensor) -> list[str]:
+        if tensor.ndim < 2:  # a bias is added, though the same operation takes it
+            return []
         place = tensor.data_ptr()
         entries = self._by_storage.get(tensor.untyped_storage().data_ptr(), ())
         return [name for start, end, name in entries if start <= place < end][:1]

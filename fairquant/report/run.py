@@ -90,7 +90,7 @@ def bits_report(recipe: Recipe, results: Results) -> BitsReport:
             "average": 32.0, "average_all": 32.0, "in_float": float_weights(results.network, ()),
             "histogram": {"32": weights}, "weight_bytes": results.weight_bytes,
         }  # fmt: skip
-    left = float_weights(results.network, quantized.layers)
+    left = float_weights(results.network, quantized.layers, quantized.operations.parameters)
     spent = sum(int(bits) * count for bits, count in quantized.plan.histogram().items())
     weights = sum(quantized.plan.histogram().values())
     report: BitsReport = {

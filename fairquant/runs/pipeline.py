@@ -144,7 +144,7 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
     image = first_image(splits, model)
     multiplied = count_multiplications(model.network, image)[0]
     layers = find_layers(model.network, recipe.quantize.units, recipe.quantize.keep, multiplied.keys())
-    if note := float_note(model.network, layers):
+    if note := float_note(model.network, layers, multiplied.keys()):
         run.say(note)
     planning = Planning(
         recipe=recipe, quantization=quantization, splits=splits, model=model, layers=layers,

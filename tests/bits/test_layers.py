@@ -14,6 +14,7 @@ from fairquant.bits.layers import (
     pinned_bits,
     untouched,
 )
+from fairquant.bits.multiplications import count_multiplications
 from fairquant.errors import UserError
 
 
@@ -94,3 +95,10 @@ def test_what_stays_in_float_is_counted_and_named():
         "1 weight tensor(s) with 69.2 % of all weights are not quantized and stay in float32: 0.weight (Conv1d)"
     )
     assert float_note(network, find_layers(network, "channel")) == ""
+    vector = nn.Module()
+    vector.flat, vector.bias, vector.head = nn.Parameter(torch.zeros(24)), nn.Parameter(torch.zeros(3)), nn.Linear(8, 3)
+    vector.forward = lambda images: vector.head(images[:, :3, 0, 0] @ vector.flat.view(3, 8)) + vector.bias
+    multiplied = count_multiplications(vector, torch.zeros(1, 3, 4, 4))[0].keys()
+    assert multiplied == {"flat", "head.weight"}
+    layers = find_layers(vector, "channel", (), multiplied)
+    assert float_weights(vector, layers, multiplied) == {"flat": 24}
