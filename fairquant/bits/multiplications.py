@@ -14,7 +14,6 @@ from torch.utils.flop_counter import flop_registry
 from fairquant.bits.layers import CALLED, untouched
 from fairquant.roles.importance import Layer
 
-
 #: Operations whose first argument is added to the product of the others.
 _ADDED_FIRST = (torch.ops.aten.addmm, torch.ops.aten.baddbmm)
 
