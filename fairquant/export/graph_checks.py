@@ -116,7 +116,7 @@ def _settled(model: Any, batch: int) -> tuple[Any, Sizes]:
     sizes = _sizes(copy)
     while _spell_out(copy, sizes):
         sizes = _sizes(copy)
-    return copy, sizes
+    return copy, {**sizes, **{each.name: tuple(each.dims) for each in copy.graph.initializer}}
 
 
 def _for_images(model: Any, batch: int) -> Any:

@@ -55,7 +55,7 @@ PREPROCESSING = {"image_size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": "x"}, "is damaged"), ({"mean": 3}, "is damaged"), ({"image_size": 4}, "is out of range"),
+        ({"image_size": "x"}, "is damaged"), ({"mean": 3}, "is damaged"), ({"image_size": 0}, "is out of range"), ({"image_size": [8, 5000]}, "is out of range"),
         ({"std": [0.2, 0.2, 0.0]}, "is out of range"), ({"mean": [0.5]}, "is out of range"),
     ],
 )  # fmt: skip
