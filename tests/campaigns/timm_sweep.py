@@ -47,7 +47,7 @@ class Result:
     reason: str = ""
     refused: bool = False
     in_float: float = 0.0
-    difference: float = 0.0
+    difference: float = -1.0
 
 
 def smallest_models() -> dict[str, tuple[str, int]]:
@@ -146,7 +146,7 @@ def table(results: Sequence[Result]) -> str:
     works = sum(not result.failed for result in results)
     rows = [
         f"| {r.family} | `{r.model}` | {r.parameters / 1e6:.1f} M | {r.size} | {100 * r.in_float:.1f} % | "
-        f"{100 * r.difference:.1f} % | "
+        f"{f'{100 * r.difference:.1f} %' if r.difference >= 0 and not r.failed else 'not measured'} | "
         f"{'works' if not r.failed else f'{r.failed}: {r.reason}'} |"
         for r in sorted(results, key=lambda result: (not result.failed, result.family))
     ]
