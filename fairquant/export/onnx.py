@@ -143,8 +143,8 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     network = network.float().to(memory_format=torch.contiguous_format)
     problem: BaseException | None = None
-    # fused attention gives its output in another order in memory, on which a view in the graph would depend; unfused, the exporter
-    # takes no windows (NesT)
+    # fused attention gives its output in another order in memory, on which a view in the graph would depend: as it is only where
+    # the network cannot be traced unfused
     for attention in (sdpa_kernel(SDPBackend.MATH), contextlib.nullcontext()):
         with warnings.catch_warnings(), attention:
             warnings.simplefilter("ignore")
