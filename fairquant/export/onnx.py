@@ -12,14 +12,15 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from fairquant.artifact.format import BLANK, fill_seal
 from fairquant.artifact.load import Artifact, load, read_artifact
@@ -146,7 +147,7 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
     # fused attention gives its output in another order in memory, on which a view in the graph would depend: as it is only where
     # the network cannot be traced unfused
     for attention in (sdpa_kernel(SDPBackend.MATH), contextlib.nullcontext()):
-        with warnings.catch_warnings(), attention:
+        with warnings.catch_warnings(), attention, _UnfusedAttention():
             warnings.simplefilter("ignore")
             try:
                 torch.onnx.export(
@@ -159,6 +160,35 @@ def trace(network: nn.Module, artifact: Artifact, out: Path) -> None:
                 problem = error
     assert problem is not None
     raise UserError(f"the model cannot be traced to ONNX: {_reason(problem)}") from problem
+
+
+class _UnfusedAttention(TorchFunctionMode):
+    """Attention over more or fewer than four dimensions (NesT) as products and softmax: the exporter takes only four."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not nn.functional.scaled_dot_product_attention or args[0].ndim == 4:
+            return func(*args, **kwargs or {})
+        return _attention(*args, **kwargs or {})
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *,
+    scale: float | None = None,
+    **others: Any,
+) -> Tensor:
+    """What torch.nn.functional.scaled_dot_product_attention returns, for [..., L, E], [..., S, E] and [..., S, V]."""
+    if any(others.values()):
+        raise NotImplementedError(f"attention over {query.ndim} dimensions with {', '.join(sorted(others))}")
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    return scores.softmax(-1) @ value
 
 
 def _reason(error: BaseException) -> str:

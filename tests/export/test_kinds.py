@@ -100,3 +100,36 @@ def test_a_graph_for_one_size_of_batch_is_refused_when_it_is_made(tmp_path):
     with pytest.raises(UserError, match="the exporter fixed the batch to 2 images"):
         export_onnx(source, out, ExportOptions(activations="fp32"), None, FixedBatch())
     assert not out.exists()
+
+
+class Windows(torch.nn.Module):
+    """Attention over [B, heads, windows, tokens, width], with and without a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.head = torch.nn.Linear(3 * 4, 24), torch.nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        windows = images.unflatten(2, (4, 4)).unflatten(-1, (4, 4))  # [B, 3, 4, 4, 4, 4]
+        tokens = windows.permute(0, 2, 4, 3, 1, 5).flatten(1, 2).flatten(-2)  # [B, 16, 4, 12]
+        query, key, value = self.project(tokens).unflatten(-1, (3, 2, 4)).permute(3, 0, 4, 1, 2, 5)
+        seen = torch.ones(4, 4, dtype=torch.bool).tril()
+        masked = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        both = masked + torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen.float(), scale=0.3
+        )
+        logits: torch.Tensor = self.head(both.mean((2, 3)).flatten(1))
+        return logits
+
+
+def test_attention_over_five_dimensions_is_exported_as_products(tmp_path):
+    torch.manual_seed(1)
+    network, data = Windows(), [Triples(30, seed, classes=3, size=16) for seed in (1, 2, 3)]
+    source = fairquant.quantize(
+        network, *data, average_bits=4, method="uniform-4-ptq", overrides=["tracking.mlflow=null"]
+    ).folder / "model.safetensors"  # fmt: skip
+    export_onnx(source, tmp_path / "model.onnx", ExportOptions(activations="fp32"), None, Windows())
+    with torch.no_grad():
+        expected = fairquant.load(source, model=Windows())(data[2].images).numpy()
+    found = open_runtime(tmp_path / "model.onnx").logits(data[2].images.numpy())
+    assert np.abs(found - expected).max() < 2e-3 * np.abs(expected).max()
