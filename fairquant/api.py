@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +20,10 @@ from fairquant.artifact.own_module import answer_with_logits, check_storable, co
 from fairquant.data.describe import cells_text, leaks
 from fairquant.data.images import default_cache
 from fairquant.data.in_memory import IN_MEMORY, InMemoryDataset, Labelled, in_memory_split, in_memory_splits
-from fairquant.data.ranks import barrier, init_process_group, is_leader, leader_first
+from fairquant.data.ranks import barrier, init_process_group, is_alone, is_leader, leader_first
 from fairquant.data.transforms import Normalization
-from fairquant.errors import UserError
-from fairquant.files import folder_lock, write_atomically
+from fairquant.errors import RunBusy, UserError
+from fairquant.files import folder_lock, is_locked, remove_temporary, write_atomically
 from fairquant.recipe import Recipe, read_recipe, recipe_from
 from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Component
@@ -41,10 +41,12 @@ from fairquant.runs.folder import (
     other_versions,
     run_folder,
 )
+from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, write_identity
 from fairquant.runs.models import recipe_model
 from fairquant.runs.pipeline import run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.results import Results
+from fairquant.training.checkpoints import state_digest
 from fairquant.training.devices import choose_device
 from fairquant.training.model import Model
 
@@ -65,9 +67,11 @@ class RunResult:
 def run(
     recipe: str | os.PathLike[str] | Recipe, *overrides: str, demo: bool = False,
     runs: str | os.PathLike[str] | None = None, display: Display | None = None, plugins: Plugins | None = None,
+    wait: bool = False,
 ) -> RunResult:  # fmt: skip
     """Run a recipe: fairquant.run("recipes/quickstart.yaml", "seed=7"). Resumes an interrupted run; returns a finished one.
 
+    wait: where another process works on this run, wait for it and return its result; otherwise RunBusy is raised.
     Raises UserError, naming every problem, where the recipe or the data are not valid.
     """
     plugins = discover() if plugins is None else plugins
@@ -76,7 +80,8 @@ def run(
     missing = recipe.dataset.value.check()
     if missing:
         raise UserError(missing)
-    return execute(recipe, plugins, Path(runs) if runs is not None else default_runs(), display or Quiet())
+    place = Path(runs) if runs is not None else default_runs()
+    return execute(recipe, plugins, place, display or Quiet(), wait=wait)
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,11 @@ class Given:
 class ValidationOnly:
     """A run that stops once validation is predicted: its report then has bits and bytes only.
 
-    watch(stage, values) is called after each epoch and may stop the run by raising.
+    watch(stage, values) is called after each epoch and may stop the run by raising. opened(folder) is told where the run is.
     """
 
     watch: Callable[[str, Mapping[str, float]], None]
+    opened: Callable[[Path], None] = lambda folder: None
 
 
 def execute(
@@ -104,25 +110,22 @@ def execute(
     display: Display,
     given: Given | None = None,
     validation_only: ValidationOnly | None = None,
+    wait: bool = False,
 ) -> RunResult:
-    """Open the recipe's folder, run the pipeline and write its results. Finished runs are returned as they are."""
+    """Open the recipe's folder, run the pipeline and write its results. Finished runs are returned as they are. wait: see `run`."""
     init_process_group()
-    folder = run_folder(recipe, runs)
-    done = finished_report(folder) or (finished_report(folder, VALIDATION_ONLY) if validation_only else None)
+    opened = _open(recipe, plugins, runs, display, given)
+    if validation_only is not None:
+        opened = replace(opened, validation_only=True, watch=validation_only.watch)
+        validation_only.opened(opened.folder)
+    done = _finished(opened)
     barrier()
     if done is not None:
-        if is_leader() and (others := other_versions(done, plugins)):
-            display.say(f"{folder}: finished with {others}. Remove the folder to run it again")
-        return RunResult(done, folder, was_finished=True)
-    if not is_leader():
-        plugins, display = plugins.silent(), Quiet()
-    with _locked(folder) if is_leader() else nullcontext():
+        return done
+    with _locked(opened, wait) if is_leader() else nullcontext():
+        if is_alone() and (done := _finished(opened)) is not None:
+            return done  # by a process that was waited for
         barrier()
-        opened = Run(recipe=recipe, folder=folder, runs=runs, plugins=plugins, display=display)
-        if validation_only is not None:
-            opened = replace(opened, validation_only=True, watch=validation_only.watch)
-        if is_leader():
-            write_atomically(folder / "recipe.yaml", recipe_yaml(recipe).encode())
         opened.notify("fairquant_run_started")
         try:
             report = _run(opened, given)
@@ -133,23 +136,52 @@ def execute(
             raise shown from error
         barrier()
         if not is_leader():
-            report = finished_report(folder) or report
+            report = finished_report(opened.folder) or report
         if validation_only is None:
             opened.notify("fairquant_run_finished", report=report)
-        return RunResult(report, folder)
+        return RunResult(report, opened.folder)
+
+
+def _finished(run: Run) -> RunResult | None:
+    """The result of an earlier run in the folder; None where there is none."""
+    report = finished_report(run.folder)
+    if report is None and run.validation_only:
+        report = finished_report(run.folder, VALIDATION_ONLY)
+    if report is None:
+        return None
+    if is_leader() and (others := other_versions(report, run.plugins)):
+        run.display.say(f"{run.folder}: finished with {others}. Remove the folder to run it again")
+    return RunResult(report, run.folder, was_finished=True)
+
+
+def _open(recipe: Recipe, plugins: Plugins, runs: Path, display: Display, given: Given | None) -> Run:
+    """Load the data where they are not given, and find the folder of this recipe with this content."""
+    start = time.perf_counter()
+    if given is None:
+        with leader_first():
+            splits = load_data(recipe, display if is_leader() else Quiet())
+    else:
+        splits = given.splits
+    seconds = time.perf_counter() - start
+    identity = identity_of(recipe, splits, plugins)
+    folder, changed = place_of(recipe, runs, identity)
+    if not is_leader():
+        plugins, display = plugins.silent(), Quiet()
+    if changed:
+        display.say(
+            f"{run_folder(recipe, runs)} holds a run of other content: {changed}. This run goes to {folder.name}"
+        )
+    return Run(
+        recipe=recipe, folder=folder, runs=runs, plugins=plugins, display=display, splits=splits, identity=identity,
+        timings={"data": seconds},
+    )  # fmt: skip
 
 
 def _run(run: Run, given: Given | None) -> Report:
-    """Load data and model where they are not given, run the pipeline, write the results; returns the report."""
-    recipe = run.recipe
-    for note in (*run.plugins.problems, *recipe.notes):
-        run.say(note)
-    if given is None:
-        with run.stage("data"), leader_first():
-            splits = load_data(recipe, run.display)
-    else:
-        splits = given.splits
-    for note in (*splits.notes, *leaks(recipe, splits)):
+    """Run the pipeline and write the results; returns the report."""
+    recipe, splits = run.recipe, run.splits
+    run.log(f"data: {run.timings['data']:.1f} s")
+    for note in (*run.plugins.problems, *recipe.notes, *splits.notes, *leaks(recipe, splits)):
         run.say(note)
     run.log(table := cells_text(splits))
     run.display.say(table)
@@ -162,9 +194,19 @@ def _run(run: Run, given: Given | None) -> Report:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder's lock and its log."""
-    with folder_lock(folder, blocking=False), log_file(folder):
+def _locked(run: Run, wait: bool) -> Iterator[None]:
+    """The folder's lock and its log; what it is made for is written first. RunBusy where another process holds it and is not
+    to be waited for, or has begun something else in it in the meantime."""
+    folder = run.folder
+    if wait and is_locked(folder):
+        run.display.say(f"{folder}: another process is working on this run: waiting for its result")
+    with folder_lock(folder, blocking=wait), log_file(folder):
+        remove_temporary(folder)
+        if holds_run(folder) and read_identity(folder) != run.identity:
+            raise RunBusy(f"{folder}: another process has begun a run of other content here. Give the command again")
+        if not (folder / "report.json").exists():
+            write_identity(folder, run.identity)
+            write_atomically(folder / "recipe.yaml", recipe_yaml(run.recipe).encode())
         yield
 
 
@@ -213,7 +255,7 @@ def quantize(
          "train": {"epochs": 5, "learning_rate": 1e-4, "augment": "none"}, "baseline": {"epochs": 0}},
         [*overrides, f"method={method}"], registry=plugins.registry, source="fairquant.quantize", name=name,
     )  # fmt: skip
-    dataset = Component(IN_MEMORY, InMemoryDataset(splits.fingerprint, _digest_model(network)))
+    dataset = Component(IN_MEMORY, InMemoryDataset(splits.fingerprint, state_digest(network.state_dict())))
     height, width = first.shape[-2:]
     shape = {} if height == width else {"image_shape": [height, width]}
     recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=width))
@@ -225,13 +267,6 @@ def quantize(
     )  # fmt: skip
     place = Path(runs) if runs is not None else default_runs()
     return execute(recipe, plugins, place, display or Quiet(), Given(splits, own))
-
-
-def _digest_model(model: nn.Module) -> str:
-    total = hashlib.sha256()
-    for key, value in model.state_dict().items():
-        total.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 def _copy(model: nn.Module) -> nn.Module:

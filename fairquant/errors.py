@@ -37,6 +37,18 @@ class Pruned(Exception):
     """A search stopped this trial: others are better at the same epoch."""
 
 
+class Terminated(BaseException):
+    """The process was asked to end, by SIGTERM or SIGHUP. Not an Exception: nothing but a command's end handles it."""
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(name)
+        self.name, self.number = name, number
+
+
+class NotFinite(UserError):
+    """A model with values, or outputs, that are NaN or infinite."""
+
+
 class RunBusy(UserError):
     """Another process holds the run's folder."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -15,7 +16,7 @@ from fairquant.errors import RunBusy
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path`, flush to disk, rename. On any error the old file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as stream:
             stream.write(content)
@@ -24,6 +25,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: Path) -> None:
+    """What writes that were killed have left in a folder that this process holds."""
+    for file in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            file.unlink()
 
 
 def absolute_database(address: str) -> str:
@@ -49,3 +57,12 @@ def folder_lock(folder: Path, blocking: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the folder at this moment."""
+    try:
+        with folder_lock(folder, blocking=False):
+            return False
+    except RunBusy:
+        return True

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from fairquant.artifact.architecture import count_values, create
+from fairquant.artifact.finite import finite_problems, listed, value_problem
 from fairquant.artifact.format import BITS, CODEBOOKS, SCALES, widths_of
 from fairquant.artifact.header import Header, read_header
 from fairquant.artifact.own_module import fold
 from fairquant.bits.activations import NAME, attach_input_quantizers
 from fairquant.bits.packing import unpack
-from fairquant.errors import UserError
+from fairquant.errors import NotFinite, UserError
 from fairquant.recipe.sections import ModelSettings
 from fairquant.roles import QuantizedWeight
 
@@ -67,6 +68,8 @@ def load(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
     problems += [f"{path}: it holds nothing for the model's {name!r}" for name in missing]
     if problems:
         raise UserError(problems[:10], str(path))
+    if broken := finite_problems(target):
+        raise NotFinite(f"{path}: refused: {listed(broken)}")
     if metadata["preprocessing"].get("channels_last"):
         target = target.to(memory_format=torch.channels_last)
     target.fairquant_metadata = metadata  # type: ignore[assignment]
@@ -140,6 +143,18 @@ def _decode(header: Header) -> Artifact:
                 codes=codes, bits=widths, scale=scale, shape=layer.shape, shift=shift, codebook=codebook
             )
             shared[name] = layer.names
+    broken = [
+        f"the weight of {name!r} {problem}"
+        for name, each in weights.items()
+        if (problem := value_problem(each.decode()))
+    ]
+    broken += [
+        f"{name!r} {problem}"
+        for name, value in tensors.items()
+        if (problem := value_problem(value, may_be_infinite=True))
+    ]
+    if broken:
+        raise NotFinite(f"{file}: refused: {listed(broken)}")
     paths = {layer.names[0]: layer.paths for layer in layers}
     return Artifact(weights=weights, shared_names=shared, paths=paths, state=tensors, metadata=header.metadata)
 

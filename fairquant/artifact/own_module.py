@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
+from fairquant.artifact.finite import finite_problems, listed
 from fairquant.errors import UserError
 
 WANTED = "a tensor [images, classes], an object or mapping with `logits`, or a tuple that begins with such a tensor"
@@ -87,6 +88,8 @@ def check_storable(model: nn.Module) -> None:
             f"{renormalized[0]!r} has max_norm, which changes its weight whenever it is used. Set max_norm = None: the weights that "
             "training left are within it"
         )
+    if broken := finite_problems(model):
+        raise UserError(f"the model cannot be quantized: {listed(broken)}")
     odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise UserError(
@@ -116,6 +119,8 @@ def outputs_of(model: nn.Module, image: Tensor) -> int:
         raise UserError(
             f"of 2 images the model returns {tuple(logits.shape)}; wanted are two rows of logits [2, classes]"
         )
+    if not bool(torch.isfinite(logits).all()):
+        raise UserError("the model's outputs for the first image of train are NaN or infinite")
     if logits.shape[1] == 1:
         raise UserError("the model returns one logit; give it one output for each class: two for a yes or no")
     return int(logits.shape[1])

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from fairquant.artifact.finite import finite_problems, listed, value_problem
 from fairquant.artifact.format import BITS, BLANK, CODEBOOKS, FORMAT, SCALES, seal, widths_of
 from fairquant.bits.packing import pack, pack_nibbles
+from fairquant.errors import NotFinite
 from fairquant.files import write_atomically
 from fairquant.recipe.events import ArtifactReport
 from fairquant.roles import Layer, QuantizedWeight
@@ -22,7 +24,16 @@ def save_artifact(
     path: Path, model: nn.Module, layers: tuple[Layer, ...], weights: Mapping[str, QuantizedWeight],
     metadata: Mapping[str, object],
 ) -> ArtifactReport:  # fmt: skip
-    """Write `model` (with or without its quantizers) to `path`; returns {path, bytes, sha256}."""
+    """Write `model` (with or without its quantizers) to `path`; returns {path, bytes, sha256}. Raises NotFinite for a model with
+    values that are not finite numbers: none is written."""
+    problems = finite_problems(model)
+    problems += [
+        f"the weight of {name!r} {problem}"
+        for name, stored in weights.items()
+        if (problem := value_problem(stored.decode()))
+    ]
+    if problems:
+        raise NotFinite(f"no artifact is written: {listed(problems)}")
     content = artifact_content(model, layers, weights, metadata)
     write_atomically(path, content)
     return {"path": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.data.splits import split_name
-from fairquant.roles.dataset import IntArray
+from fairquant.roles.dataset import IntArray, Pixels
 
 #: Of two copies, the one on this side stays: later ones.
 ORDER = ("train", "validation", "test")
@@ -59,10 +59,10 @@ def separate(splits: Sequence[str], digests: Sequence[str]) -> IntArray:
     return np.array([row for row, digest in enumerate(digests) if place[row] == last[digest]], np.int64)
 
 
-def near_duplicates(array: NDArray[np.uint8], rows: IntArray, names: Sequence[str]) -> list[str]:
+def near_duplicates(array: Pixels, rows: IntArray, names: Sequence[str]) -> list[str]:
     """Notes that name pairs of nearly equal pictures: rows [M] of array [N, S, S, 3], and their M names."""
     pairs = near_pairs(perceptual_hashes(array, rows))
-    flat = {number for number, row in enumerate(rows) if array[row].std() < FLAT}
+    flat = {number for number, row in enumerate(rows) if array[int(row)].std() < FLAT}
     pairs = [pair for pair in pairs if not flat & set(pair)]
     if not pairs:
         return []
@@ -70,14 +70,14 @@ def near_duplicates(array: NDArray[np.uint8], rows: IntArray, names: Sequence[st
     return [f"{len(pairs)} pair(s) of pictures look nearly the same: {shown}{', ...' if len(pairs) > 5 else ''}"]
 
 
-def perceptual_hashes(array: NDArray[np.uint8], rows: IntArray) -> NDArray[np.uint64]:
+def perceptual_hashes(array: Pixels, rows: IntArray) -> NDArray[np.uint64]:
     """64 bits for each of the rows [M]: which low frequencies of the grey picture are above their median (pHash; Zauner, 2010)."""
     from PIL import Image
     from scipy.fft import dctn
 
     bits = np.zeros((len(rows), LOW * LOW), bool)
     for number, row in enumerate(rows):
-        grey = Image.fromarray(array[row]).convert("L").resize((REDUCED, REDUCED), Image.Resampling.BOX)
+        grey = Image.fromarray(array[int(row)]).convert("L").resize((REDUCED, REDUCED), Image.Resampling.BOX)
         low = dctn(np.asarray(grey, np.float64))[:LOW, :LOW].ravel()
         bits[number] = low > np.median(low[1:])
     packed: NDArray[np.uint64] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]

@@ -28,6 +28,11 @@ def is_leader() -> bool:
     return rank() == 0
 
 
+def is_alone() -> bool:
+    """Whether this process is the only rank."""
+    return world_size() == 1
+
+
 def init_process_group() -> None:
     """Connect the ranks where torchrun started this process: nccl on GPUs, gloo on CPUs."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():

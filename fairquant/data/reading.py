@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,16 +39,21 @@ class ReadImage:
 
 
 def read_image(file: Path, size: int, intensity: Intensity = "full") -> ReadImage:
-    """One image as RGB of size x size pixels, upright, the aspect ratio not preserved, antialiased.
+    """The image in a file; see `decode_image`. Raises OSError besides, where the file cannot be read."""
+    return decode_image(file.read_bytes(), file, size, intensity)
 
-    Raises what Pillow and pydicom raise for files that they cannot read; ValueError, with the way out, for files of several
-    frames and values without a known range; UserError where pydicom is not installed.
+
+def decode_image(content: bytes, file: Path, size: int, intensity: Intensity = "full") -> ReadImage:
+    """The content of one image file as RGB of size x size pixels, upright, the aspect ratio not preserved, antialiased.
+
+    Raises what Pillow and pydicom raise for content that they cannot read; ValueError, with the way out, for several frames and
+    values without a known range; UserError, which names the file, where pydicom is not installed.
     """
-    if is_dicom(file):
-        return _read_dicom(file, size, intensity)
+    if content[128:132] == b"DICM":
+        return _read_dicom(content, file, size, intensity)
     from PIL import Image, ImageOps
 
-    with Image.open(file) as opened:
+    with Image.open(io.BytesIO(content)) as opened:
         frames = getattr(opened, "n_frames", 1)
         if frames > 1 and opened.format != "MPO":  # a photograph with further views: the first is the picture
             raise ValueError(_several(frames))
@@ -75,12 +81,6 @@ def _tag(image: Image, number: int) -> object:
 def _is_unsigned(image: Image) -> bool:
     """Whether 32-bit whole numbers, which Pillow gives as signed ones, have no sign."""
     return image.mode == "I" and _tag(image, BITS) == 32 and _tag(image, SAMPLE_FORMAT) in (None, 1)
-
-
-def is_dicom(file: Path) -> bool:
-    """Whether the file is DICOM, by its preamble."""
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
 
 
 def _several(frames: int) -> str:
@@ -136,7 +136,7 @@ def _windowed(
     )
 
 
-def _read_dicom(file: Path, size: int, intensity: Intensity) -> ReadImage:
+def _read_dicom(content: bytes, file: Path, size: int, intensity: Intensity) -> ReadImage:
     """A DICOM file: values rescaled (modality), its window where intensity is "full" (PS3.3 C.11.2), MONOCHROME1 inverted."""
     try:
         import pydicom
@@ -145,7 +145,7 @@ def _read_dicom(file: Path, size: int, intensity: Intensity) -> ReadImage:
         raise UserError(f"{file}: reading DICOM needs pydicom. Run: pip install 'fairquant[dicom]'") from error
     from PIL import Image
 
-    data = pydicom.dcmread(file)
+    data = pydicom.dcmread(io.BytesIO(content))
     if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
         raise ValueError(_several(frames))
     colours = str(data.PhotometricInterpretation)

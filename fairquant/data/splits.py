@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import ArrayImages, IntArray, Intensity, Split, Splits
+from fairquant.roles.dataset import ArrayImages, IntArray, Intensity, Pixels, Split, Splits
 
 SPLITS = ("train", "validation", "test")
 #: Fewer test images of a group than this are said.
@@ -21,13 +20,13 @@ FEW = 30
 class LabelledImages:
     """A data set before it is split, one entry per image, N in all.
 
-    array: uint8 [M, S, S, 3], in memory or mapped from the cache; array_rows: int64 [N], the row of `array` that holds
+    array: uint8 [M, S, S, 3], in memory or in the cache; array_rows: int64 [N], the row of `array` that holds
     each image (None: image n is row n). labels, groups: int64 [N], indices into class_names and group_names; ids: N
     distinct names; attributes: the sensitive attributes that define the groups. digest identifies the images' content.
     notes, counts: what was dropped, for the report. given, intensity: see `Splits`.
     """
 
-    array: NDArray[np.uint8]
+    array: Pixels
     labels: IntArray
     groups: IntArray
     ids: Sequence[str]

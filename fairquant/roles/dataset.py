@@ -28,18 +28,25 @@ class Images(Protocol):
     def __getitem__(self, index: int) -> Tensor: ...
 
 
+class Pixels(Protocol):
+    """uint8 pixels [N, H, W, 3] by row: an array, or what reads them from the cache."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True)
 class ArrayImages:
-    """Rows `index` of a uint8 array [N, H, W, 3], in memory or mapped from the cache."""
+    """Rows `index` of pixels [N, H, W, 3], in memory or in the cache."""
 
-    array: NDArray[np.uint8]
+    array: Pixels
     index: IntArray
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(np.array(self.array[self.index[index]])).permute(2, 0, 1)
+        return torch.from_numpy(np.array(self.array[int(self.index[index])])).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)

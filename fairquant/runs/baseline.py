@@ -9,49 +9,71 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from fairquant.data.ranks import barrier, is_leader
-from fairquant.files import folder_lock, write_atomically
+from fairquant.files import folder_lock, remove_temporary, write_atomically
 from fairquant.recipe.schema import Recipe
 from fairquant.roles import Splits
 from fairquant.runs.folder import Run
+from fairquant.training.checkpoints import put_aside, state_digest
 from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
 from fairquant.training.selection import Measures
 
+#: Key of the metadata that holds `state_digest` of the tensors.
+DIGEST = "digest"
+
 
 def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> None:
     """Leave `model.network` trained in full precision, from the cache where that has been done before."""
-    folder = run.runs / "baselines" / baseline_key(recipe, splits)
+    key = baseline_key(recipe, splits)
+    folder = run.runs / "baselines" / key
     network = model.network
     with folder_lock(folder, blocking=True) if is_leader() else nullcontext():
         barrier()
         stored = folder / "model.safetensors"
-        if stored.is_file():
-            network.load_state_dict(load_file(stored, device=str(model.device)))
+        if (state := _stored(stored, model)) is not None:
+            network.load_state_dict(state)
             run.log(f"baseline: taken from {folder}")
             return
         if recipe.baseline.epochs:
             trainer = Trainer(
-                model=model, train=splits.train, validation=splits.validation, seed=recipe.seed,
+                model=model, train=splits.train, validation=splits.validation, seed=recipe.seed, made_for=key,
                 checkpoint=folder / "train.pt", measures=Measures(metrics=recipe.selection), on_step=run.steps("full precision"),
                 on_epoch=lambda epoch, values: run.epoch("baseline", epoch, values),
             )  # fmt: skip
             train(trainer, recipe.baseline)
         if not is_leader():
             return
+        remove_temporary(folder)
         # a copy of each: safetensors takes no two names for the same memory
-        write_atomically(
-            stored,
-            save(
-                {
-                    name: value.cpu().clone(memory_format=torch.contiguous_format)
-                    for name, value in network.state_dict().items()
-                }
-            ),
-        )
+        final = {
+            name: value.cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in network.state_dict().items()
+        }
+        write_atomically(stored, save(final, {DIGEST: state_digest(final)}))
         (folder / "train.pt").unlink(missing_ok=True)
+
+
+def _stored(file: Path, model: Model) -> dict[str, Tensor] | None:
+    """The weights in the cache; None where there are none, or not those that were written: they are trained again."""
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "pt") as opened:
+            digest = (opened.metadata() or {}).get(DIGEST)
+        state: dict[str, Tensor] = load_file(file)
+        own = model.network.state_dict()
+        fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
+        if fits and state_digest({name: state[name] for name in own}) == digest:
+            return state
+    except (OSError, SafetensorError, RuntimeError):
+        pass
+    put_aside(file)
+    return None
 
 
 def baseline_key(recipe: Recipe, splits: Splits) -> str:

@@ -18,6 +18,7 @@ from typing import Protocol
 from fairquant.recipe.events import Report, RunInfo
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Plugins
+from fairquant.roles import Splits
 
 
 class Display(Protocol):
@@ -59,12 +60,14 @@ def finished_report(folder: Path, name: str = "report.json") -> Report | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An open run: what the pipeline writes to and reports through."""
+    """An open run: its data, what the pipeline writes to and reports through. identity: see `fairquant.runs.identity`."""
 
     recipe: Recipe
     folder: Path
     runs: Path
     plugins: Plugins
+    splits: Splits
+    identity: Mapping[str, str]
     display: Display = field(default_factory=Quiet)
     timings: dict[str, float] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)

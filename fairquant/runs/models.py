@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.artifact.architecture import architecture_of, create
+from fairquant.artifact.finite import finite_problems, listed, value_problem
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.schema import Recipe
@@ -97,10 +98,17 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
         problems.insert(
             0, f"model.weights: {source!r} lacks {len(missing)} of the model's tensors, first {missing[0]!r}"
         )
+    problems += [
+        f"model.weights: {source!r}: {name!r} {problem}"
+        for name, value in good.items()
+        if (problem := value_problem(value, may_be_infinite=True))
+    ]
     if problems:
         more = [f"... and {len(problems) - 5} more. Are these weights of this model?"] if len(problems) > 5 else []
         raise UserError([*problems[:5], *more])
     model.load_state_dict(good, strict=False)
+    if broken := finite_problems(model):
+        raise UserError(f"model.weights: {source!r}: {listed(broken)}")
     return notes
 
 

@@ -33,6 +33,7 @@ from fairquant.roles import Allocation, Layer, OperatingPoint, Predictions, Quan
 from fairquant.roles.dataset import Intensity
 from fairquant.runs.baseline import train_baseline
 from fairquant.runs.folder import Run, versions_key
+from fairquant.runs.identity import digest_of
 from fairquant.runs.planning import Planning
 from fairquant.runs.results import BeforeAfter, Quantized, Results, ValidationResults
 from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
@@ -176,7 +177,8 @@ def train_quantized(recipe: Recipe, run: Run, splits: Splits, model: Model, base
     parts = protect(splits, recipe.protect)
     trainer = Trainer(
         model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
-        checkpoint=run.folder / "checkpoints" / "train.pt", attachment=None if plan is None else plan.attachment,
+        checkpoint=run.folder / "checkpoints" / "train.pt", made_for=digest_of(run.identity),
+        attachment=None if plan is None else plan.attachment,
         regularizers=recipe.regularizers, teacher=baseline.network,
         measures=measures(recipe, splits, baseline), on_step=run.steps("training"),
         on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),

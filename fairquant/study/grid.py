@@ -122,7 +122,9 @@ def _collect(
 def run_cell(cell: Cell, job: Job, display: Display) -> Outcome:
     """One run; what goes wrong with it is its outcome, and the other cells go on."""
     try:
-        result = run(job.recipe, *job.overrides, *cell.overrides, demo=job.demo, runs=job.runs, display=display)
+        result = run(
+            job.recipe, *job.overrides, *cell.overrides, demo=job.demo, runs=job.runs, display=display, wait=True
+        )
     except Infeasible as error:
         return Outcome(cell, None, None, f"cannot meet the budget: {error}")
     except UserError as error:

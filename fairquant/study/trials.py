@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,14 +15,14 @@ import optuna
 from fairquant.api import ValidationOnly, execute
 from fairquant.audit.acceptance import acceptance
 from fairquant.audit.evaluate import evaluate
-from fairquant.errors import Infeasible, Pruned, RunBusy, UserError
+from fairquant.errors import Infeasible, Pruned, UserError
 from fairquant.recipe import Recipe, read_recipe
 from fairquant.recipe.constraints import BROKEN, UNDECIDED
 from fairquant.recipe.events import Report, StudyInfo
 from fairquant.recipe.read import with_lists
 from fairquant.recipe.search import Parameter, Search, override, read_search
 from fairquant.registry import Plugins
-from fairquant.runs.folder import Display, run_folder
+from fairquant.runs.folder import Display
 from fairquant.runs.predictions import read_predictions
 
 RETRIED, SUPERFLUOUS = "retried", "superfluous"
@@ -120,13 +119,10 @@ class Worker:
         if self.search.pruner != "none":  # the objective is then measured after every epoch
             first = [each for each in recipe.metrics if each.label == self.search.objectives[0].quantity]
             recipe = replace(recipe, selection=tuple(dict.fromkeys([*recipe.selection, *first])))
-        trial.set_user_attr("folder", str(run_folder(recipe, runs)))
-        while True:
-            try:
-                result = execute(recipe, self.plugins, runs, self.display, validation_only=ValidationOnly(watch))
-                return validation_facts(recipe, result.folder, result.report)
-            except RunBusy:  # another worker drew the same values: its result is ours
-                time.sleep(1.0)
+        only = ValidationOnly(watch, lambda folder: trial.set_user_attr("folder", str(folder)))
+        # where another worker drew the same values, its result is ours
+        result = execute(recipe, self.plugins, runs, self.display, validation_only=only, wait=True)
+        return validation_facts(recipe, result.folder, result.report)
 
     def _notify(self, trial: optuna.Trial, state: str, facts: Mapping[str, float]) -> None:
         folder = trial.user_attrs.get("folder")

@@ -18,15 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairquant.artifact.finite import finite_problems, listed
 from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
 from fairquant.data.ranks import is_leader
-from fairquant.errors import TrainingDiverged
+from fairquant.errors import NotFinite, TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import KeepsMemory, Regularizer, Split, Step
 from fairquant.roles.regularizer import inputs_needed
-from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
+from fairquant.signals import Postponed
+from fairquant.training.checkpoints import Content, load_checkpoint, put_aside, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
 from fairquant.training.distributed import backward, broadcast_state, gather, sync_batch_norm
 from fairquant.training.model import Model
@@ -46,6 +48,7 @@ class Trainer:
 
     teacher: the full-precision network, for regularizers that need its logits. parts: names of the groups of `train`, where
     they are not those of the model (see `fairquant.data.protection`). measures: what is measured on validation after each epoch.
+    made_for: a digest of all that the training depends on; a checkpoint of another is not resumed.
     """
 
     model: Model
@@ -57,6 +60,7 @@ class Trainer:
     regularizers: Sequence[Component[Regularizer]] = ()
     teacher: nn.Module | None = None
     parts: tuple[str, ...] | None = None
+    made_for: str = ""
     measures: Measures = field(default_factory=Measures)
     on_step: Callable[[int, int], None] = lambda done, total: None
     on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
@@ -95,6 +99,7 @@ class _Training:
         self.bits_frozen = trainer.attachment is None or not trainer.attachment.learns_bits
         self.frozen: list[Frozen] = []
         self.saved_at = time.monotonic()
+        self.signals = Postponed()
 
     def _make_memories(self) -> nn.ModuleDict:
         """What is kept over steps and in checkpoints, by the name of its regularizer."""
@@ -113,11 +118,14 @@ class _Training:
     def run(self) -> list[Values]:
         self._resume()
         self._maybe_freeze_bits()
-        while self.epoch < self.settings.epochs and not self.selection.out_of_patience(self.epoch):
-            self._run_epoch()
+        with self.signals:
+            while self.epoch < self.settings.epochs and not self.selection.out_of_patience(self.epoch):
+                self._run_epoch()
         if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
         broadcast_state(self.network)
+        if problems := finite_problems(self.network):
+            raise self._diverged(f"epoch {self.epoch} left weights that are no numbers: {listed(problems)}")
         return self.history
 
     def _run_epoch(self) -> None:
@@ -133,8 +141,9 @@ class _Training:
             self._one_step(images, labels, groups)
             self.step += 1
             self.of.on_step(self.epoch * len(self.batches) + self.step, self.total_steps)
-            if time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
+            if self.signals.waiting or time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
                 self._save()
+                self.signals.deliver()
         values = self._measure()
         self.history.append(values)
         self._remember_best(values)
@@ -150,11 +159,7 @@ class _Training:
         task, penalty = step.losses.mean(), self._penalty(step)
         loss = task + penalty
         if not bool(torch.isfinite(loss)):
-            hint = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if self.of.checkpoint else ""
-            raise TrainingDiverged(
-                f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}.{hint} "
-                "Lower the learning_rate, set clip_norm, or use precision: fp32"
-            )
+            raise self._diverged(f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
         self.optimizer.zero_grad(set_to_none=True)
         backward(loss, self.network)
         if self.settings.clip_norm is not None:
@@ -164,6 +169,11 @@ class _Training:
             rows.restore()
         right = (step.logits.detach().argmax(1) == labels).double().mean()
         self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        kept = self.of.checkpoint is not None and self.of.checkpoint.exists()
+        hint = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if kept and self.of.checkpoint else ""
+        return TrainingDiverged(f"{what}.{hint} Lower the learning_rate, set clip_norm, or use precision: fp32")
 
     def _forward(self, images: Tensor, labels: Tensor, groups: Tensor) -> Step:
         """Losses and all that the regularizers asked for, over the whole batch."""
@@ -202,7 +212,10 @@ class _Training:
         mean = (self.sums / max(self.step, 1)).tolist()
         values = {"loss": mean[0], "penalty": mean[1], "train-accuracy": mean[2]}
         if len(self.of.validation):
-            values |= self.of.measures.of(predict(self.of.model, self.of.validation))
+            try:
+                values |= self.of.measures.of(predict(self.of.model, self.of.validation))
+            except NotFinite as error:
+                raise self._diverged(f"after epoch {self.epoch + 1}: {error}") from error
             self.selection.check(values)
         if self.of.attachment is not None:
             values["average-bits"] = self.of.attachment.average()
@@ -235,21 +248,35 @@ class _Training:
                 "best_state": self.best_state, "epoch": self.epoch, "step": self.step, "sums": self.sums,
                 "bits_frozen": self.bits_frozen,
             },
+            self.of.made_for,
         )  # fmt: skip
 
     def _resume(self) -> None:
-        saved = load_checkpoint(self.of.checkpoint, self.device) if self.of.checkpoint is not None else None
-        if saved is None:
+        path = self.of.checkpoint
+        saved = None if path is None else load_checkpoint(path, self.device, self.of.made_for)
+        if path is None or saved is None:
             return
+        begun = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
+        try:
+            self._restore(saved)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # of another form: another version's
+            put_aside(path)
+            self.network.load_state_dict(begun[0])
+            self.optimizer.load_state_dict(begun[1])
+            self.memories, self.selection = self._make_memories(), Selection(self.settings, self.of.measures)
+
+    def _restore(self, saved: Content) -> None:
+        """Go on where a checkpoint was made."""
+        history, best_state, epoch, step = (saved[key] for key in ("history", "best_state", "epoch", "step"))
+        sums, bits_frozen = saved["sums"].cpu(), bool(saved["bits_frozen"])
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.memories.load_state_dict(saved["memories"])
-        self.history, self.best_state = saved["history"], saved["best_state"]
         self.selection.load(saved["best"])
-        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"].cpu()
-        if saved["bits_frozen"] and not self.bits_frozen and self.of.attachment is not None:
+        self.history, self.best_state, self.epoch, self.step, self.sums = history, best_state, epoch, step, sums
+        if bits_frozen and not self.bits_frozen and self.of.attachment is not None:
             self.of.attachment.project_to_budget()  # restored bits are whole already: projecting again only freezes them
-        self.bits_frozen = saved["bits_frozen"]
+        self.bits_frozen = bits_frozen
 
 
 def _class_weights(train: Split, classes: int, settings: TrainSettings) -> Tensor:

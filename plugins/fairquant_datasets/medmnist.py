@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.data.duplicates import separate
+from fairquant.data.image_cache import cached
+from fairquant.data.reading import ReadImage
 from fairquant.data.splits import LabelledImages, make_splits, rows_by_name
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits
@@ -111,7 +112,9 @@ class MedMnist:
         if copies := len(rows) - len(stays):
             notes.append(f"{copies} image(s) dropped: the same picture is in test, or in validation, as well")
             counts["dropped_on_two_sides"] = copies
-        array, digest = _resized(images, digests, context)
+        resized = _Resized(images=images, digests=tuple(digests), size=context.image_size)
+        array, _, cache_notes = cached(resized, context)
+        notes += cache_notes
         occurring = sorted({int(label) for label in labels[stays]})
         number = {label: place for place, label in enumerate(occurring)}
         names = sorted(
@@ -119,7 +122,7 @@ class MedMnist:
         )
         return make_splits(
             LabelledImages(
-                array=array, array_rows=stays, ids=[ids[row] for row in stays], digest=digest, notes=notes, counts=counts,
+                array=array, array_rows=stays, ids=[ids[row] for row in stays], digest=resized.key, notes=notes, counts=counts,
                 labels=np.array([number[int(label)] for label in labels[stays]], np.int64),
                 groups=np.array([names.index(groups[row]) for row in stays], np.int64),
                 class_names=[classes[label] for label in occurring], group_names=names,
@@ -163,32 +166,30 @@ class MedMnist:
         return [said.get(name, "") for name in ids], []
 
 
-def _resized(
-    images: list[NDArray[np.uint8]], digests: list[str], context: DataContext
-) -> tuple[NDArray[np.uint8], str]:
-    """All images as uint8 [N, S, S, 3], mapped from the cache, and a digest of them."""
-    from PIL import Image
+@dataclass(frozen=True, kw_only=True)
+class _Resized:
+    """Images as uint8 [N, S, S, 3]. digests: of what they come from."""
 
-    size = context.image_size
-    digest = hashlib.sha256("|".join([str(size), *digests]).encode()).hexdigest()
-    context.cache.mkdir(parents=True, exist_ok=True)
-    stored = context.cache / f"arrays-{digest[:32]}.npy"
-    if not stored.exists():
-        temporary = stored.with_suffix(f".{os.getpid()}.tmp")
-        advance = context.progress("resizing images", len(images)) if context.progress else lambda count: None
-        try:
-            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(images), size, size, 3))
-            for row, image in enumerate(images):
-                picture = Image.fromarray(image).convert("RGB")
-                array[row] = (
-                    picture.resize((size, size), Image.Resampling.BILINEAR) if picture.size != (size, size) else picture
-                )
-                advance(1)
-            array.flush()
-            temporary.replace(stored)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return np.load(stored, mmap_mode="r"), digest
+    images: Sequence[NDArray[np.uint8]]
+    digests: tuple[str, ...]
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.images), self.size, self.size, 3
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256("|".join([str(self.size), *self.digests]).encode()).hexdigest()
+
+    def read(self, row: int) -> ReadImage:
+        from PIL import Image
+
+        picture = Image.fromarray(self.images[row]).convert("RGB")
+        wanted = (self.size, self.size)
+        return ReadImage(
+            pixels=np.asarray(picture if picture.size == wanted else picture.resize(wanted, Image.Resampling.BILINEAR))
+        )
 
 
 def _read(file: Path) -> dict[str, NDArray[np.uint8]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from fairquant_datasets.isic2019 import Isic2019
 from helpers.data_sets import context, isic, picture
+from PIL import Image
 
-from fairquant.data.images import default_cache
+from fairquant.data.images import ImageSet, content_digests, default_cache
 from fairquant.errors import UserError
 
 
@@ -19,8 +21,10 @@ def test_images_are_decoded_once_and_a_changed_image_again(tmp_path, monkeypatch
     import fairquant.data.images as images
 
     calls = []
-    real = images.read_image
-    monkeypatch.setattr(images, "read_image", lambda file, *how: calls.append(file) or real(file, *how))
+    real = images.decode_image
+    monkeypatch.setattr(
+        images, "decode_image", lambda content, file, *how: calls.append(file) or real(content, file, *how)
+    )
     again = Isic2019(root=str(root)).load(context(tmp_path))
     assert not calls
     assert again.fingerprint == first.fingerprint
@@ -43,18 +47,40 @@ def test_broken_images_are_counted_named_and_limited(tmp_path):
     assert "ISIC_0000002.jpg" in str(caught.value)
 
 
-def test_the_cache_lists_what_it_could_not_decode(tmp_path):
-    root = isic(tmp_path / "isic")
-    (root / "ISIC_2019_Training_Input" / "ISIC_0000001.jpg").write_bytes(b"x")
-    Isic2019(root=str(root)).load(context(tmp_path))
-    listed = [json.loads(file.read_text()) for file in (tmp_path / "cache").glob("images-*.json")]
-    assert len(listed) == 1
-    assert list(listed[0]["failures"]) == ["1"]
-
-
 def test_the_cache_lies_where_the_environment_says(monkeypatch):
     monkeypatch.setenv("FAIRQUANT_CACHE", "/somewhere")
     assert default_cache() == Path("/somewhere")
     monkeypatch.delenv("FAIRQUANT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert default_cache() == Path("/caches/fairquant")
+
+
+def test_without_a_home_the_cache_lies_with_the_systems_temporary_files(monkeypatch):
+    for name in ("FAIRQUANT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert default_cache().parent == Path(tempfile.gettempdir())
+
+
+def test_an_image_changed_with_its_times_kept_is_another_image(tmp_path):
+    root = isic(tmp_path / "isic")
+    file = root / "ISIC_2019_Training_Input" / "ISIC_0000001.jpg"
+    before = content_digests([file])
+    times, content = file.stat(), bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert content_digests([file]) != before
+
+
+def test_files_that_cannot_be_read_are_all_named(tmp_path):
+    with pytest.raises(UserError) as caught:
+        content_digests([tmp_path / "a.png", tmp_path, tmp_path / "b.png"])
+    assert all(name in str(caught.value) for name in ("a.png: cannot be read: No such file", "b.png", "Is a directory"))
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_command(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    images = ImageSet(files=(tmp_path / "a.png",), digests=("0" * 64,), size=16, intensity="full")
+    with pytest.raises(UserError, match="its content has changed since this command began"):
+        images.read(0)

@@ -37,6 +37,8 @@ def test_the_second_run_takes_the_first_ones_weights(recipe, splits, plugins):
         folder=Path("run"),
         runs=Path("runs"),
         plugins=plugins,
+        splits=splits,
+        identity={},
         watch=lambda stage, values: epochs.append(stage),
     )
     first, second = bound(small_network(1)), bound(small_network(2))

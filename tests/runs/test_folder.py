@@ -9,10 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from helpers.recipes import write_recipe
+from helpers.training import CLASSES, GROUPS, small_split
 
 import fairquant
 from fairquant.recipe import read_recipe
 from fairquant.registry import discover, hookimpl
+from fairquant.roles import Splits
 from fairquant.runs.folder import (
     Quiet,
     Run,
@@ -24,6 +26,11 @@ from fairquant.runs.folder import (
     versions,
     versions_key,
 )
+
+SPLITS = Splits(
+    train=small_split(8), validation=small_split(8), test=small_split(8), class_names=CLASSES, group_names=GROUPS,
+    attributes=("skin",), fingerprint="f",
+)  # fmt: skip
 
 
 def test_a_finished_run_of_another_version_says_so(finished):
@@ -68,7 +75,7 @@ def test_a_run_without_a_whole_report_is_not_finished(content):
 def test_messages_go_to_the_log_the_screen_and_the_report_once(recipe, plugins):
     shown = []
     display = SimpleNamespace(say=shown.append, bar=lambda what, total: shown.append)
-    run = Run(recipe=recipe, folder=Path(), runs=Path(), plugins=plugins, display=display)
+    run = Run(recipe=recipe, folder=Path(), runs=Path(), plugins=plugins, display=display, splits=SPLITS, identity={})
     with log_file(Path()):
         run.say("2 images were dropped")
         run.say("2 images were dropped")
@@ -85,7 +92,9 @@ def test_messages_go_to_the_log_the_screen_and_the_report_once(recipe, plugins):
 def test_progress_is_passed_on_as_steps_done(recipe, plugins):
     bars = []
     display = SimpleNamespace(bar=lambda what, total: bars.append((what, total)) or (lambda steps: bars.append(steps)))
-    on_step = Run(recipe=recipe, folder=Path(), runs=Path(), plugins=plugins, display=display).steps("training")
+    on_step = Run(
+        recipe=recipe, folder=Path(), runs=Path(), plugins=plugins, display=display, splits=SPLITS, identity={}
+    ).steps("training")
     for done in (3, 5, 9):
         on_step(done, 10)
     assert bars == [("training", 10), 3, 2, 4]
@@ -103,7 +112,7 @@ def test_a_listener_that_fails_costs_a_warning(recipe):
     shown, watched = [], []
     display = SimpleNamespace(say=shown.append)
     Run(
-        recipe=recipe, folder=Path(), runs=Path(), plugins=plugins, display=display,
+        recipe=recipe, folder=Path(), runs=Path(), plugins=plugins, display=display, splits=SPLITS, identity={},
         watch=lambda stage, values: watched.append((stage, values)),
     ).epoch("quantized", 1, {"loss": 0.5})  # fmt: skip
     assert shown == ["warning: plugin 'broken' failed in fairquant_epoch_finished: ValueError: no"]

@@ -1,0 +1,90 @@
+"""SIGINT, SIGTERM and SIGHUP: as exceptions for commands, and put off where state must not be torn."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+
+from fairquant.errors import Terminated
+
+#: What a cluster or a terminal that closes sends before it kills.
+TERMINATING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
+
+def terminate_by_exception() -> None:
+    """From here on SIGTERM and SIGHUP raise Terminated in the main thread; those that are ignored (nohup) stay so."""
+    if threading.current_thread() is threading.main_thread():
+        for number in TERMINATING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Terminated(signal.Signals(number).name, number)
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """No signal of these disturbs the block: what is done when a command ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *TERMINATING)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Postponed:
+    """A context in which signals wait until `deliver` is called, or the block ends; a second one is delivered at once."""
+
+    waiting: list[int] = field(default_factory=list)
+    _before: dict[int, Handler] = field(default_factory=dict)
+
+    def __enter__(self) -> Postponed:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, *TERMINATING):
+                handler = signal.getsignal(number)
+                if handler is not None and handler is not signal.SIG_IGN:  # None: set by other than Python
+                    self._before[number] = handler
+                    signal.signal(number, self._keep)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+        if kind is None:
+            self._raise_waiting()
+
+    def deliver(self) -> None:
+        """Let what has arrived take effect."""
+        before = dict(self._before)
+        self._restore()
+        self._raise_waiting()
+        self._before = before
+        for number in before:
+            signal.signal(number, self._keep)
+
+    def _keep(self, number: int, frame: FrameType | None) -> None:
+        self.waiting.append(number)
+        if len(self.waiting) > 1:
+            self.deliver()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _raise_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for number in waiting[:1]:
+            signal.raise_signal(number)
