@@ -114,11 +114,30 @@ def _values(
     for component in metrics:
         metric, label = component.value, component.label
         rates = metric.evaluate(table) if metric.needs == "confusion" else metric.evaluate(predictions)
+        _check_rates(rates, label, len(predictions.group_names))
         bounds = _of_counts(metric, predictions) or interval(
             spreads[label], around=float(rates.value) if metric.gap else None
         )
         values[label] = _metric_value(rates, bounds, predictions.group_names, baselines.get(label))
     return values
+
+
+def _check_rates(rates: object, label: str, groups: int) -> None:
+    """UserError where a metric, which may be a stranger's, returns something else than numbers in a Rates."""
+    if not isinstance(rates, Rates):
+        raise UserError(f"metric {label!r} returned {type(rates).__name__}, Rates are wanted")
+    for what, value, shape in (
+        ("value", rates.value, ()),
+        ("by_group", rates.by_group, (groups,)),
+        ("skipped", rates.skipped, ()),
+    ):
+        if value is None and what != "value":
+            continue
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise UserError(f"metric {label!r} returned {value!r} as {what}, which is no number")
+        if array.size != int(np.prod(shape)):
+            raise UserError(f"metric {label!r} returned {what} of shape {array.shape}, {shape} wanted")
 
 
 def _of_counts(metric: AnyMetric, predictions: Predictions) -> tuple[float, float] | None:

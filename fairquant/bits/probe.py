@@ -108,7 +108,7 @@ class CachedProbe:
 
     def _read(self) -> dict[str, list[float]]:
         try:
-            answers = json.loads(self._file.read_text())
+            answers = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # none yet, or truncated: measured again
             return {}
         return answers if isinstance(answers, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -23,7 +24,7 @@ from fairquant.cli import (
     ui,
     validate,
 )
-from fairquant.errors import UserError
+from fairquant.cli.ending import ending, flush_streams, prepare_streams
 
 app = typer.Typer(
     name="fairquant", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -47,11 +48,15 @@ app.command("ui")(ui.ui)
 
 
 def main() -> None:
-    """User errors: their text, exit 2. Ctrl-C: exit 130. Bugs: a traceback, exit 1."""
-    try:
-        app()
-    except UserError as error:
-        print(f"fairquant: error: {error.render()}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except BrokenPipeError:
-        raise SystemExit(0) from None
+    """Run a command and end the process with its status: 0; 2 for a user's mistake, in words; 130 for Ctrl-C, 143 for SIGTERM, 129
+    for SIGHUP; 1 for a bug, with its traceback."""
+    from fairquant.signals import ignored, terminate_by_exception
+
+    prepare_streams()
+    terminate_by_exception()
+    with ending() as status:
+        status.code = int(app(standalone_mode=False) or 0)
+    with ignored():
+        flush_streams(status)
+        logging.shutdown()
+    sys.exit(status.code)

@@ -45,18 +45,14 @@ def compare(
     names, numbers = chosen_methods(methods, library(plugins.registry)), _numbers("--seeds", seeds, int)
     widths = _numbers("--budgets", budgets, float)
     bars = Bars()
-    try:
-        with bars:
-            from fairquant.study import compare as run_comparison
+    with bars:
+        from fairquant.study import compare as run_comparison
 
-            comparison = run_comparison(
-                recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
-                against=against, columns=_names(columns), jobs=jobs, demo=demo, runs=runs, plugins=plugins,
-                displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        bars.say("fairquant: stopped. The same command resumes.")
-        raise typer.Exit(130) from None
+        comparison = run_comparison(
+            recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
+            against=against, columns=_names(columns), jobs=jobs, demo=demo, runs=runs, plugins=plugins,
+            displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
+        )  # fmt: skip
     show(comparison)
     _exit(comparison, strict)
 

@@ -31,17 +31,13 @@ def run(
     from fairquant.cli.display import Bars
 
     bars = Bars()
-    try:
-        with bars:
-            bars.say("loading ...")
-            from fairquant.api import run as run_recipe
+    with bars:
+        bars.say("loading ...")
+        from fairquant.api import run as run_recipe
 
-            result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
-            if show_images:
-                _show_images(result.folder, bars)
-    except KeyboardInterrupt:
-        bars.say("fairquant: stopped. The same command resumes.")
-        raise typer.Exit(130) from None
+        result = run_recipe(recipe, *(overrides or []), demo=demo, runs=runs, display=bars)
+        if show_images:
+            _show_images(result.folder, bars)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun only rank 0 prints
     if result.was_finished:

@@ -51,19 +51,15 @@ def run(
     from fairquant.cli.display import Bars
 
     bars = Bars()
-    try:
-        with bars:
-            bars.say("loading ...")
-            from fairquant.study.search import search
+    with bars:
+        bars.say("loading ...")
+        from fairquant.study.search import search
 
-            line = bars.named("trial")
-            folder = search(
-                recipe, *(overrides or []), trials=trials, storage=storage, jobs=jobs, demo=demo, runs=runs,
-                display=line, on_trial=lambda trial: _say(bars, trial),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        bars.say("fairquant: stopped. The same command resumes.")
-        raise typer.Exit(130) from None
+        line = bars.named("trial")
+        folder = search(
+            recipe, *(overrides or []), trials=trials, storage=storage, jobs=jobs, demo=demo, runs=runs,
+            display=line, on_trial=lambda trial: _say(bars, trial),
+        )  # fmt: skip
     print_summary(folder)
 
 
@@ -100,7 +96,7 @@ def best(
     chosen = (max if first["direction"] == "maximize" else min)(front, key=lambda t: t["validation"][first["quantity"]])
     if to.exists():
         raise UserError(f"{to}: exists already. Name another file")
-    text = (Path(chosen["folder"]) / "recipe.yaml").read_text()
+    text = (Path(chosen["folder"]) / "recipe.yaml").read_text(encoding="utf-8")
     value = chosen["validation"][first["quantity"]]
     head = f"# Trial {chosen['number']} of {folder.name}: {first['quantity']} {value:.4f} on validation\n"
     write_atomically(to, (head + text).encode())
@@ -123,7 +119,7 @@ def find_study(given: Path, runs: Path | None) -> Path:
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "study.json").read_text())
+    content: dict[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     if "results" not in content:
         raise UserError(f"{folder}: the study is not finished. The command that started it resumes it")
     results: dict[str, Any] = content["results"]

@@ -17,7 +17,7 @@ from fairquant.errors import UserError
 def read_table(file: str | Path) -> dict[str, dict[int, float]]:
     """layer -> bits -> milliseconds. UserError with everything that is wrong in the file."""
     try:
-        content = json.loads(Path(file).read_text())
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {str(file)!r}: {getattr(error, 'strerror', None) or error}") from error
     except json.JSONDecodeError as error:

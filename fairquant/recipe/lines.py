@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from fairquant.errors import UserError
+from fairquant.recipe.bounded import check_aliases, check_size
 
 #: Plain data out of YAML, of any type until it is checked.
 Content = dict[str, Any]
@@ -16,11 +17,14 @@ OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 
 def parse_yaml(text: str, source: str) -> tuple[Content, dict[str, int], list[str]]:
-    """The content, dotted key -> line number, and problems (duplicate keys). UserError where it is no YAML mapping."""
+    """The content, dotted key -> line number, and problems (duplicate keys). UserError where it is no YAML mapping, or
+    larger than a recipe can be."""
     try:
+        check_size(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        check_aliases(node)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-99-99 is no YAMLError
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairquant.errors import UserError
+from fairquant.recipe.bounded import TooLarge, check_aliases, check_size
 from fairquant.recipe.lines import Content, octal
 from fairquant.recipe.presets import library
 from fairquant.recipe.references import resolve_references
@@ -94,9 +95,13 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
 def _unreadable(value: str) -> str:
     """What is wrong with the text of a value; "" where it can be read, all of it."""
     try:
+        check_size(value)
         node = yaml.compose(value, Loader=yaml.SafeLoader)
+        check_aliases(node)
         yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except TooLarge as error:
+        return error.problem
+    except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         return (
             f"{value!r} cannot be read: {problem}. Is a bracket or a quotation mark not closed? A text with special characters "

@@ -56,7 +56,7 @@ class Library:
             raise UserError(f"no method is called {name!r}.{suggestion(name, names)} Known: {known}")
         file = files.get(name, files.get(name.removesuffix(UNTRAINED)))
         assert file is not None
-        content: Content = yaml.safe_load(file.read_text()) or {}
+        content: Content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         if name in files:
             return content
         sections = {key: value for key, value in content.items() if key != "regularizers"}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.accept import read_accept
+from fairquant.recipe.bounded import LARGEST_SEED, number_problems
 from fairquant.recipe.cross_checks import cross_check
 from fairquant.recipe.lines import Content, line_of, parse_yaml
 from fairquant.recipe.merge import merge, read_overrides
@@ -65,10 +66,7 @@ def read_recipe(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from error
-    try:
-        content, lines, problems = parse_yaml(text, str(file))
-    except RecursionError:
-        raise UserError(f"{file}: an alias (*name) stands within what it names") from None
+    content, lines, problems = parse_yaml(text, str(file))
     document = Document(content=content, source=str(file), name=file.stem, lines=lines, problems=tuple(problems))
     return _resolve(document, overrides, registry, demo, searching)
 
@@ -94,6 +92,8 @@ def _resolve(document: Document, overrides: Sequence[str], registry: Registry, d
     if wrong := [*reference_problems(document.content), *reference_problems(given)]:
         raise UserError([*messages, *(report(key, text) for key, text in wrong)], document.source)
     merged, notes, merge_problems = merge(dict(document.content), given, demo, registry)
+    if wrong := number_problems(merged):
+        raise UserError([*messages, *(report(key, text) for key, text in wrong)], document.source)
     recipe = _assemble(merged, registry, (document.name, demo, tuple(notes)), problems)
     if recipe is not None and recipe.search and searching:
         _check_search(document.content, overrides, recipe, registry, problems)
@@ -177,8 +177,8 @@ def _assemble(
     """The recipe that the merged sections give, or None where there are problems. about: its name, demo and notes."""
     name, demo, notes = about
     seed = merged["seed"]
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        problems.append(("seed", f"expected a whole number of at least 0, got {seed!r}"))
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+        problems.append(("seed", f"expected a whole number from 0 to {LARGEST_SEED}, got {seed!r}"))
     protect = read_protect(merged["protect"], problems)
     plain: dict[str, Any] = {  # of the classes that PLAIN_SECTIONS names
         section: build(cls, {} if (given := merged.get(section)) is None else given, section, section, problems)

@@ -20,6 +20,8 @@ ActivationBits = Annotated[int, Field(ge=2, le=8)]
 #: For whom a plan and its training work: one of PROTECTED, or names of classes.
 Protect = str | tuple[str, ...]
 PROTECTED = ("groups", "classes", "cells", "none")
+Workers = Annotated[int, Field(ge=0, le=256)]
+Rounds = Annotated[int, Field(ge=1, le=1000)]
 AverageBits = Annotated[float, Field(gt=0, le=8)]
 
 
@@ -174,13 +176,13 @@ class TrainSettings:
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     channels_last: bool = False
-    workers: int | None = None
+    workers: Workers | None = None
     checkpoint_minutes: PositiveFloat = 10.0
     bit_learning_rate_scale: PositiveFloat = 100.0
     bit_confidence: NonNegativeFloat = 2.0
     freeze_bits_after: UpToOne = 0.6
     post_training: bool = False
-    rounds: PositiveInt = 1
+    rounds: Rounds = 1
     sampler: Literal["uniform", "group-balanced", "group-class-balanced"] = "uniform"
     running_group_losses: BelowOne = 0.0
     batch_norm: Literal["as-trained", "re-estimate", "re-estimate-group-balanced"] = "as-trained"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -11,6 +12,7 @@ import pluggy
 
 from fairquant.errors import UserError, suggestion
 from fairquant.registry import hookspecs
+from fairquant.registry.contained import Escaped, contained
 from fairquant.registry.contract import objection
 from fairquant.registry.registry import Registrar, Registry
 
@@ -28,13 +30,20 @@ class Plugins:
 
     def notify(self, event: str, **values: object) -> list[str]:
         """Call every listener of `event`; return one warning for each that raised."""
+        return self.notify_watched(event, values, lambda: "")
+
+    def notify_watched(self, event: str, values: Mapping[str, object], after: Callable[[], str]) -> list[str]:
+        """`notify`, with a further warning for each listener after which after() says what it has left behind."""
         warnings = []
         for listener in getattr(self.manager.hook, event).get_hookimpls():
-            arguments = {name: values[name] for name in listener.argnames}
             try:
-                listener.function(*arguments.values())
+                with contained():
+                    listener.function(*(values[name] for name in listener.argnames))
             except Exception as error:
-                warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {type(error).__name__}: {error}")
+                kind = "" if isinstance(error, Escaped) else f"{type(error).__name__}: "
+                warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {kind}{error}")
+            if left := after():
+                warnings.append(f"plugin {listener.plugin_name!r} {left} in {event}, which is undone")
         return warnings
 
     def silent(self) -> Plugins:
@@ -64,9 +73,10 @@ def discover(points: list[EntryPoint] | None = None) -> Plugins:
         if point.name in disabled or (origin in disabled and origin != OURS):
             continue
         try:
-            _register(point, origin, version, registry, manager)
+            with contained():
+                _register(point, origin, version, registry, manager)
         except Exception as error:
-            kind = "" if isinstance(error, _Refused) else f"{type(error).__name__}: "
+            kind = "" if isinstance(error, _Refused | Escaped) else f"{type(error).__name__}: "
             problems.append(f"plugin {point.name!r} of {origin} is skipped: {kind}{error}")
     if problems and os.environ.get("FAIRQUANT_STRICT_PLUGINS", "") not in ("", "0"):
         raise UserError(problems, "the installed plugins (FAIRQUANT_STRICT_PLUGINS is set)")

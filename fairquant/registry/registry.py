@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from fairquant.errors import UserError, suggestion
 from fairquant.registry.build import Problems, build
+from fairquant.registry.contained import Escaped, contained
 
 if TYPE_CHECKING:
     from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer
@@ -132,9 +133,11 @@ class Registry:
         module, _, attribute = entry.target.partition(":")
         whose = f"{entry.role} {name!r} of {entry.origin}"
         try:
-            component: object = getattr(import_module(module), attribute)
+            with contained():
+                component: object = getattr(import_module(module), attribute)
         except Exception as error:
-            raise UserError(f"{whose} does not load ({entry.target}): {type(error).__name__}: {error}") from error
+            why = str(error) if isinstance(error, Escaped) else f"{type(error).__name__}: {error}"
+            raise UserError(f"{whose} does not load ({entry.target}): {why}") from error
         if not (isinstance(component, type) and is_dataclass(component)):
             raise UserError(f"{whose}: {entry.target} is not a dataclass")
         missing = [method for method in ROLES[entry.role] if not callable(getattr(component, method, None))]
@@ -150,7 +153,17 @@ class Registry:
         except UserError as error:
             problems.append((f"{path}.name", str(error)))
             return None
-        return build(cls, options, path, f"{role.name} {name!r}", problems)
+        try:
+            with contained():
+                return build(cls, options, path, f"{role.name} {name!r}", problems)
+        except Exception as error:
+            if self.entry(role.name, name).origin == "fairquant":
+                raise
+            why = str(error) if isinstance(error, Escaped) else f"{type(error).__name__}: {error}"
+            problems.append(
+                (path, f"{role.name} {name!r} of {self.entry(role.name, name).origin} cannot be made: {why}")
+            )
+            return None
 
 
 class Registrar:

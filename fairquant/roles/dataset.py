@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 IntArray = NDArray[np.int64]
 #: Which values of an image with more than 8 bits become black and white: the whole range that its format can hold (a DICOM file: its
 #: own window), the 0.5th and 99.5th percentile of its own values, or these two values.
 Intensity = Literal["full", "percentile"] | tuple[float, float]
+#: Seed of a split that is drawn; scikit-learn takes no larger one.
+SplitSeed = Annotated[int, Field(ge=0, lt=2**32)]
 #: What joins the values of several attributes in the name of a group, such as "female x 40-60".
 JOINED = " x "
 

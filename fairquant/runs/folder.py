@@ -10,10 +10,12 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
+
+import torch
 
 from fairquant.recipe.events import Report, RunInfo
 from fairquant.recipe.schema import Recipe
@@ -52,7 +54,7 @@ def default_runs() -> Path:
 def finished_report(folder: Path, name: str = "report.json") -> Report | None:
     """The report of a finished run, or None."""
     try:
-        report: Report = json.loads((folder / name).read_text())
+        report: Report = json.loads((folder / name).read_text(encoding="utf-8"))
         return report
     except (OSError, ValueError):
         return None
@@ -119,9 +121,30 @@ class Run:
 
     def notify(self, event: str, **values: object) -> None:
         """Call the listeners; one that fails costs a warning."""
-        for warning in self.plugins.notify(event, run=self.info, **values):
+        for warning in self.plugins.notify_watched(event, {"run": self.info, **values}, TorchState().undo):
             self.log(f"warning: {warning}")
             self.display.say(f"warning: {warning}")
+
+
+@dataclass(frozen=True)
+class TorchState:
+    """Settings of torch that hold for the whole process, as they are now."""
+
+    gradients: bool = field(default_factory=torch.is_grad_enabled)
+    threads: int = field(default_factory=torch.get_num_threads)
+    deterministic: bool = field(default_factory=torch.are_deterministic_algorithms_enabled)
+    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
+
+    def undo(self) -> str:
+        """Set them again; what was other, in words."""
+        now = TorchState()
+        changed = [each.name for each in fields(self) if getattr(self, each.name) != getattr(now, each.name)]
+        if changed:
+            torch.set_grad_enabled(self.gradients)
+            torch.set_num_threads(self.threads)
+            torch.use_deterministic_algorithms(self.deterministic)
+            torch.set_default_dtype(self.dtype)
+        return f"changed torch's settings ({', '.join(changed)})" if changed else ""
 
 
 def _logger(folder: Path) -> logging.Logger:

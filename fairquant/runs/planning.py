@@ -34,6 +34,7 @@ from fairquant.roles import (
     Split,
     Splits,
 )
+from fairquant.runs.plugin_laws import check_scores, leaves_alone
 from fairquant.training.model import Model
 
 
@@ -60,7 +61,11 @@ class Planning:
         if self.quantization.importance is None:
             ones = {layer.name: torch.full((len(names), layer.units), float(layer.unit_size)) for layer in self.layers}
             return GroupImportance(ones, names)
-        return self.quantization.importance.value.measure(self.model.network, self._batches(), self.layers, names)
+        component = self.quantization.importance
+        with leaves_alone(self.model.network, f"importance {component.name!r}"):
+            found = component.value.measure(self.model.network, self._batches(), self.layers, names)
+        check_scores(found, self.layers, names, component.name)
+        return found
 
     def _images(self) -> Split:
         """The dataset's own calibration images, or a draw of training images with each group equally."""

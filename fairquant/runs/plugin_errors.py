@@ -8,6 +8,7 @@ from types import TracebackType
 from fairquant.errors import PluginFailed, UserError
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Registry
+from fairquant.registry.contained import PASS, described, is_escape
 from fairquant.registry.discovery import OURS
 
 RESUMES = ". The traceback is in the run's log.txt. Once the plugin is fixed, the same command resumes the run"
@@ -17,7 +18,7 @@ def plugin_failure(
     error: BaseException, recipe: Recipe, registry: Registry, advice: str = RESUMES
 ) -> PluginFailed | None:
     """The error to show where an outside component of the recipe raised `error`, with advice; None where it was not one."""
-    if isinstance(error, UserError) or not isinstance(error, Exception):
+    if isinstance(error, (UserError, *PASS)):
         return None
     packages = list(_packages(error.__traceback__))
     for role, component in recipe.components():
@@ -26,8 +27,8 @@ def plugin_failure(
         entry = known.get(component.name)
         if entry is not None and entry.origin != OURS and package in packages:
             return PluginFailed(
-                f"{role} {component.name!r} of {entry.origin} {entry.version} raised {type(error).__name__}: "
-                f"{error}{advice}"
+                f"{role} {component.name!r} of {entry.origin} {entry.version} "
+                f"{'failed' if is_escape(error) else 'raised'}{': ' if is_escape(error) else ' '}{described(error)}{advice}"
             )
     return None
 

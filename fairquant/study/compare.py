@@ -191,7 +191,7 @@ def _layers(outcomes: Sequence[Outcome]) -> dict[str, float]:
     folder = next((outcome.folder for outcome in outcomes if outcome.folder is not None), None)
     if folder is None:
         return {}
-    with open(folder / "bit_plan.csv", newline="") as stream:
+    with open(folder / "bit_plan.csv", newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     weights, bits = (
         dict.fromkeys((line["layer"] for line in lines), 0),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fairquant.errors import UserError
 from fairquant.roles import Batch, Split
 
 
@@ -43,3 +44,13 @@ def draw_train_subset(train: Split, images: int, groups: int, seed: int, balance
     fraction = max(images // len(present), 1)
     rows = np.concatenate([draw.choice(rows, fraction, replace=len(rows) < fraction) for rows in present])
     return train.subset(draw.permutation(rows).astype(np.int64))
+
+
+def check_batch(model: nn.Module, images: int) -> None:
+    """UserError where batches of so few images would be normalized over one value."""
+    normalized = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
+    if images < 2 and normalized:
+        raise UserError(
+            f"a batch of {images} image cannot be normalized ({normalized[0]!r} is a batch norm): set batch_size to 2 or more, and "
+            "have at least two training images"
+        )

@@ -28,6 +28,7 @@ from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import KeepsMemory, Regularizer, Split, Step
 from fairquant.roles.regularizer import inputs_needed
 from fairquant.signals import Postponed
+from fairquant.training.batch_norm import check_batch
 from fairquant.training.checkpoints import Content, load_checkpoint, put_aside, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
 from fairquant.training.distributed import backward, broadcast_state, gather, sync_batch_norm
@@ -81,6 +82,7 @@ class _Training:
     def __init__(self, trainer: Trainer, settings: TrainSettings) -> None:
         self.of, self.settings = trainer, settings
         self.network, self.device = trainer.model.network, trainer.model.device
+        check_batch(self.network, min(settings.batch_size, len(trainer.train)))
         workers = default_workers(self.device) if settings.workers is None else settings.workers
         self.batches = TrainingBatches(
             trainer.train, settings.batch_size, settings.augment, trainer.seed, workers, settings.sampler

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Source, Splits
+from fairquant.roles.dataset import DataContext, Source, Splits, SplitSeed
 from fairquant_datasets.image_files import filled
 from fairquant_datasets.table_files import Row, read_csv, read_table
 from fairquant_datasets.tables import Sample, Table, build_splits
@@ -34,7 +34,7 @@ class Fitzpatrick17k:
     labels: Literal[114, 9, 3] = 114
     groups: Literal["binary", "six"] = "binary"
     split: Literal["random", "files"] = "random"
-    split_seed: int | None = 42
+    split_seed: SplitSeed | None = 42
     max_bad_images: int = 20
 
     def check(self) -> list[str]:

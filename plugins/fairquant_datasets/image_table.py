@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Intensity, Splits
+from fairquant.roles.dataset import DataContext, Intensity, Splits, SplitSeed
 from fairquant_datasets.image_files import bare, find_all
 from fairquant_datasets.table_files import TableFile, read_table, read_text
 from fairquant_datasets.tables import Sample, Table, build_splits
@@ -60,7 +60,7 @@ class ImageTable:
     unknown: tuple[Value, ...] = UNKNOWN
     intensity: Intensity = "full"
     near_duplicates: bool = False
-    split_seed: int | None = 42
+    split_seed: SplitSeed | None = 42
     max_bad_images: int = 20
 
     def __post_init__(self) -> None:

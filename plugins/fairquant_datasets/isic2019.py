@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Source, Splits
+from fairquant.roles.dataset import DataContext, Source, Splits, SplitSeed
 from fairquant_datasets.image_files import ENDINGS, filled
 from fairquant_datasets.table_files import Row, read_table
 from fairquant_datasets.tables import Sample, Table, build_splits
@@ -39,7 +39,7 @@ class Isic2019:
     root: str = "data/isic2019"
     attribute: Attribute = "sex"
     age_edge: int = 60
-    split_seed: int | None = 42
+    split_seed: SplitSeed | None = 42
     max_bad_images: int = 20
 
     def check(self) -> list[str]:

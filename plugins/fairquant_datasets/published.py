@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Splits
+from fairquant.roles.dataset import DataContext, Splits, SplitSeed
 from fairquant_datasets.tables import Table, build_splits
 from fairquant_datasets.values import AttributeValues
 
@@ -28,7 +28,7 @@ class Published:
     source: ClassVar[str]
 
     root: str
-    split_seed: int | None = 42
+    split_seed: SplitSeed | None = 42
     max_bad_images: int = 20
 
     def read(self, table: Path) -> Table:

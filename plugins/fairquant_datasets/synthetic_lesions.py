@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.data.splits import LabelledImages, make_splits, split_rows
-from fairquant.roles.dataset import DataContext, Splits
+from fairquant.roles.dataset import DataContext, Splits, SplitSeed
 
 Floats = NDArray[np.float32 | np.float64]
 
@@ -89,7 +89,7 @@ class SyntheticLesions:
     images: int = 3000
     groups: str = "binary"
     noise: float = 0.05
-    split_seed: int | None = 42
+    split_seed: SplitSeed | None = 42
 
     def __post_init__(self) -> None:
         if self.groups not in ("binary", "six"):

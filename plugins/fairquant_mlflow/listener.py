@@ -30,7 +30,7 @@ FILES = ("report.html", "report.json", "README.md", "bit_plan.csv", "recipe.yaml
 def run_id_in(folder: Path) -> str | None:
     """The MLflow run of a run's folder; None where it is not tracked."""
     try:
-        return (folder / ID_FILE).read_text().strip() or None
+        return (folder / ID_FILE).read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
 
@@ -101,7 +101,7 @@ def run_name(recipe: Recipe) -> str:
 
 def _store_id(run: RunInfo, run_id: str) -> None:
     (run.folder / ID_FILE).parent.mkdir(parents=True, exist_ok=True)
-    (run.folder / ID_FILE).write_text(run_id)
+    (run.folder / ID_FILE).write_text(run_id, encoding="utf-8")
 
 
 def _log_parameters(client: MlflowClient, run_id: str, recipe: Recipe) -> None:

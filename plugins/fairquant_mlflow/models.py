@@ -81,7 +81,9 @@ def save(place: Path, artifact: Path, model: LoggedModel) -> None:
         ),
     )  # fmt: skip
     example = place / EXAMPLE  # MLflow writes a line for each number: four times the size
-    example.write_text(json.dumps(json.loads(example.read_text()), separators=(",", ":")))
+    example.write_text(
+        json.dumps(json.loads(example.read_text(encoding="utf-8")), separators=(",", ":")), encoding="utf-8"
+    )
 
 
 def signature(size: int, classes: list[str]) -> ModelSignature:

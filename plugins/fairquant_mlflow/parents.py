@@ -29,7 +29,7 @@ def _id_file(parent: ComparisonInfo | StudyInfo) -> Path:
 
 def parent_id(parent: ComparisonInfo | StudyInfo) -> str | None:
     """The MLflow run of a comparison or study; None where its store could not be reached."""
-    return _id_file(parent).read_text().strip() if _id_file(parent).exists() else None
+    return _id_file(parent).read_text(encoding="utf-8").strip() if _id_file(parent).exists() else None
 
 
 def start(parent: ComparisonInfo | StudyInfo, kind: Kind) -> None:
@@ -37,14 +37,14 @@ def start(parent: ComparisonInfo | StudyInfo, kind: Kind) -> None:
     client, file = client_of(parent.recipe), _id_file(parent)
     if file.exists():
         try:
-            client.set_terminated(file.read_text().strip(), "RUNNING")
+            client.set_terminated(file.read_text(encoding="utf-8").strip(), "RUNNING")
             return
         except Exception:
             file.unlink()  # not the store of the earlier call: open a new run
     name = parent.recipe.name
     tags = {"mlflow.runName": f"{name} {parent.name}", "kind": kind, **origin(f"{COMMANDS[kind]} {name}")}
     opened = client.create_run(experiment_of(client, parent.recipe), tags=tags)
-    file.write_text(opened.info.run_id)
+    file.write_text(opened.info.run_id, encoding="utf-8")
 
 
 def finish(parent: ComparisonInfo | StudyInfo, kind: Kind, folders: Sequence[Path]) -> None:

@@ -55,7 +55,7 @@ class _Results(TypedDict):
 
 def comparison_values(file: Path) -> dict[str, float | None]:
     """runs, runs/failed, and methods/<metric>/<row>: the mean over seeds. So one metric's rows stand side by side."""
-    content: _Comparison = json.loads(file.read_text())
+    content: _Comparison = json.loads(file.read_text(encoding="utf-8"))
     runs, rows = content["runs"], [row for row in content["rows"] if row["seeds"]]
     values: dict[str, float | None] = {
         "runs": float(len(runs)), "runs/failed": float(sum(run["problem"] is not None for run in runs)),
@@ -77,7 +77,7 @@ def _row_name(row: str) -> str:
 
 def study_values(file: Path) -> dict[str, float | None]:
     """trials, trials/<state>, and best/<quantity> of each objective: on validation, among trials that keep the constraints."""
-    content: dict[str, _Results] = json.loads(file.read_text())
+    content: dict[str, _Results] = json.loads(file.read_text(encoding="utf-8"))
     trials, objectives = content["results"]["trials"], content["results"]["objectives"]
     values: dict[str, float | None] = {"trials": float(len(trials))}
     values |= {f"trials/{state}": float(sum(trial["state"] == state for trial in trials)) for state in STATES}
@@ -92,5 +92,5 @@ def study_values(file: Path) -> dict[str, float | None]:
 
 def table(file: Path) -> str:
     """The comparison's Markdown as a description, cut at a line where it is too long."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0]

@@ -51,8 +51,8 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "reducer: {name: subtractive}\n", [], ["bad.yaml:2: reducer.unprivileged: reducer 'subtractive' needs this option"]),
     (GOOD + "reducer: {name: cvar, alpha: 0}\n", [], ["bad.yaml:2: reducer.alpha: must be in (0, 1], got 0.0"]),
     (GOOD + "method: fq-bak\n", [], [f"bad.yaml:2: method: no method is called 'fq-bak'. Did you mean 'fq-baq'? Known: {METHODS}"]),
-    (GOOD + "seed: -3\n", [], ["bad.yaml:2: seed: expected a whole number of at least 0, got -3"]),
-    (GOOD + "seed: yes\n", [], ["bad.yaml:2: seed: expected a whole number of at least 0, got True"]),
+    (GOOD + "seed: -3\n", [], ["bad.yaml:2: seed: expected a whole number from 0 to 4294967280, got -3"]),
+    (GOOD + "seed: yes\n", [], ["bad.yaml:2: seed: expected a whole number from 0 to 4294967280, got True"]),
     ("seed: 1\n", [], ["bad.yaml: dataset: a recipe needs a dataset. Known: DATASETS"]),
     ("dataset: {name: image-table}\n", [], ["bad.yaml:1: dataset.table: dataset 'image-table' needs this option"]),
     ("dataset: {name: fitzpatrick17k, labels: 12}\n", [], ["bad.yaml:1: dataset.labels: 12 is not one of 114, 9, 3."]),
@@ -71,7 +71,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("- 1\n- 2\n", [], ["bad.yaml:1: a recipe is a mapping of sections, this is a list"]),
     (GOOD + "alocator: {name: knapsack}\nbudget: {average_bits: 0}\n", ["seed=x"], [
         "bad.yaml:2: alocator: unknown key. Did you mean 'allocator'?",
-        "command line: seed: expected a whole number of at least 0, got 'x'",
+        "command line: seed: expected a whole number from 0 to 4294967280, got 'x'",
         "bad.yaml:3: budget.average_bits: must be greater than 0, got 0",
     ]),
 ]  # fmt: skip

@@ -73,7 +73,7 @@ def test_one_mistake_is_one_line(tmp_path, registry):
         ("quantizer: [uniform]", "quantizer: expected a name with options"),
         ("metrics: {accuracy: 3}", "metrics: expected a list, got"),
         ("seed: 2026-01-01", "seed: expected a whole number"),
-        ("seed: '???'", "seed: expected a whole number of at least 0, got '???'"),
+        ("seed: '???'", "seed: expected a whole number from 0 to 4294967280, got '???'"),
         ("quantize: {pin: {null: 4}}", "quantize.pin.None.[key]: expected text, got None"),
     ],
 )

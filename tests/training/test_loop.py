@@ -16,6 +16,7 @@ from fairquant.bits.problem import BitChoices, Budget
 from fairquant.errors import TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import EarlyStopping, TrainSettings
+from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
 from fairquant.training.loop import Trainer, _class_weights, train
 
 
@@ -127,10 +128,43 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_advice(tmp_path):
         def penalty(self, step):
             return step.losses.sum() * float("inf")
 
-    with pytest.raises(
-        TrainingDiverged, match=r"loss is inf in epoch 1, step 1. The last good checkpoint stays in .* Lower the"
-    ):
+    with pytest.raises(TrainingDiverged, match=r"loss is inf in epoch 1, step 1. Lower the"):
         train(trainer(regularizers=(Component("infinite", Infinite()),), checkpoint=tmp_path / "train.pt"), SETTINGS)
+
+
+def test_a_last_step_that_leaves_no_numbers_stops_the_training(tmp_path):
+    class Poison:
+        """Its penalty is 0; its gradient is not a number, which the loss of the next step would show, if there were one."""
+
+        def penalty(self, step):
+            return step.logits.sum().square().sqrt() * 0 + (step.logits.sum() * 0).sqrt()
+
+    settings = replace(SETTINGS, epochs=1, batch_size=32, clip_norm=None)
+    with pytest.raises(TrainingDiverged, match=r"epoch 1.* (no numbers|NaN or infinite)"):
+        train(trainer(regularizers=(Component("poison", Poison()),), checkpoint=tmp_path / "train.pt"), settings)
+
+
+@pytest.mark.parametrize("damage", ["other", "bytes", "key"])
+def test_a_checkpoint_of_another_training_or_damaged_or_without_its_keys_is_put_aside(damage, tmp_path):
+    file = tmp_path / "train.pt"
+    first = trainer(checkpoint=file, made_for="a")
+    train(first, SETTINGS)
+    if damage == "bytes":
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    if damage == "key":
+        saved = load_checkpoint(file, torch.device("cpu"), "a")
+        del saved["sums"]
+        save_checkpoint(file, saved, "a")
+    again = trainer(checkpoint=file, made_for="b" if damage == "other" else "a")
+    history = train(again, SETTINGS)
+    assert len(history) == SETTINGS.epochs
+    assert (tmp_path / "train.broken").exists()
+    fresh = trainer(checkpoint=None)
+    train(fresh, SETTINGS)
+    mine, theirs = again.model.network.state_dict(), fresh.model.network.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def test_a_regularizer_gets_the_memory_it_made_and_the_inputs_it_needs():

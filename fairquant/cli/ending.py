@@ -1,0 +1,94 @@
+"""How a command ends: its status, what it says, and streams that are closed, full or of another encoding."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import click
+
+from fairquant.errors import Terminated, UserError
+
+USER, STOPPED = 2, 130
+RESUMES = "The same command goes on where it stopped"
+
+
+@dataclass
+class Status:
+    """Exit status of the process."""
+
+    code: int = 0
+
+
+def prepare_streams() -> None:
+    """Output that is closed goes nowhere; characters that the terminal's encoding does not have are written as escapes."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  as above
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def ending() -> Iterator[Status]:
+    """What ends the block becomes a status; users' mistakes and the system's errors one message on standard error. Bugs pass."""
+    status = Status()
+    try:
+        yield status
+    except UserError as error:
+        status.code = _say(f"error: {error.render()}", USER)
+    except click.exceptions.Exit as done:
+        status.code = done.exit_code
+    except click.ClickException as error:
+        with suppress(OSError):
+            error.show()
+        status.code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        status.code = _say(f"stopped. {RESUMES}", STOPPED)
+    except Terminated as stopped:
+        status.code = _say(f"stopped by {stopped.name}. {RESUMES}", 128 + stopped.number)
+    except OSError as error:
+        if error.errno != errno.EPIPE:  # a pipe that is closed: nobody reads what this command says
+            status.code = _say(f"error: {_where(error)}{error.strerror or error}", USER)
+    except MemoryError:
+        status.code = _say(
+            "error: not enough memory. Lower batch_size or model.image_size, or use another machine", USER
+        )
+
+
+def _where(error: OSError) -> str:
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' -> '.join(names)}: " if names else ""
+
+
+def _say(text: str, code: int) -> int:
+    with suppress(OSError, ValueError):
+        print(f"fairquant: {text}", file=sys.stderr)
+    return code
+
+
+def flush_streams(status: Status) -> None:
+    """Write out what is left; a full disk behind standard output is an error, a closed pipe is not."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            if stream is sys.stdout and error.errno != errno.EPIPE:
+                status.code = _say(f"error: standard output: {error.strerror}", status.code or USER)
+            _discard(stream.fileno())
+        except ValueError:  # closed by someone else
+            pass
+
+
+def _discard(number: int) -> None:
+    """What is still to be written to this stream goes nowhere: the interpreter would fail on it when it ends."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)

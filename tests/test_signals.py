@@ -1,0 +1,124 @@
+"""Signals that wait while state must not be torn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from fairquant.errors import Terminated
+from fairquant.signals import TERMINATING, Postponed, ignored, terminate_by_exception
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", TERMINATING)
+def test_a_signal_to_end_is_an_exception_with_its_name(number):
+    terminate_by_exception()
+    with pytest.raises(Terminated) as caught:
+        send(number)
+    assert (caught.value.name, caught.value.number) == (signal.Signals(number).name, number)
+
+
+def test_signals_wait_until_they_are_delivered():
+    terminate_by_exception()
+    done = []
+
+    def work() -> None:
+        with Postponed() as signals:
+            send(signal.SIGTERM)
+            done.append("the step")
+            assert signals.waiting == [signal.SIGTERM]
+            signals.deliver()
+            done.append("too much")
+
+    with pytest.raises(Terminated):
+        work()
+    assert done == ["the step"]
+
+
+def interrupted(times: int, done: list[int]) -> None:
+    with Postponed():
+        for number in range(times):
+            send(signal.SIGINT)
+            done.append(number)
+
+
+def test_they_are_delivered_at_the_end_of_the_block_too():
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(1, done)
+    assert done == [0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_one_does_not_wait():
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(2, done)
+    assert done == [0]
+
+
+def test_a_handler_that_does_nothing_lets_the_block_go_on():
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    with Postponed() as signals:
+        send(signal.SIGTERM)
+        signals.deliver()
+        send(signal.SIGTERM)
+        assert signals.waiting == [signal.SIGTERM]
+    assert seen == [signal.SIGTERM, signal.SIGTERM]
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    terminate_by_exception()
+    with Postponed() as signals:
+        send(signal.SIGTERM)
+        assert not signals.waiting
+    with ignored():
+        send(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_an_error_in_the_block_is_not_replaced_by_a_signal():
+    def work() -> None:
+        with Postponed():
+            send(signal.SIGINT)
+            raise ValueError("the step failed")
+
+    with pytest.raises(ValueError, match="the step failed"):
+        work()
+
+
+def test_threads_other_than_the_first_leave_signals_alone():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        terminate_by_exception()
+        with Postponed(), ignored():
+            assert signal.getsignal(signal.SIGTERM) is before
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_are_light_to_import():
+    code = "import sys, fairquant.signals; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
