@@ -29,7 +29,7 @@ from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import ModelSettings
 from fairquant.registry import Plugins, discover
-from fairquant.report.write import VALIDATION_ONLY, recipe_yaml, write_results, write_validation_only
+from fairquant.report.write import VALIDATION_ONLY, encoded, recipe_yaml, write_results, write_validation_only
 from fairquant.roles import DataContext, Splits
 from fairquant.runs.folder import (
     Display,
@@ -206,7 +206,7 @@ def _locked(run: Run, wait: bool) -> Iterator[None]:
             raise RunBusy(f"{folder}: another process has begun a run of other content here. Give the command again")
         if not (folder / "report.json").exists():
             write_identity(folder, run.identity)
-            write_atomically(folder / "recipe.yaml", recipe_yaml(run.recipe).encode())
+            write_atomically(folder / "recipe.yaml", encoded(recipe_yaml(run.recipe)))
         yield
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     prepare_streams()
     terminate_by_exception()
     with ending() as status:
-        status.code = int(app(standalone_mode=False) or 0)
+        app()  # ends by SystemExit
     with ignored():
         flush_streams(status)
         logging.shutdown()

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import click
-
 from fairquant.errors import Terminated, UserError
 
 USER, STOPPED = 2, 130
-RESUMES = "The same command goes on where it stopped"
+RESUMES = "The same command resumes."
 
 
 @dataclass
@@ -43,18 +41,16 @@ def ending() -> Iterator[Status]:
         yield status
     except UserError as error:
         status.code = _say(f"error: {error.render()}", USER)
-    except click.exceptions.Exit as done:
-        status.code = done.exit_code
-    except click.ClickException as error:
-        with suppress(OSError):
-            error.show()
-        status.code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except SystemExit as done:
+        status.code = done.code if isinstance(done.code, int) else int(done.code is not None)
+        if status.code == STOPPED:  # what typer makes of Ctrl-C
+            _say(f"stopped. {RESUMES}", STOPPED)
+    except KeyboardInterrupt:
         status.code = _say(f"stopped. {RESUMES}", STOPPED)
     except Terminated as stopped:
         status.code = _say(f"stopped by {stopped.name}. {RESUMES}", 128 + stopped.number)
     except OSError as error:
-        if error.errno != errno.EPIPE:  # a pipe that is closed: nobody reads what this command says
+        if not isinstance(error, BrokenPipeError):  # a pipe that is closed: nobody reads what this command says
             status.code = _say(f"error: {_where(error)}{error.strerror or error}", USER)
     except MemoryError:
         status.code = _say(

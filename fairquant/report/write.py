@@ -46,9 +46,9 @@ def write_results(recipe: Recipe, run: Run, results: Results) -> Report:
     write_atomically(run.folder / "cells.csv", cells_csv(results.audit.cells))
     write_atomically(run.folder / "flips.csv", flips_csv(flips_of(results.test.before, results.test.after)))
     page = run_page(recipe, report, results, run.messages)
-    write_atomically(run.folder / "report.html", page.encode())
+    write_atomically(run.folder / "report.html", encoded(page))
     card = model_card(recipe, report, verdict(report, results.full_bytes), run.messages)
-    write_atomically(run.folder / "README.md", card.encode())
+    write_atomically(run.folder / "README.md", encoded(card))
     write_atomically(run.folder / "report.json", _json(report))
     return report
 
@@ -66,9 +66,9 @@ def write_validation_only(run: Run, results: ValidationResults) -> dict[str, obj
 def write_comparison(comparison: Comparison) -> None:
     """compare.md, compare.tex, compare.html and, last, compare.json."""
     folder = comparison.folder
-    write_atomically(folder / "compare.md", markdown(comparison).encode())
-    write_atomically(folder / "compare.tex", latex(comparison).encode())
-    write_atomically(folder / "compare.html", comparison_page(comparison).encode())
+    write_atomically(folder / "compare.md", encoded(markdown(comparison)))
+    write_atomically(folder / "compare.tex", encoded(latex(comparison)))
+    write_atomically(folder / "compare.html", encoded(comparison_page(comparison)))
     content = {
         "recipe": comparison.recipe.name + (DEMO if comparison.recipe.demo else ""),
         "references": list(comparison.references),
@@ -86,9 +86,14 @@ def write_comparison(comparison: Comparison) -> None:
 
 def write_study(folder: Path, plan: Mapping[str, object], summary: Summary, recipe: Recipe, section: Search) -> None:
     """study.html and, last, study.json. plan: what every worker of the study has to know."""
-    write_atomically(folder / "study.html", study_page(summary, recipe, section).encode())
+    write_atomically(folder / "study.html", encoded(study_page(summary, recipe, section)))
     content = {**plan, "results": plain(asdict(summary))}
     write_atomically(folder / "study.json", _json(content))
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; names of files that the system's own encoding does not have come out as the bytes that they are."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def write_json(path: Path, content: object) -> None:

@@ -10,17 +10,17 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from fairquant.recipe.events import Report, RunInfo
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Plugins
-from fairquant.roles import Splits
+
+if TYPE_CHECKING:
+    from fairquant.roles import Splits
 
 
 class Display(Protocol):
@@ -121,30 +121,11 @@ class Run:
 
     def notify(self, event: str, **values: object) -> None:
         """Call the listeners; one that fails costs a warning."""
+        from fairquant.runs.torch_state import TorchState  # finished runs are listed without torch
+
         for warning in self.plugins.notify_watched(event, {"run": self.info, **values}, TorchState().undo):
             self.log(f"warning: {warning}")
             self.display.say(f"warning: {warning}")
-
-
-@dataclass(frozen=True)
-class TorchState:
-    """Settings of torch that hold for the whole process, as they are now."""
-
-    gradients: bool = field(default_factory=torch.is_grad_enabled)
-    threads: int = field(default_factory=torch.get_num_threads)
-    deterministic: bool = field(default_factory=torch.are_deterministic_algorithms_enabled)
-    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
-
-    def undo(self) -> str:
-        """Set them again; what was other, in words."""
-        now = TorchState()
-        changed = [each.name for each in fields(self) if getattr(self, each.name) != getattr(now, each.name)]
-        if changed:
-            torch.set_grad_enabled(self.gradients)
-            torch.set_num_threads(self.threads)
-            torch.use_deterministic_algorithms(self.deterministic)
-            torch.set_default_dtype(self.dtype)
-        return f"changed torch's settings ({', '.join(changed)})" if changed else ""
 
 
 def _logger(folder: Path) -> logging.Logger:
@@ -155,7 +136,7 @@ def _logger(folder: Path) -> logging.Logger:
 def log_file(folder: Path) -> Iterator[None]:
     """log.txt of the folder, appended to."""
     logger = _logger(folder)
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="surrogateescape")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
