@@ -19,7 +19,14 @@ from fairquant.artifact import load
 from fairquant.artifact.own_module import answer_with_logits, check_storable, copied, fold, outputs_of
 from fairquant.data.describe import cells_text, leaks
 from fairquant.data.images import default_cache
-from fairquant.data.in_memory import IN_MEMORY, InMemoryDataset, Labelled, in_memory_split, in_memory_splits
+from fairquant.data.in_memory import (
+    IN_MEMORY,
+    InMemoryDataset,
+    Labelled,
+    in_memory_notes,
+    in_memory_split,
+    in_memory_splits,
+)
 from fairquant.data.ranks import barrier, init_process_group, is_alone, is_leader, leader_first
 from fairquant.data.transforms import Normalization
 from fairquant.errors import RunBusy, UserError
@@ -42,7 +49,7 @@ from fairquant.runs.folder import (
     run_folder,
 )
 from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, write_identity
-from fairquant.runs.models import recipe_model
+from fairquant.runs.models import model_problems, recipe_model
 from fairquant.runs.pipeline import run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.results import Results
@@ -77,7 +84,7 @@ def run(
     plugins = discover() if plugins is None else plugins
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
-    missing = recipe.dataset.value.check()
+    missing = [*recipe.dataset.value.check(), *model_problems(recipe.model)]
     if missing:
         raise UserError(missing)
     place = Path(runs) if runs is not None else default_runs()
@@ -246,6 +253,11 @@ def quantize(
     first = data["train"].images[0]
     splits = in_memory_splits(data, outputs_of(network, first), class_names, group_names)
     notes = [] if test is not None else ["no test set was given: the audit is on validation and is optimistic"]
+    doubts = in_memory_notes(data if test is not None else {**data, "test": data["validation"]}, splits)
+    if display is None:  # nobody sees what a run says
+        for doubt in doubts:
+            warnings.warn(doubt, stacklevel=2)
+    notes += doubts
     if folded := fold(network):
         notes.append(f"weights that were computed from others are replaced by their values: {', '.join(folded)}")
     splits = replace(splits, notes=tuple(notes))

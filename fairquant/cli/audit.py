@@ -73,7 +73,15 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
     """The file's audit beside that of what it was made from, and the recipe that its data come from."""
     from fairquant.api import load_data
     from fairquant.cli.display import Bars
-    from fairquant.export.audit import audit_file, audit_splits, predictions_of, recipe_of, reference_predictions
+    from fairquant.data.splits import TOO_FEW
+    from fairquant.export.audit import (
+        audit_file,
+        audit_splits,
+        check_intensity,
+        predictions_of,
+        recipe_of,
+        reference_predictions,
+    )
     from fairquant.export.runtime import Preprocessing, open_runtime
     from fairquant.registry import discover
     from fairquant.runs.plugin_errors import plugin_failure
@@ -84,9 +92,12 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
         preprocessing = Preprocessing.of(runtime.metadata, file)
         plugins = discover()
         recipe = recipe_of(runtime.metadata, file, overrides, plugins, dataset)
-        splits = audit_splits(load_data(recipe, bars), runtime.metadata["classes"], every, file)
+        loaded = load_data(recipe, bars)
+        check_intensity(recipe, loaded, preprocessing, file)
+        splits = audit_splits(loaded, runtime.metadata["classes"], every, file)
         for note in splits.notes if dataset is not None else ():
-            bars.say(note)
+            if not (every and note.startswith(TOO_FEW)):
+                bars.say(note)
         own = predictions_of(runtime, splits, preprocessing, bars.bar("predicting", len(splits.test)))
         others = reference_predictions(file, own, splits, preprocessing, bars.bar)
     try:

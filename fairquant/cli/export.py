@@ -99,7 +99,7 @@ def _show(exported: Exported) -> None:
 def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides: list[str], bars: Bars) -> Calibration:
     import numpy as np
 
-    from fairquant.export.audit import CALIBRATION_BATCH, calibration_images, recipe_of
+    from fairquant.export.audit import CALIBRATION_BATCH, calibration_images, check_intensity, recipe_of
     from fairquant.export.ranges import Calibration
     from fairquant.export.runtime import Preprocessing, in_batches
 
@@ -108,8 +108,15 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
         from fairquant.api import load_data
         from fairquant.registry import discover
 
+        if preprocessing.by_caller:
+            raise UserError(
+                f"{file}: made from your own nn.Module in Python, which the file does not hold. Export it from Python: "
+                "fairquant.export.onnx.export_onnx (docs/networks.md)"
+            )
         recipe = recipe_of(metadata, file, overrides, discover())
-        return calibration_images(recipe, load_data(recipe, bars), preprocessing)
+        splits = load_data(recipe, bars)
+        check_intensity(recipe, splits, preprocessing, file)
+        return calibration_images(recipe, splits, preprocessing)
     names = sorted(each for each in images.rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
     pixels = []
     for each in names[:MOST]:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 #: Endings of the files that are taken from a folder of images.
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom", ".ppm", ".pgm", ".jp2",
+)  # fmt: skip
 RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe file, or the name of one that ships, such as quickstart.")
 ]

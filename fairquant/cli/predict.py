@@ -77,6 +77,14 @@ def decide(point: OperatingPoint | None, fractions: NDArray[np.float64]) -> tupl
     return score, score >= point.threshold
 
 
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Both numbers with three digits, or as many as show that they differ."""
+    for digits in range(3, 17):
+        if f"{one:.{digits}f}" != f"{other:.{digits}f}" or one == other:
+            break
+    return f"{one:.{digits}f}", f"{other:.{digits}f}"
+
+
 def _files(given: list[str]) -> list[str]:
     files: list[str] = []
     for name in given:
@@ -116,6 +124,7 @@ class _Writer:
             shown = "  ".join(f"{c} {p:.3f}" for c, p in ranked)
             if decision is not None:  # first: the decision may differ from the class with the largest probability
                 answer, sign = ("positive", ">=") if decision[1] else ("negative", "<")
-                rule = f"{answer} for {self.positives} (score {decision[0]:.3f} {sign} threshold {self.threshold:.3f})"
+                score, threshold = apart(decision[0], self.threshold or 0.0)
+                rule = f"{answer} for {self.positives} (score {score} {sign} threshold {threshold})"
                 shown = f"{rule}  most probable: {shown}"
             print(f"{name}  {shown}")

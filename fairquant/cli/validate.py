@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from fairquant.cli.options import Demo, Overrides, RecipeArgument
 
 
@@ -10,9 +12,14 @@ def validate(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = F
     from fairquant.errors import UserError
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
+    from fairquant.runs.models import model_problems
 
-    resolved = read_recipe(recipe, overrides or [], registry=discover().registry, demo=demo, searching=True)
+    plugins = discover()
+    resolved = read_recipe(recipe, overrides or [], registry=plugins.registry, demo=demo, searching=True)
     missing = resolved.dataset.value.check()
+    missing += model_problems(resolved.model)
     if missing:
         raise UserError(missing, str(recipe))
+    for problem in plugins.problems:
+        print(f"warning: {problem}", file=sys.stderr)
     print(f"{recipe}: is valid ({resolved.method}, {resolved.dataset.name}, {resolved.model.name})")

@@ -127,10 +127,11 @@ def _notes(kinds: Mapping[int, Kind], files: Sequence[Path], intensity: Intensit
             yield f"{about}: read with intensity {_shown(intensity)}"
         dark = [kinds[row] for row in rows if kinds[row][2] < kinds[row][1] / 4]
         if kind in ("16-bit", "DICOM") and intensity == "full" and dark:
-            white, largest = max(each[1] for each in dark), max(each[2] for each in dark)
+            white, largest = max(each[1] for each in dark), max(kinds[row][2] for row in rows)
+            most = max(each[2] for each in dark)
             yield (
-                f"the largest value in {len(dark)} {kind} image(s) is {largest:.0f} of {white:.0f}: they are read as nearly "
-                f"black. Set dataset.intensity to [0, {largest:.0f}] or to percentile"
+                f"the largest value in {len(dark)} {kind} image(s) is {most:.0f} of {white:.0f}: they are read as nearly black. Set "
+                f"dataset.intensity to percentile, or to [0, {largest:.0f}], the largest value of all {kind} images"
             )
 
 

@@ -55,8 +55,16 @@ def in_memory_splits(
     groups = max(int(split.groups.max(initial=0)) for split in data.values()) + 1
     classes = tuple(class_names) if class_names else tuple(f"class {number}" for number in range(labels))
     names = tuple(group_names) if group_names else tuple(f"group {number}" for number in range(groups))
-    if len(classes) < labels or len(names) < groups:
-        raise UserError(f"class_names, group_names: the data have {labels} classes and {groups} groups")
+    short = [
+        f"{key}: {len(given)} names, but there are {count} {what}"
+        for key, what, given, count in (
+            ("class_names", "classes", classes, labels),
+            ("group_names", "groups", names, groups),
+        )
+        if len(given) < count
+    ]
+    if short:
+        raise UserError(short)
     for key, given in (("class_names", classes), ("group_names", names)):
         if len(set(given)) < len(given):
             raise UserError(f"{key}: {next(name for name in given if given.count(name) > 1)!r} is there twice")
@@ -64,6 +72,28 @@ def in_memory_splits(
         train=data["train"], validation=data["validation"], test=data["test"], class_names=classes, group_names=names,
         attributes=("group",), fingerprint=_digest_data(data),
     )  # fmt: skip
+
+
+def in_memory_notes(data: Mapping[str, Split], splits: Splits) -> list[str]:
+    """What makes results of these data too good, or leaves them empty: equal images in train and in another split, classes and
+    groups that a split lacks."""
+    notes = []
+    seen = {name: {_digest_image(split.images[row]) for row in range(len(split))} for name, split in data.items()}
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        if data[one] is not data[other] and (equal := seen[one] & seen[other]):
+            notes.append(
+                f"{len(equal)} of {len(seen[other])} different images of {other} are in {one} as well, which makes every number too good"
+            )
+    for name, split in (("train", splits.train), ("test", splits.test)):
+        for what, names, values in (
+            ("class", splits.class_names, split.labels),
+            ("group", splits.group_names, split.groups),
+        ):
+            if absent := [each for number, each in enumerate(names) if not (values == number).any()]:
+                notes.append(
+                    f"{what} without images in {name}: {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}"
+                )
+    return notes
 
 
 def _check_numbers(data: Mapping[str, Split]) -> None:
@@ -117,6 +147,10 @@ def _whole(value: object) -> int:
     if number != value:
         raise ValueError(f"{value!r} is no whole number")
     return int(number)
+
+
+def _digest_image(image: Tensor) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image.numpy()).tobytes()).digest()
 
 
 def _digest_data(data: Mapping[str, Split]) -> str:

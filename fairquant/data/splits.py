@@ -41,6 +41,10 @@ class LabelledImages:
     intensity: Intensity = "full"
 
 
+#: How notes about small groups and classes begin.
+TOO_FEW = f"fewer than {FEW} test images"
+
+
 def split_rows(
     labels: IntArray, groups: IntArray, seed: int, keys: Sequence[str] | None = None
 ) -> tuple[IntArray, IntArray, IntArray]:
@@ -146,11 +150,17 @@ def small_split_warnings(train: Split, test: Split, images: LabelledImages) -> l
             warnings.append(f"group {name!r} has no image in train")
         if count < FEW:
             few.append(f"{name!r} ({count})")
+    rare = [
+        f"{name!r} ({count})"
+        for number, name in enumerate(images.class_names)
+        if (count := int((test.labels == number).sum())) < FEW
+    ]
+    if rare and len(test.labels) >= FEW * len(images.class_names):
+        shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
+        warnings.append(f"{TOO_FEW}, too few to tell a loss from chance: class {shown}")
     if few:
         shown = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
-        warnings.append(
-            f"fewer than {FEW} test images, too few for reliable estimates, see the intervals: group {shown}"
-        )
+        warnings.append(f"{TOO_FEW}, too few for reliable estimates, see the intervals: group {shown}")
     return warnings
 
 

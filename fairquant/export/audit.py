@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from fairquant.recipe.lines import parse_yaml
 from fairquant.registry import Plugins
 from fairquant.roles import MetricValue, OperatingPoint, Predictions, Split, Splits
 from fairquant.roles.dataset import concat
+from fairquant.runs.folder import finished_report
 from fairquant.runs.predictions import read_predictions
 
 #: Images at a time: to predict, and to calibrate, where every activation is held at once.
@@ -46,7 +47,7 @@ def recipe_of(
     given = dict(metadata.get("recipe") or {})
     demo = bool(given.pop("demo", False)) and dataset is None
     if dataset is not None:
-        given["dataset"] = _dataset_section(dataset)
+        given["dataset"] = _read_alike(_dataset_section(dataset), metadata, overrides, plugins)
     if not given or given.get("dataset", {}).get("name") in FROM_PYTHON:
         raise UserError(
             f"{path}: made from data in Python's memory, which the file does not hold. Name other data with --dataset, "
@@ -55,9 +56,8 @@ def recipe_of(
     given.pop("search", None)
     recipe = recipe_from(given, overrides, registry=plugins.registry, source=f"the recipe in {path}", name=path.stem)
     if missing := recipe.dataset.value.check():
-        raise UserError(
-            [*missing, "The file was made with these data: say where they are, such as dataset.root=FOLDER"]
-        )
+        advice = ["The file was made with these data: say where they are, such as dataset.root=FOLDER"]
+        raise UserError([*missing, *(advice if dataset is None else [])])
     return replace(recipe, demo=demo)
 
 
@@ -76,6 +76,28 @@ def _dataset_section(dataset: str) -> dict[str, object]:
             problems or f"--dataset {dataset}: no dataset section with a name, such as {{name: image-table}}"
         )
     return section
+
+
+def _read_alike(
+    section: dict[str, object], metadata: Metadata, overrides: Sequence[str], plugins: Plugins
+) -> dict[str, object]:
+    """The section with the intensity that the file's images are read with, where it names none of its own."""
+    preprocessing, name = metadata.get("preprocessing"), section.get("name")
+    intensity = preprocessing.get("intensity") if isinstance(preprocessing, dict) else None
+    own = "intensity" in section or any(each.strip().startswith("dataset.intensity") for each in overrides)
+    if intensity is None or own or not isinstance(name, str) or name not in plugins.registry.names("dataset"):
+        return section
+    options = getattr(plugins.registry.load("dataset", name), "__dataclass_fields__", {})
+    return {**section, "intensity": intensity} if "intensity" in options else section
+
+
+def check_intensity(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, path: Path) -> None:
+    """UserError where the data are read with another intensity than the file's images: its answers would be about other pictures."""
+    if hasattr(recipe.dataset.value, "intensity") and splits.intensity != preprocessing.intensity:
+        wanted = preprocessing.intensity if isinstance(preprocessing.intensity, str) else list(preprocessing.intensity)
+        raise UserError(
+            f"{path}: its images are read with intensity {wanted}, these data with {splits.intensity}. Set dataset.intensity={wanted}"
+        )
 
 
 def audit_splits(splits: Splits, classes: Sequence[str], every: bool, path: Path) -> Splits:
@@ -152,7 +174,7 @@ def reference_predictions(
     Taken from the run's folder that the file is in or, for other images, by running the artifact beside it.
     """
     stored, artifact = path.with_name("predictions.npz"), path.with_name("model.safetensors")
-    if stored.is_file():
+    if stored.is_file() and _same_data(path, splits):
         run = read_predictions(stored)
         if run.after.ids == own.ids and run.after.class_names == own.class_names:
             both = {"full precision": run.before, "trained artifact": run.after}
@@ -161,6 +183,13 @@ def reference_predictions(
         return {}
     advance = bar("predicting, trained artifact", len(splits.test))
     return {"trained artifact": predictions_of(open_runtime(artifact), splits, preprocessing, advance)}
+
+
+def _same_data(path: Path, splits: Splits) -> bool:
+    """Whether the run that the file lies in was on these very images, read in the same way."""
+    report: Mapping[str, object] = finished_report(path.parent) or {}
+    dataset = report.get("dataset")
+    return isinstance(dataset, dict) and dataset.get("fingerprint") == splits.fingerprint
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fairquant.roles.dataset import Splits
 
 #: What the counts of reading mean, in the order of reading; others are shown by their own names.
 REASONS = {
-    "dropped_unlabelled": "without a label",
+    "dropped_unlabelled": "without a label, or with one that is dropped",
     "dropped_wrongly_labelled": "marked as wrongly labelled",
     "dropped_in_no_list": "in none of the lists of the splits",
     "dropped_unknown": "with an unknown attribute",

@@ -40,6 +40,11 @@ def recipe_model(recipe: Recipe, run: Run, splits: Splits) -> Model:
     """The recipe's timm model bound to the data's groups and classes, its fresh weights drawn from the seed."""
     torch.manual_seed(recipe.seed)
     network, normalization, notes = build_model(recipe.model, len(splits.class_names), recipe.train.channels_last)
+    if not recipe.baseline.epochs and (notes or not (recipe.model.weights or recipe.model.pretrained)):
+        fresh = "its head is" if recipe.model.weights else "its weights are"
+        notes.append(
+            f"the full-precision model is not trained (baseline.epochs: 0), and {fresh} random: nothing is measured of it"
+        )
     for note in notes:
         run.say(note)
     device = choose_device(recipe.train.device)
@@ -47,6 +52,18 @@ def recipe_model(recipe: Recipe, run: Run, splits: Splits) -> Model:
         network=network.to(device), normalization=normalization, device=device, group_names=splits.group_names,
         class_names=splits.class_names, architecture=architecture_of(recipe.model),
     )  # fmt: skip
+
+
+def model_problems(settings: ModelSettings) -> list[str]:
+    """What is wrong with the network's name and the file of its weights, without making it."""
+    from timm import is_model, list_models
+
+    problems = []
+    if not is_model(settings.name):
+        problems.append(f"model.name: timm has no network {settings.name!r}.{suggestion(settings.name, list_models())}")
+    if settings.weights is not None and not Path(settings.weights).is_file():
+        problems.append(f"model.weights: no file {settings.weights!r}")
+    return problems
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

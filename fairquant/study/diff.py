@@ -55,7 +55,7 @@ def diff(
     settings = [_settings(source, plugins) for source in (first, second)]
     data = None
     if needed:
-        recipe = recipe_of({"recipe": first.content}, first.path, overrides, plugins, dataset)
+        recipe = recipe_of({**first.metadata, "recipe": first.content}, first.path, overrides, plugins, dataset)
         data = Data(recipe=recipe, every=every, display=display or Quiet())
     (on_a, from_a), (on_b, from_b) = (predicted(source, data) for source in (first, second))
     matched = match(on_a, on_b)

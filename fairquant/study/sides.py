@@ -11,7 +11,7 @@ from typing import Any
 from fairquant.api import load_data
 from fairquant.artifact.header import read_header
 from fairquant.errors import UserError
-from fairquant.export.audit import audit_splits, predictions_of
+from fairquant.export.audit import audit_splits, check_intensity, predictions_of
 from fairquant.export.runtime import Metadata, Preprocessing, Runtime, open_runtime
 from fairquant.recipe import Recipe
 from fairquant.recipe.events import Report
@@ -160,6 +160,7 @@ def predicted(source: Source, data: Data | None) -> tuple[Predicted, str]:
     runtime: Runtime = open_runtime(source.file)
     preprocessing = Preprocessing.of(runtime.metadata, source.file)
     loaded = data.splits(preprocessing.image_size)
+    check_intensity(data.recipe, loaded, preprocessing, source.file)
     splits = audit_splits(loaded, runtime.metadata["classes"], data.every, source.file)
     advance = data.display.bar(f"predicting, {source.file.name}", len(splits.test))
     made = predictions_of(runtime, splits, preprocessing, advance)

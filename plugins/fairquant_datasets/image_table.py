@@ -208,9 +208,16 @@ class ImageTable:
                 if (image := _key(text)) and member.setdefault(image, name) != name:
                     problems.append(f"{file}:{line}: {text.strip()} is in the list of {member[image]} as well")
         images = [_key(table.rows[row][self.image]) for row in kept]
-        named = {*images, *map(bare, images)}
-        if absent := [image for image in member if image not in named]:
-            notes.append(f"{len(absent)} image(s) of the lists have no usable row in the table, such as {absent[0]}")
+        listed, usable = {_key(row[self.image]) for row in table.rows}, {*images, *map(bare, images)}
+        unusable = [image for image in member if image in listed - usable or image in set(map(bare, listed)) - usable]
+        foreign = [image for image in member if image not in usable and image not in set(unusable)]
+        if unusable:
+            notes.append(f"{len(unusable)} image(s) of the lists have no label that is used, such as {unusable[0]}")
+        if foreign:
+            shown = ", ".join(foreign[:3])
+            notes.append(
+                f"{len(foreign)} image(s) of the lists are in no row of the table, which names images as {images[0]}: {shown}"
+            )
         if problems:
             raise UserError(problems[:10])
         without = {

@@ -72,13 +72,17 @@ def build_splits(table: Table, context: DataContext, split_seed: int | None, max
     notes += decoded.notes
     if decoded.failures:
         names = ", ".join(Path(name).name for name in list(decoded.failures)[:5])
-        notes.append(f"{len(decoded.failures)} image(s) do not decode and are skipped: {names}")
+        reasons = list(dict.fromkeys(decoded.failures.values()))
+        more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+        notes.append(f"{len(decoded.failures)} image(s) do not decode and are skipped: {names}. {reasons[0]}{more}")
         counts["undecodable"] = len(decoded.failures)
     kept, digests, keys = _on_one_side([present[row] for row in decoded.valid_rows], decoded, table, notes, counts)
     samples = [present[row] for row in kept]
     _check_attributes(samples, table.attributes)
     labels, class_names = _encode([sample.label for sample in samples], table.class_order)
-    if unused := [name for name in table.class_order or () if name not in class_names]:
+    if gone := sorted({sample.label for sample in table.samples} - set(class_names)):
+        notes.append(f"class(es) of which no image can be used: {', '.join(gone)}")
+    if unused := [name for name in table.class_order or () if name not in (*class_names, *gone)]:
         notes.append(f"class(es) without images left out: {', '.join(unused)}")
     groups, group_names = _encode([JOINED.join(sample.attributes) for sample in samples], table.group_order)
     if len(class_names) < 2:
@@ -160,6 +164,12 @@ def _on_one_side(
     keys = [sample.key for sample in samples]
     if any(keys) and (blank := keys.count("")):
         notes.append(f"{blank} image(s) have no {table.key_name}: each counts as one of its own")
+    key, most = Counter(filter(None, keys)).most_common(1)[0] if any(keys) else ("", 0)
+    if most > max(20, len(keys) / 10):
+        notes.append(
+            f"{most} of {len(keys)} images are of {table.key_name} {key!r}, and stand in one split: if that means unknown, list it in "
+            "dataset.unknown"
+        )
     splits = [sample.split for sample in samples]
     if any(splits):
         _one_side_each(samples, table.key_name or "patient")

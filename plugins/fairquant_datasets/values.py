@@ -134,6 +134,8 @@ def attribute_values(
                 f"attribute {name!r}: values that are no numbers: {listed(texts)}. Name them in map or in unknown"
             )
         else:
+            numbers = [as_number(g) or 0.0 for g in groups.values() if g not in bins]
+            notes += [f"attribute {name!r}: from {min(numbers):g} to {max(numbers):g}, in bins"] if numbers else []
             groups = {v: g if g in bins else bin_name(as_number(g) or 0.0, declared.bins) for v, g in groups.items()}
     elif not declared.map:
         problems += _undeclared(name, count)
@@ -255,6 +257,10 @@ def listed(count: Mapping[str, int]) -> str:
     return ", ".join(shown) + (f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else "")
 
 
+#: How programs write that a column is marked.
+TRUTH = {"true": 1.0, "false": 0.0}
+
+
 def one_hot(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """The class of N rows of which exactly one column is marked ("" where none or several are), notes, and problems. A blank is
     not marked; places: file and line of each row."""
@@ -264,12 +270,12 @@ def one_hot(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> tupl
     problems: list[str] = []
     none, several = 0, 0
     for row, values in enumerate(zip(*columns.values(), strict=True)):
-        numbers = [0.0 if not value else as_number(value) for value in values]
+        numbers = [0.0 if not value else TRUTH.get(value.strip().lower(), as_number(value)) for value in values]
         bad = [
             f"{name}={value!r}" for name, value, n in zip(names, values, numbers, strict=True) if n not in (0.0, 1.0)
         ]
         if bad:
-            problems.append(f"{places[row]}: {', '.join(bad)}: label_columns hold 1 and 0")
+            problems.append(f"{places[row]}: {', '.join(bad)}: label_columns hold 1 and 0, or true and false")
         marked = [name for name, number in zip(names, numbers, strict=True) if number is not None and number > 0.5]
         none, several = none + (not marked), several + (len(marked) > 1)
         labels.append(marked[0] if len(marked) == 1 else "")

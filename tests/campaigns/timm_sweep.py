@@ -37,7 +37,7 @@ tracking: {mlflow: null}
 class Result:
     """What became of one family. failed: the step that did, "" where all went well; reason: its message; refused: whether that is
     an error that names the cause. size: of the images; in_float: share of the weights that stays in float32; difference: largest
-    difference between logits of the artifact and of its export with float activations, relative to the largest logit."""
+    difference between logits of the artifact and of its export with float activations, relative to the largest logit; -1 where all logits are 0."""
 
     family: str
     model: str
@@ -117,14 +117,17 @@ def through(start: Result, folder: Path, seconds: int) -> Result:
 
 
 def largest_difference(artifact: Path, exported: Path, size: int) -> float:
-    """Between the logits of both files for the same four images of noise, relative to the largest logit."""
+    """Between the logits of both files for the same four images of noise, relative to the largest logit; -1 where all logits are 0."""
     import numpy as np
 
     from fairquant.export.runtime import open_runtime
 
     images = np.random.default_rng(0).normal(size=(4, 3, size, size)).astype(np.float32)
     expected = open_runtime(artifact).logits(images)
-    return float(np.abs(open_runtime(exported).logits(images) - expected).max() / np.abs(expected).max())
+    found, largest = open_runtime(exported).logits(images), float(np.abs(expected).max())
+    if not largest:  # an untrained head that was rounded to 0: nothing to compare, but that the file says so too
+        return -1.0 if not found.any() else float("inf")
+    return float(np.abs(found - expected).max() / largest)
 
 
 def command(arguments: Sequence[str], runs: Path, seconds: int) -> tuple[int, str]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 import fairquant.export.audit
@@ -119,3 +121,47 @@ def test_what_an_audit_cannot_change_or_finish_is_no_traceback(quickstart_runs, 
     assert isinstance(failed.exception, UserError)
     assert "metric 'raises' of stranger" in str(failed.exception)
     assert "of a stranger" in str(failed.exception)
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A run on dark 16-bit images, read by percentile, of two classes that differ in a square; the file of its dataset section
+    without the intensity."""
+    rows = ["file,label,sex"]
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        values = draw.integers(0, 900, (32, 32))
+        values[8:20, 8:20] += 1500 * (number % 2)
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('plain', 'square')[number % 2]},{'mf'[number // 2 % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    section = {
+        "name": "image-table",
+        "table": str(tmp_path / "t.csv"),
+        "image": "file",
+        "label": "label",
+        "attributes": ["sex"],
+    }
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"dataset": section}))
+    content = {
+        "dataset": {**section, "intensity": "percentile"}, "model": {"name": "test_resnet", "image_size": 32},
+        "baseline": {"epochs": 0}, "train": {"post_training": True}, "calibration": {"images": 8}, "method": "uniform-8",
+        "tracking": {"mlflow": None},
+    }  # fmt: skip
+    (tmp_path / "deep.yaml").write_text(yaml.safe_dump(content))
+    return fairquant.run(tmp_path / "deep.yaml").folder / "model.safetensors", tmp_path / "data.yaml"
+
+
+def test_other_data_are_read_as_the_files_own_or_not_at_all(deep):
+    path, data = deep
+    plain = CliRunner().invoke(app, ["audit", str(path)])
+    same = CliRunner().invoke(app, ["audit", str(path), "--dataset", str(data)])
+    assert (plain.exit_code, same.exit_code) == (0, 0), same.output
+    assert "full precision" in same.output  # the very images of the run
+    table = lambda output: output[output.index("full precision") :]
+    assert table(plain.output) == table(same.output)
+    other = CliRunner().invoke(app, ["audit", str(path), "--dataset", str(data), "dataset.intensity=full"])
+    assert isinstance(other.exception, UserError)
+    assert "its images are read with intensity percentile, these data with full" in str(other.exception)
+    compared = CliRunner().invoke(app, ["diff", str(path), str(path), "--dataset", str(data), "dataset.intensity=full"])
+    assert "its images are read with intensity percentile" in str(compared.exception)

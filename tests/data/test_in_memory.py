@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.models import Triples
 
-from fairquant.data.in_memory import InMemoryDataset, in_memory_split, in_memory_splits
+from fairquant.data.in_memory import InMemoryDataset, in_memory_notes, in_memory_split, in_memory_splits
 from fairquant.errors import UserError
 from fairquant.roles import DataContext
 
@@ -46,7 +46,7 @@ def test_items_of_another_form_are_refused(items, message):
 def test_names_are_numbers_unless_they_are_given_and_then_there_must_be_enough():
     assert splits_of(0, 1, 2).class_names == ("class 0", "class 1")
     assert splits_of(0, 1, 2, group_names=["young", "old"]).group_names == ("young", "old")
-    with pytest.raises(UserError, match="the data have 2 classes and 2 groups"):
+    with pytest.raises(UserError, match="class_names: 1 names, but there are 2 classes"):
         splits_of(0, 1, 2, class_names=["only"])
 
 
@@ -100,3 +100,14 @@ def test_a_recipe_cannot_bring_the_data_back():
 def test_items_that_would_be_cut_or_mixed_are_refused(items, message):
     with pytest.raises(UserError, match=message):
         in_memory_split("train", items)
+
+
+def test_images_in_two_splits_and_groups_without_images_are_said():
+    train, test = in_memory_split("train", Triples(6, 0)), in_memory_split("test", Triples(4, 1))
+    data = {"train": train, "validation": test, "test": train}
+    splits = in_memory_splits(data, outputs=2, class_names=None, group_names=["a", "b", "nobody"])
+    notes = in_memory_notes(data, splits)
+    assert notes[0] == "6 of 6 different images of test are in train as well, which makes every number too good"
+    assert "group without images in train: nobody" in notes
+    apart = {"train": train, "validation": test, "test": test}
+    assert in_memory_notes(apart, in_memory_splits(apart, outputs=2, class_names=None, group_names=None)) == []

@@ -169,7 +169,7 @@ def test_sixteen_bit_images_are_counted_and_dark_ones_pointed_out(tmp_path):
     splits = mine(file).load(context(tmp_path))
     assert any("60 16-bit image(s), such as 0.png: read with intensity full" in note for note in splits.notes)
     assert any(
-        "is 4095 of 65535: they are read as nearly black. Set dataset.intensity to [0, 4095]" in note
+        "is 4095 of 65535: they are read as nearly black. Set dataset.intensity to percentile, or to [0, 4095]" in note
         for note in splits.notes
     )
     windowed = mine(file, intensity=(0.0, 4095.0)).load(context(tmp_path))
@@ -225,3 +225,24 @@ def test_patients_are_one_in_any_form_and_a_negative_seed_is_refused(tmp_path):
         )
     with pytest.raises(UserError, match="split_seed: must be at least 0"):
         mine(file, split_seed=-1).load(context(tmp_path))
+
+
+def test_a_patient_with_many_images_and_a_class_without_any_are_said(tmp_path):
+    file = own(tmp_path / "d")
+    rows = rows_of(file)
+    for number, row in enumerate(rows):
+        row["patient"], row["sex"] = "0" if number < 40 else f"p{number}", "fm"[number % 2]
+    rows[-1]["diagnosis"], rows[-1]["sex"] = "Rare", ""
+    table(file, rows)
+    notes = mine(file, patient="patient", attributes=("sex",)).load(context(tmp_path)).notes
+    assert any(
+        "40 of 59 images are of patient '0', and stand in one split: if that means unknown" in note for note in notes
+    )
+    assert any(note == "class(es) of which no image can be used: Rare" for note in notes)
+
+
+def test_why_images_do_not_decode_is_said(tmp_path):
+    file = own(tmp_path / "d")
+    (file.parent / "pictures" / "3.png").write_bytes(b"no picture")
+    notes = mine(file).load(context(tmp_path)).notes
+    assert any("1 image(s) do not decode and are skipped: 3.png. UnidentifiedImageError" in note for note in notes)

@@ -105,7 +105,7 @@ def test_one_of_several_columns_is_marked():
     columns = {"MEL": ["1.0", "0", "", "1", "x"], "NV": ["0", "1", "0", "1", "0"]}
     labels, notes, problems = one_hot(columns, [f"t.csv:{line}" for line in range(2, 7)])
     assert labels[:4] == ["MEL", "NV", "", ""]
-    assert problems == ["t.csv:6: MEL='x': label_columns hold 1 and 0"]
+    assert problems == ["t.csv:6: MEL='x': label_columns hold 1 and 0, or true and false"]
     assert any("several of label_columns are marked" in note for note in notes)
 
 
@@ -137,4 +137,11 @@ def test_numbers_that_may_be_thousands_or_are_not_finite_are_no_numbers():
 @pytest.mark.parametrize("value", ["-1", "2", "0.6", "nan"])
 def test_label_columns_hold_1_and_0_only(value):
     _, _, problems = one_hot({"A": ["1", "0"], "B": [value, "1"]}, ["t.csv:2", "t.csv:3"])
-    assert problems == [f"t.csv:2: B={value!r}: label_columns hold 1 and 0"]
+    assert problems == [f"t.csv:2: B={value!r}: label_columns hold 1 and 0, or true and false"]
+
+
+def test_columns_may_hold_the_truth_values_of_other_programs():
+    columns = {"MEL": ["True", "false", "FALSE"], "NV": ["False", "true", "False"]}
+    labels, notes, problems = one_hot(columns, ["t.csv:2", "t.csv:3", "t.csv:4"])
+    assert (labels, problems) == (["MEL", "NV", ""], [])
+    assert notes == ["1 row(s) left out: none of label_columns is marked"]
