@@ -27,6 +27,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def plain_cell(value: object) -> object:
+    """A value for a csv file: a text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def remove_temporary(folder: Path) -> None:
     """What writes that were killed have left in a folder that this process holds."""
     for file in folder.glob(".*.tmp"):

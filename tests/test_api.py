@@ -67,5 +67,5 @@ def test_a_strange_module_goes_through_quantize_save_and_load(strange):
 def test_quantize_explains_wrong_data(small):
     with pytest.raises(UserError, match=r"train: every item must be .image, label, group."):
         fairquant.quantize(small, [(torch.zeros(3, 8, 8), 0)], Triples(4, 0))
-    with pytest.raises(UserError, match="the data have 2 classes and 2 groups"):
+    with pytest.raises(UserError, match="class_names: 1 names, but there are 2 classes"):
         fairquant.quantize(small, Triples(20, 0), Triples(20, 1), class_names=["only"])

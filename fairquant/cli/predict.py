@@ -12,6 +12,7 @@ import typer
 
 from fairquant.cli.options import IMAGE_ENDINGS
 from fairquant.errors import UserError
+from fairquant.files import plain_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +113,8 @@ class _Writer:
         """decision: the score at the file's operating point and whether it is positive; None where the file has none."""
         if self.format == "csv":
             decided = () if decision is None else (f"{decision[0]:.6f}", str(decision[1]).lower())
-            self.csv.writerow([name, *(cell for c, p in ranked for cell in (c, f"{p:.6f}")), *decided])
+            cells = (cell for c, p in ranked for cell in (plain_cell(c), f"{p:.6f}"))
+            self.csv.writerow([plain_cell(name), *cells, *decided])
         elif self.format == "json":
             content: dict[str, object] = {
                 "image": name, "classes": [{"class": c, "probability": round(p, 6)} for c, p in ranked]

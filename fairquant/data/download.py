@@ -15,6 +15,9 @@ from fairquant.errors import UserError
 from fairquant.files import write_atomically
 from fairquant.roles.dataset import Source
 
+#: Bytes of an unpacked archive, and how many times its own size: images hardly shrink.
+MOST_UNPACKED, MOST_RATIO = 500 * 10**9, 100
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -31,11 +34,16 @@ def fetch(
     mirror: str | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Fetched:
-    """Download the missing files to `root`. Failures are returned, not raised.
+    """Download the missing files to `root`. Failures are returned, not raised; UserError where a target lies outside `root`.
 
     mirror: a base URL or folder that holds the files under their target names. advance(1) is called after each file.
     """
     requested = list(sources)
+    outside = [each.target for each in requested if not (root / each.target).resolve().is_relative_to(root.resolve())]
+    if outside:
+        raise UserError(
+            f"{len(outside)} file(s) would be written outside {root}, first {outside[0]!r}: its table is refused"
+        )
     missing = [source for source in requested if not _is_present(source, root)]
     failed: dict[str, str] = {}
 
@@ -89,6 +97,11 @@ def _unpack(archive: Path, root: Path) -> None:
     temporary = root / f".{archive.stem}.unpacking"
     shutil.rmtree(temporary, ignore_errors=True)
     with zipfile.ZipFile(archive) as bundle:
+        unpacked = sum(member.file_size for member in bundle.infolist())
+        if unpacked > MOST_UNPACKED or unpacked > MOST_RATIO * max(archive.stat().st_size, 1 << 20):
+            raise UserError(
+                f"{archive.name}: {unpacked / 1e9:.1f} GB when unpacked is more than images are; the archive is refused"
+            )
         for member in bundle.namelist():
             if not (temporary / member).resolve().is_relative_to(temporary.resolve()):
                 raise UserError(f"{archive.name}: member {member!r} would leave the folder; the archive is refused")

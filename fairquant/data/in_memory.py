@@ -79,10 +79,14 @@ def in_memory_notes(data: Mapping[str, Split], splits: Splits) -> list[str]:
     groups that a split lacks."""
     notes = []
     seen = {name: {_digest_image(split.images[row]) for row in range(len(split))} for name, split in data.items()}
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        if data[one] is not data[other] and (equal := seen[one] & seen[other]):
+    pairs = [("train", "test"), ("train", "validation")]
+    if data["validation"] is not data["test"]:  # the same where no test set was given, which is said
+        pairs.append(("validation", "test"))
+    for one, other in pairs:
+        if equal := seen[one] & seen[other]:
             notes.append(
-                f"{len(equal)} of {len(seen[other])} different images of {other} are in {one} as well, which makes every number too good"
+                f"{len(equal)} of {len(seen[other])} different images of {other} are in {one} as well, "
+                "which makes every number too good"
             )
     for name, split in (("train", splits.train), ("test", splits.test)):
         for what, names, values in (

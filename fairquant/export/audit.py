@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def recipe_of(
     dataset: other data than those it was made with, by name, or as a YAML file. Raises UserError where the recipe or the
     data are missing or not valid.
     """
-    given = dict(metadata.get("recipe") or {})
+    given = dict((None if dataset else _beside(metadata, path, plugins)) or metadata.get("recipe") or {})
     demo = bool(given.pop("demo", False)) and dataset is None
     if dataset is not None:
         given["dataset"] = _read_alike(_dataset_section(dataset), metadata, overrides, plugins)
@@ -56,7 +57,9 @@ def recipe_of(
     given.pop("search", None)
     recipe = recipe_from(given, overrides, registry=plugins.registry, source=f"the recipe in {path}", name=path.stem)
     if missing := recipe.dataset.value.check():
-        advice = ["The file was made with these data: say where they are, such as dataset.root=FOLDER"]
+        advice = [
+            "A file does not hold where its data are: say it, such as dataset.root=FOLDER, or name a dataset section with --dataset"
+        ]
         raise UserError([*missing, *(advice if dataset is None else [])])
     return replace(recipe, demo=demo)
 
@@ -76,6 +79,19 @@ def _dataset_section(dataset: str) -> dict[str, object]:
             problems or f"--dataset {dataset}: no dataset section with a name, such as {{name: image-table}}"
         )
     return section
+
+
+def _beside(metadata: Metadata, path: Path, plugins: Plugins) -> dict[str, Any] | None:
+    """The whole recipe, paths included, out of the run's folder that the file lies in; None where it lies elsewhere."""
+    file = path.with_name("recipe.yaml")
+    try:
+        content, _, problems = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+        digest = recipe_from(content, registry=plugins.registry, source=str(file)).digest()
+    except (OSError, UnicodeDecodeError, UserError):
+        return None
+    if problems or digest != metadata.get("recipe_digest"):
+        return None
+    return {**content, "demo": bool((metadata.get("recipe") or {}).get("demo"))}
 
 
 def _read_alike(

@@ -213,7 +213,8 @@ def describe(graph: Any, artifact: Artifact, options: ExportOptions) -> None:
     facts = {
         "fairquant": FORMAT, "classes": artifact.metadata["classes"], "groups": artifact.metadata.get("groups", []),
         "preprocessing": artifact.metadata["preprocessing"], "plan": artifact.metadata.get("plan", {}),
-        "recipe": artifact.metadata.get("recipe", {}), "activations": options.activations,
+        "recipe": artifact.metadata.get("recipe", {}), "recipe_digest": artifact.metadata.get("recipe_digest", ""),
+        "activations": options.activations,
         "calibration": options.method if options.activations == "int8" else "none", "audit": artifact.metadata.get("audit", {}), 
         "operating_point": artifact.metadata.get("operating_point"),
     }  # fmt: skip

@@ -81,6 +81,8 @@ def recipe_from(
 
 
 def _resolve(document: Document, overrides: Sequence[str], registry: Registry, demo: bool, searching: bool) -> Recipe:
+    if wrong_name := name_problem(document.name):
+        raise UserError(f"{document.source}: {wrong_name}")
     given, override_problems = read_overrides(overrides)
     messages = [*document.problems, *override_problems]
     problems: Problems = []
@@ -151,6 +153,18 @@ def with_lists(recipe: Recipe, overrides: Sequence[str]) -> list[str]:
             each[key] = json.loads(value)
         changed.add(section)
     return [*plain, *(f"{section}={json.dumps(lists[section])}" for section in sorted(changed))]
+
+
+def name_problem(name: str) -> str:
+    """What is wrong with the name of a recipe, which its runs' folders are called by; "" where nothing is."""
+    if (
+        not name
+        or name.startswith(".")
+        or set(name) & set('/\\\0:*?"<>|\n\r\t')
+        or len(name.encode(errors="replace")) > 150
+    ):
+        return f"{name!r} cannot be the name of a folder of runs: use letters, digits, - and _, at most 150"
+    return ""
 
 
 class _Reporter:

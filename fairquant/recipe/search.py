@@ -104,6 +104,11 @@ def _parameters(section: Mapping[str, Any], problems: Problems) -> tuple[Paramet
         for path, values in _mapping(section, "parameters", True, problems).items()
         if (parameter := _parameter(str(path), values, problems)) is not None
     )
+    for parameter in parameters:
+        if parameter.path.split(".")[0] in ("tracking", "search"):
+            problems.append(
+                (f"search.parameters.{parameter.path}", "does not change the result: there is nothing to search")
+            )
     paths = [parameter.path for parameter in parameters]
     for parameter in parameters:
         for other, _ in parameter.when:

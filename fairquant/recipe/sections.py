@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from fairquant.addresses import secret_problem
+
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -212,3 +214,7 @@ class TrackingSettings:
     mlflow: str | None = "sqlite:///mlflow.db"
     experiment: str | None = None
     system_metrics: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mlflow is not None and (problem := secret_problem(self.mlflow)):
+            raise ValueError(f"mlflow: {problem}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
+from fairquant.data.splits import TOO_FEW
 from fairquant.recipe.events import IntervalReport, MetricReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.report.answer import HOW, limit_words, points
+from fairquant.report.data import dropped
 from fairquant.report.words import budget_text, in_float_text
+from fairquant.roles import Splits
 
 SHOWN = (
     "accuracy",
@@ -42,7 +46,7 @@ metrics: [accuracy]
 
 def _summary(recipe: Recipe, report: Report, verdict: Sequence[str]) -> str:
     demo = "\n**DEMO: synthetic images and a few epochs. The numbers mean nothing.**\n" if recipe.demo else ""
-    sentences = "\n".join(verdict)
+    sentences = "\n".join(_name(each) for each in verdict)
     return f"""# {recipe.model.name} at {report["bits"]["average_all"]:.2f} bits per weight
 {demo}
 {sentences}
@@ -58,12 +62,12 @@ the table below without an audit of your own.
 def _data(report: Report) -> str:
     dataset = report["dataset"]
     groups = "\n".join(
-        f"| {name} | {each['train']} | {each['validation']} | {each['test']} |"
+        f"| {_name(name)} | {each['train']} | {each['validation']} | {each['test']} |"
         for name, each in dataset["counts"]["groups"].items()
     )
     return f"""## Data
 
-{dataset["name"]}, groups by {", ".join(dataset["attributes"])}; classes: {", ".join(dataset["classes"])}.
+{dataset["name"]}, groups by {", ".join(map(_name, dataset["attributes"]))}; classes: {", ".join(map(_name, dataset["classes"]))}.
 
 | group | train | validation | test |
 |---|---|---|---|
@@ -97,10 +101,10 @@ def _audit(report: Report) -> str:
 def _change(report: Report) -> str:
     harm = report["change"]["harmful_flips"]["by_group"]
     rows = "\n".join(
-        f"| {group} | {_signed(value)} | {points(harm[group]['value'])} % |"
+        f"| {_name(group)} | {_signed(value)} | {points(harm[group]['value'])} % |"
         for group, value in report["change"]["accuracy"]["by_group"].items()
     )
-    limits = "\n".join(f"| {limit['answer']} | {limit_words(limit)} |" for limit in report["accept"]["limits"])
+    limits = "\n".join(f"| {limit['answer']} | {_name(limit_words(limit))} |" for limit in report["accept"]["limits"])
     return f"""## What compression changed, for whom
 
 | answer | limit |
@@ -116,13 +120,28 @@ def _change(report: Report) -> str:
 
 
 def _limits(notes: Sequence[str]) -> str:
-    listed = "\n".join(f"- {note}" for note in notes) or "- None were noted during the run."
+    listed = "\n".join(f"- {_name(note)}" for note in notes) or "- None were noted during the run."
     return f"""## Limits
 
 {listed}
 - Intervals are about other test images of the same kind, not about other hospitals, cameras or people.
 - Groups are those that the data name; anyone outside them was not examined.
 """
+
+
+def shipped_notes(recipe: Recipe, splits: Splits, messages: Sequence[str]) -> list[str]:
+    """What a run said, for a card that leaves the house: notes on data name files and patients, and are left out; how many rows were
+    dropped, and which groups are small, is kept."""
+    of_data = set(splits.notes)
+    kept = [note for note in messages if note not in of_data or note.startswith((TOO_FEW, "class ", "group "))]
+    weights = recipe.model.weights
+    kept = [note if weights is None else note.replace(weights, "(a file)") for note in kept]
+    return [*kept, *(f"{number} {text} were left out" for text, number in dropped(splits))]
+
+
+def _name(text: object) -> str:
+    """A name out of the data, as Markdown shows it: no tags, no cells of tables, no new lines."""
+    return " ".join(html.escape(str(text), quote=False).replace("|", "\\|").split())
 
 
 def _value(metric: MetricReport) -> str:

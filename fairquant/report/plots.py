@@ -36,17 +36,24 @@ def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
 def svg(figure: Figure, cut_to_content: bool = False) -> str:
     """The figure as an SVG element."""
     import matplotlib
+    from matplotlib.text import Text
 
     stream = io.StringIO()
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_parse_math(False)  # a group may be called $x_$
     with matplotlib.rc_context(
-        {"svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
-    ):
+        {
+            "svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
+            "text.parse_math": False,
+        }
+    ):  # fmt: skip
         figure.savefig(
             stream, format="svg", metadata={"Date": None, "Creator": None},
             bbox_inches="tight" if cut_to_content else None,
         )  # fmt: skip
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
+    drawn = stream.getvalue()
+    return drawn[drawn.index("<svg") :]
 
 
 def accuracy_by_group(before: Mapping[str, Interval], after: Mapping[str, Interval], images: Mapping[str, int]) -> str:

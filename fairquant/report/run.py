@@ -14,6 +14,7 @@ from fairquant.audit.evaluate import Audit
 from fairquant.audit.flips import Flip
 from fairquant.audit.operating import Decisions
 from fairquant.bits.layers import float_weights
+from fairquant.files import plain_cell
 from fairquant.recipe.events import (
     BaselineReport,
     BitsReport,
@@ -177,7 +178,7 @@ def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     for row in rows:
-        writer.writerow([("" if math.isnan(v) else f"{v:.6g}") if isinstance(v, float) else v for v in row])
+        writer.writerow([("" if math.isnan(v) else f"{v:.6g}") if isinstance(v, float) else plain_cell(v) for v in row])
     return stream.getvalue().encode()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fairquant.files import write_atomically
 from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Recipe
 from fairquant.recipe.search import Search
-from fairquant.report.card import model_card
+from fairquant.report.card import model_card, shipped_notes
 from fairquant.report.comparison import Comparison
 from fairquant.report.pages import comparison_page, study_page
 from fairquant.report.run import DEMO, cells_csv, flips_csv, make_report, plain, plan_csv
@@ -45,12 +46,23 @@ def write_results(recipe: Recipe, run: Run, results: Results) -> Report:
     write_atomically(run.folder / "bit_plan.csv", plan_csv(plan))
     write_atomically(run.folder / "cells.csv", cells_csv(results.audit.cells))
     write_atomically(run.folder / "flips.csv", flips_csv(flips_of(results.test.before, results.test.after)))
-    page = run_page(recipe, report, results, run.messages)
-    write_atomically(run.folder / "report.html", encoded(page))
-    card = model_card(recipe, report, verdict(report, results.full_bytes), run.messages)
-    write_atomically(run.folder / "README.md", encoded(card))
+    notes = shipped_notes(recipe, results.splits, run.messages)
+    _write_or_say(run, "report.html", lambda: run_page(recipe, report, results, run.messages))
+    _write_or_say(run, "README.md", lambda: model_card(recipe, report, verdict(report, results.full_bytes), notes))
     write_atomically(run.folder / "report.json", _json(report))
     return report
+
+
+def _write_or_say(run: Run, name: str, make: Callable[[], str]) -> None:
+    """A page of the run. One that cannot be made does not cost the result: what went wrong is said, and logged."""
+    try:
+        text = make()
+    except Exception as error:
+        run.log("".join(traceback.format_exception(error)))
+        run.say(f"warning: {name} could not be made ({type(error).__name__}: {error}); every number is in report.json")
+        (run.folder / name).unlink(missing_ok=True)
+        return
+    write_atomically(run.folder / name, encoded(text))
 
 
 def write_validation_only(run: Run, results: ValidationResults) -> dict[str, object]:

@@ -29,6 +29,7 @@ from fairquant.data.ranks import is_leader
 from fairquant.errors import UserError
 from fairquant.recipe.events import ArtifactReport
 from fairquant.recipe.schema import Quantization, Recipe, plain_fields
+from fairquant.recipe.shipped import shipped_recipe
 from fairquant.roles import Allocation, Layer, OperatingPoint, Predictions, QuantizedWeight, Splits
 from fairquant.roles.dataset import Intensity
 from fairquant.runs.baseline import train_baseline
@@ -254,7 +255,8 @@ def describe(
         },
         "activations": describe_inputs(model.network),
         "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},
-        "recipe": recipe.to_dict() | {"demo": recipe.demo},
+        "recipe": shipped_recipe(recipe, average_bits),
+        "recipe_digest": recipe.digest(),
         "audit": {
             label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]
             for label, metric in (test_audit.metrics if test_audit is not None else {}).items()

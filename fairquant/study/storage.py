@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
+from fairquant.addresses import scrubbed, without_secrets
 from fairquant.errors import UserError
 from fairquant.recipe.search import Search
 
@@ -36,16 +36,12 @@ def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int 
         )  # fmt: skip
     except ImportError as error:
         raise UserError(
-            f"--storage {_without_password(url)}: its driver is missing ({error}). "
+            f"--storage {without_secrets(url)}: its driver is missing ({scrubbed(str(error), url)}). "
             'For PostgreSQL: pip install "fairquant[postgresql]"'
         ) from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--storage {_without_password(url)}: cannot be reached: {reason}") from error
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:...@", url)
+        reason = scrubbed(str(error).strip().splitlines()[0], url)
+        raise UserError(f"--storage {without_secrets(url)}: cannot be reached: {reason}") from None
 
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, search: Search, seed: int) -> optuna.Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits, SplitSeed
@@ -30,6 +30,7 @@ class Fitzpatrick17k:
     a fifth of train_score.csv the validation set, so that test images are not used for model selection.
     """
 
+    private: ClassVar[tuple[str, ...]] = ("root",)
     root: str = "data/fitzpatrick17k"
     labels: Literal[114, 9, 3] = 114
     groups: Literal["binary", "six"] = "binary"

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Intensity, Splits, SplitSeed
@@ -49,6 +50,9 @@ class ImageTable:
     read: full, percentile, or [low, high]. near_duplicates: name pictures that are nearly the same.
     """
 
+    private: ClassVar[tuple[str, ...]] = (
+        "table", "image", "label", "label_columns", "attributes", "folder", "split", "patient", "unknown",
+    )  # fmt: skip
     table: str
     image: str = "image"
     label: str | LabelValues = "label"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Source, Splits, SplitSeed
@@ -36,6 +36,7 @@ class Isic2019:
     stratified, with split_seed (null: the run's seed). Classes without images (UNK) are left out.
     """
 
+    private: ClassVar[tuple[str, ...]] = ("root",)
     root: str = "data/isic2019"
     attribute: Attribute = "sex"
     age_edge: int = 60

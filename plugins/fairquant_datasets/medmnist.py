@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class MedMnist:
     patients; without it the classes are the groups, so that every class is judged by itself.
     """
 
+    private: ClassVar[tuple[str, ...]] = ("root", "groups")
     root: str = "data/medmnist"
     subset: Name = "pneumoniamnist"
     pixels: Literal[28, 64, 128, 224] = 28

@@ -26,6 +26,7 @@ class Published:
     tables: ClassVar[tuple[str, ...]]
     images: ClassVar[int]
     source: ClassVar[str]
+    private: ClassVar[tuple[str, ...]] = ("root",)
 
     root: str
     split_seed: SplitSeed | None = 42

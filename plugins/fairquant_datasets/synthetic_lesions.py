@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,7 @@ class SyntheticLesions:
     per pixel (0-1). The data depend only on split_seed (null: the run's seed).
     """
 
+    private: ClassVar[tuple[str, ...]] = ()
     images: int = 3000
     groups: str = "binary"
     noise: float = 0.05

@@ -1,0 +1,38 @@
+"""Addresses with secrets in them, as they may be shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairquant.addresses import scrubbed, secret_problem, secrets_of, without_secrets
+
+CASES = [
+    ("postgresql+psycopg://alice:PW@host/db", "postgresql+psycopg://alice:...@host/db"),
+    ("postgresql://alice:p@PW@host:5432/db", "postgresql://alice:...@host:5432/db"),
+    ("postgresql://alice@host/db?password=PW", "postgresql://alice@host/db?password=..."),
+    (
+        "postgresql://host/db?user=alice&password=PW&sslmode=require",
+        "postgresql://host/db?user=alice&password=...&sslmode=require",
+    ),
+    ("http://alice:PW@host/", "http://alice:...@host/"),
+    ("https://host/path?token=PW;x=1", "https://host/path?token=...&x=1"),
+    ("alice:PW@host/db", "alice:...@host/db"),
+    ("http://:PW@host", "http://:...@host"),
+]
+
+
+@pytest.mark.parametrize(("address", "shown"), CASES)
+def test_secrets_are_hidden_wherever_they_stand(address, shown):
+    assert without_secrets(address) == shown
+    assert "PW" not in scrubbed(f"could not connect to {address}: password 'PW' was wrong", address)
+    assert "PW" not in secret_problem(address)
+    assert secret_problem(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["sqlite:///runs.db", "sqlite:////a/b@c.db", "http://host:5000", "http://alice@host", "runs", ""]
+)
+def test_other_addresses_stay_as_they_are(address):
+    assert without_secrets(address) == address
+    assert secrets_of(address) == []
+    assert secret_problem(address) == ""
