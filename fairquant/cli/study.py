@@ -44,6 +44,9 @@ def run(
         typer.Option(help="A database that many machines share, such as postgresql+psycopg://user@host/name."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Workers on this machine.")] = 1,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a database that has stopped answering.")
+    ] = 300.0,
     demo: Demo = False,
     runs: Runs = None,
 ) -> None:
@@ -57,7 +60,7 @@ def run(
 
         line = bars.named("trial")
         folder = search(
-            recipe, *(overrides or []), trials=trials, storage=storage, jobs=jobs, demo=demo, runs=runs,
+            recipe, *(overrides or []), trials=trials, storage=storage, jobs=jobs, patience=patience, demo=demo, runs=runs,
             display=line, on_trial=lambda trial: _say(bars, trial),
         )  # fmt: skip
     print_summary(folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fairquant.api import run
-from fairquant.errors import Infeasible, UserError
+from fairquant.errors import Infeasible, Terminated, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
 from fairquant.report.comparison import Cell, Outcome
 from fairquant.runs.folder import Display
@@ -94,7 +94,7 @@ def run_cells(
             relay = _Relay(messages=messages, displays=[None] * len(cells), cells=cells, make=displays)
             try:
                 return _collect(cells, running, relay, on_done)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Terminated):
                 for process in list((pool._processes or {}).values()):
                     process.terminate()
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -11,33 +11,48 @@ import itertools
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import optuna
-from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages._heartbeat import get_heartbeat_thread
 
+from fairquant.addresses import scrubbed, without_secrets
+from fairquant.errors import Terminated, UserError
 from fairquant.files import write_atomically
 from fairquant.recipe import Recipe
 from fairquant.recipe.events import StudyInfo
 from fairquant.recipe.search import Parameter, Search
 from fairquant.registry import Plugins, discover
 from fairquant.runs.folder import Display, Quiet, default_runs
-from fairquant.study.storage import one_at_a_time, open_storage, open_study, worker_lock
+from fairquant.study.storage import (
+    make_sampler,
+    one_at_a_time,
+    open_storage,
+    open_study,
+    repair_journal,
+    return_stale,
+    return_to_queue,
+    storage_errors,
+    worker_lock,
+)
 from fairquant.study.summary import finalize
-from fairquant.study.trials import RETRIED, Plan, Worker, encode_choice, read_base
+from fairquant.study.trials import Plan, Worker, encode_choice, read_base, seed_of, suggest
 from fairquant.study.workers import init_worker
 
 #: Seconds between a worker's signs of life in a database, and without one until its trial is handed on.
 HEARTBEAT_SECONDS = (10, 30)
+#: Times that workers are started for trials whose workers were killed.
+ATTEMPTS = 3
 OnTrial = Callable[[optuna.trial.FrozenTrial], None]
 
 
 def search(
     recipe: str | os.PathLike[str], *overrides: str, trials: int | None = None, storage: str | None = None, jobs: int = 1,
-    demo: bool = False, runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
+    patience: float = 300.0, demo: bool = False, runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
     display: Display | None = None, on_trial: OnTrial = lambda trial: None,
 ) -> Path:  # fmt: skip
     """Search, with `jobs` workers on this machine; returns the study's folder, which holds study.html and study.json.
@@ -53,7 +68,7 @@ def search(
     folder = place / shown / f"study-{study_digest(base)}"
     plan = Plan(
         recipe=str(recipe), overrides=tuple(overrides), demo=demo, storage=storage, runs=str(place), folder=folder,
-        trials=trials if trials is not None else section.trials,
+        patience=patience, trials=trials if trials is not None else section.trials,
     )  # fmt: skip
     info = StudyInfo(base, folder, folder.name)
     with worker_lock(folder) as alone:
@@ -73,10 +88,12 @@ def _set_up(plan: Plan, base: Recipe, section: Search, alone: bool) -> optuna.St
     """study.json, the study in its storage, and its queue; workers that share a disk do this one after the other."""
     with one_at_a_time(plan.folder):
         write_atomically(plan.folder / "study.json", json.dumps(plan.to_dict(), indent=1).encode())
-        study = open_study(open_storage(plan.storage, plan.folder), plan.name, section, base.seed)
-        enqueue(study, section, plan.trials)
         if alone and plan.storage is None:
-            requeue_stale(study)  # a journal has no heartbeat: what ran when the last worker here ended
+            repair_journal(plan.folder)
+        study = open_study(open_storage(plan.storage, plan.folder), plan.name, section, base.seed)
+        enqueue(study, section, plan.trials, base.seed)
+        if alone and plan.storage is None:
+            return_to_queue(study)  # a journal has no heartbeat: what ran when the last worker here ended
     return study
 
 
@@ -87,17 +104,30 @@ def study_digest(base: Recipe) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def enqueue(study: optuna.Study, section: Search, count: int) -> None:
-    """Fill the queue up to `count` planned trials; a grid's points are planned whole."""
-    retried = RetryHeartbeatStaleTrialCallback.retried_trial_number
-    planned = sum(
-        "planned" in trial.user_attrs and retried(trial) is None for trial in study.get_trials(deepcopy=False)
-    )
+def enqueue(study: optuna.Study, section: Search, count: int, seed: int) -> None:
+    """Fill the queue up to `count` planned trials. What does not depend on results is drawn here, once: the points of a grid, random
+    ones, and those of a low-discrepancy sequence."""
+    planned = sum("planned" in trial.user_attrs for trial in study.get_trials(deepcopy=False))
     points: list[dict[str, object]] = [{}] * count
     if section.sampler == "grid":
         points = grid_points(section.parameters)
+    elif section.sampler in ("random", "qmc"):
+        points = drawn_points(section, count, seed)
     for point in points[planned:]:
         study.enqueue_trial(point, user_attrs={"planned": True})
+
+
+def drawn_points(section: Search, count: int, seed: int) -> list[dict[str, object]]:
+    """The first `count` points of a sampler that does not look at results; more of them begin with the same."""
+    directions = [objective.direction for objective in section.objectives]
+    study = optuna.create_study(sampler=make_sampler(section, seed), directions=directions)
+    points: list[dict[str, object]] = []
+    for _ in range(count):
+        trial = study.ask()
+        suggest(trial, section.parameters)
+        points.append(dict(trial.params))
+        study.tell(trial, [0.0] * len(directions))
+    return points
 
 
 def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, object]]:
@@ -112,61 +142,110 @@ def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, object]]:
     return list(points.values())
 
 
-def requeue_stale(study: optuna.Study) -> None:
-    """Queue the trials of dead workers again, with the same values."""
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.enqueue_trial(trial.params, user_attrs={RETRIED: trial.number})
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-
-
 def work(worker: Worker, on_trial: OnTrial) -> None:
-    """Take trials from the queue until it is empty and no other worker's trial can return to it."""
+    """Take trials from the queue until it is empty and no other worker's trial can return to it. UserError where a database does
+    not answer for longer than the plan's patience."""
     plan, section, base = worker.plan, worker.search, worker.base
-    waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
-    storage = open_storage(plan.storage, plan.folder, *HEARTBEAT_SECONDS)
-    alone = plan.storage is None and multiprocessing.parent_process() is None
-    study = open_study(storage, plan.name, section, base.seed)
-    begun = len(study.get_trials(deepcopy=False)) - len(study.get_trials(deepcopy=False, states=(waiting,)))
-    if begun or not alone:  # a sampler that starts with a seed used before would draw the same values again
-        draw = np.random.SeedSequence([base.seed, begun, 0 if alone else int.from_bytes(os.urandom(8), "big")])
-        study = open_study(storage, plan.name, section, int(draw.generate_state(1)[0]))
-    beats = plan.storage is not None
+    study = open_study(open_storage(plan.storage, plan.folder, *HEARTBEAT_SECONDS), plan.name, section, base.seed)
+    held: list[int] = []  # the trial that this worker has
+    lost: float | None = None  # since when the database does not answer
     while True:
-        if beats:
-            optuna.storages.fail_stale_trials(study)
-        if study.get_trials(deepcopy=False, states=(waiting,)):
-            study.optimize(
-                worker.run_trial, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: on_trial(trial)]
-            )
-        elif beats and study.get_trials(deepcopy=False, states=(running,)):
+        try:
+            return_to_queue(study, held)
+            held.clear()
+            if not _take(worker, study, held, on_trial):
+                return
+            lost = None
+        except storage_errors() as error:
+            now = time.monotonic()
+            lost = now if lost is None else lost
+            _wait_for_storage(worker, error, now - lost)
+
+
+def _take(worker: Worker, study: optuna.Study, held: list[int], on_trial: OnTrial) -> bool:
+    """Run the next trial, or wait a second for another worker's; whether there may be more."""
+    beats = worker.plan.storage is not None
+    if beats:
+        return_stale(study)
+    trials = study.get_trials(deepcopy=False)
+    waiting = [trial.number for trial in trials if trial.state == optuna.trial.TrialState.WAITING]
+    if not waiting:
+        others = any(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+        if beats and others:
             time.sleep(1.0)  # another worker's: should it die, its trial comes back
-        else:
-            return
+        return beats and others
+    study.sampler = make_sampler(worker.search, seed_of(worker.base.seed, min(waiting)))
+    trial = study.ask()
+    held.append(trial.number)
+    values, state = None, optuna.trial.TrialState.COMPLETE
+    with get_heartbeat_thread(trial._trial_id, study._storage):
+        try:
+            values = worker.run_trial(trial)
+        except storage_errors():
+            raise
+        except optuna.TrialPruned:
+            state = optuna.trial.TrialState.PRUNED
+        except Exception:  # recorded with the trial
+            state = optuna.trial.TrialState.FAIL
+    on_trial(study.tell(trial, values, state=state))
+    held.clear()
+    return True
+
+
+def _wait_for_storage(worker: Worker, error: Exception, seconds: float) -> None:
+    """Say once that the database does not answer, and wait a while. UserError after the plan's patience."""
+    plan = worker.plan
+    address = plan.storage or str(plan.folder / "journal.log")
+    reason = scrubbed(next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__), address)
+    if seconds >= plan.patience:
+        raise UserError(
+            f"--storage {without_secrets(address)}: no answer for {seconds:.0f} s: {reason}. The same command goes on from here"
+        ) from None
+    if not seconds:
+        worker.display.say(f"warning: the storage does not answer ({reason}): waiting up to {plan.patience:.0f} s")
+    time.sleep(min(2.0, max(plan.patience - seconds, 0.1)))
 
 
 def _side_by_side(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) -> None:
-    """`jobs` worker processes on the same queue; this one waits for them."""
+    """`jobs` worker processes on the same queue; this one waits for them, and starts others for trials whose workers were killed."""
+    for _ in range(ATTEMPTS):
+        codes = _one_round(plan, jobs, study, on_trial)
+        if plan.storage is None:
+            return_to_queue(study)  # no worker is left
+        unfinished = [trial.number for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
+        if not unfinished or not any(codes):
+            return
+    raise UserError(
+        f"{len(unfinished)} trial(s) are not finished: their workers ended with {', '.join(map(str, codes))} (-9: killed, perhaps for "
+        "lack of memory: fewer --jobs). The same command goes on from here"
+    )
+
+
+def _one_round(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) -> list[int]:
+    """Start workers and wait for them; their exit codes."""
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     threads = max((os.cpu_count() or 1) // jobs, 1)
     workers = [context.Process(target=work_here, args=(plan, threads)) for _ in range(jobs)]
     for worker in workers:
         worker.start()
-    reported: set[int] = set()
-    over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED)
+    reported = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     try:
         while True:
             alive = any(worker.is_alive() for worker in workers)
-            for trial in study.get_trials(deepcopy=False, states=over):
-                if trial.number not in reported:
-                    reported.add(trial.number)
-                    on_trial(trial)
+            with suppress(*storage_errors()):  # the workers wait for it, and say so
+                for trial in study.get_trials(deepcopy=False):
+                    if trial.state.is_finished() and trial.number not in reported:
+                        reported.add(trial.number)
+                        on_trial(trial)
             if not alive:
-                return
+                return [worker.exitcode or 0 for worker in workers]
             time.sleep(0.5)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         for worker in workers:
             worker.terminate()
+        for worker in workers:
+            worker.join(10)
         raise
 
 
@@ -175,5 +254,11 @@ def work_here(plan: Plan, threads: int) -> None:
     init_worker(threads)
     plugins = discover()
     base, section = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
-    with worker_lock(plan.folder):
-        work(Worker(plan=plan, base=base, search=section, plugins=plugins, display=Quiet()), lambda trial: None)
+    try:
+        with worker_lock(plan.folder):
+            work(Worker(plan=plan, base=base, search=section, plugins=plugins, display=Quiet()), lambda trial: None)
+    except (KeyboardInterrupt, Terminated):
+        os._exit(143)  # its trial goes back to the queue
+    except UserError as error:
+        print(f"fairquant: error: {error.render()}", file=sys.stderr)
+        os._exit(2)

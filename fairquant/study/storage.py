@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import optuna
+import optuna.storages._heartbeat
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
 from fairquant.addresses import scrubbed, without_secrets
 from fairquant.errors import UserError
+from fairquant.files import write_atomically
 from fairquant.recipe.search import Search
 
 
 def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int = 30) -> optuna.storages.BaseStorage:
     """url: a database (postgresql+psycopg://...), or None for a journal in the study's folder, which a shared disk may hold.
 
-    In a database every running trial sends a heartbeat; when it stops, the trial goes to another worker. Raises
+    In a database every running trial sends a heartbeat; when it stops, the trial goes back to the queue (`return_stale`). Raises
     UserError where it cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what a trial says is in its own record
@@ -32,7 +35,6 @@ def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int 
     try:
         return optuna.storages.RDBStorage(
             url, heartbeat_interval=heartbeat, grace_period=grace, engine_kwargs={"pool_pre_ping": True},
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3),
         )  # fmt: skip
     except ImportError as error:
         raise UserError(
@@ -44,8 +46,15 @@ def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int 
         raise UserError(f"--storage {without_secrets(url)}: cannot be reached: {reason}") from None
 
 
-def open_study(storage: optuna.storages.BaseStorage, name: str, search: Search, seed: int) -> optuna.Study:
-    """The study in its storage, made where it is missing, with its sampler and pruner."""
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What a database raises that has stopped, restarts or cannot be reached."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return optuna.exceptions.StorageInternalError, SQLAlchemyError
+
+
+def make_sampler(search: Search, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler of the search, at its beginning."""
     samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         # 5 trials at random, not 10: better after 20 trials (docs/benchmarks.md); workers side by side keep apart
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True),
@@ -55,6 +64,11 @@ def open_study(storage: optuna.storages.BaseStorage, name: str, search: Search, 
         "gp": lambda: optuna.samplers.GPSampler(seed=seed),
         "qmc": lambda: optuna.samplers.QMCSampler(seed=seed),
     }
+    return samplers[search.sampler]()
+
+
+def open_study(storage: optuna.storages.BaseStorage, name: str, search: Search, seed: int) -> optuna.Study:
+    """The study in its storage, made where it is missing, with its sampler and pruner."""
     pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "none": optuna.pruners.NopPruner,
         "median": optuna.pruners.MedianPruner,
@@ -62,9 +76,47 @@ def open_study(storage: optuna.storages.BaseStorage, name: str, search: Search, 
         "successive-halving": optuna.pruners.SuccessiveHalvingPruner,
     }
     return optuna.create_study(
-        storage=storage, study_name=name, sampler=samplers[search.sampler](), pruner=pruners[search.pruner](),
+        storage=storage, study_name=name, sampler=make_sampler(search, seed), pruner=pruners[search.pruner](),
         directions=[objective.direction for objective in search.objectives], load_if_exists=True,
     )  # fmt: skip
+
+
+def return_to_queue(study: optuna.Study, numbers: Collection[int] | None = None) -> None:
+    """Trials that nobody works on any more wait again, each under its own number and with the values that it has drawn.
+    numbers: which of the running ones; None: all."""
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if numbers is None or trial.number in numbers:
+            study._storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.WAITING)
+
+
+def return_stale(study: optuna.Study) -> None:
+    """Trials in a database whose worker has given no sign of life for long wait again."""
+    storage = study._storage
+    if isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat):
+        stale = set(storage._get_stale_trial_ids(study._study_id))
+        running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        return_to_queue(study, {trial.number for trial in running if trial._trial_id in stale})
+
+
+def repair_journal(folder: Path) -> None:
+    """Cut off a last line that a killed worker has not finished; nobody may be writing. UserError for a damaged line before it."""
+    file = folder / "journal.log"
+    if not file.is_file():
+        return
+    lines = file.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            json.loads(line)
+            whole = line.endswith(b"\n")
+        except ValueError:
+            whole = False
+        if whole:
+            continue
+        if number < len(lines):
+            raise UserError(
+                f"{file}:{number}: damaged. Remove the study's folder to begin anew: its runs are kept and not run again"
+            )
+        write_atomically(file, b"".join(lines[:-1]))
 
 
 @contextmanager

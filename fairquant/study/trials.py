@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 
 from fairquant.api import ValidationOnly, execute
@@ -24,15 +26,19 @@ from fairquant.recipe.search import Parameter, Search, override, read_search
 from fairquant.registry import Plugins
 from fairquant.runs.folder import Display
 from fairquant.runs.predictions import read_predictions
+from fairquant.study.storage import make_sampler, storage_errors
 
-RETRIED, SUPERFLUOUS = "retried", "superfluous"
+SUPERFLUOUS = "superfluous"
 #: Numbers among a trial's attributes that are not quantities of its run.
-NOT_FACTS = (RETRIED, "worker")
+NOT_FACTS = ("worker",)
+#: Samplers that draw one value after the other.
+INDEPENDENT = ("tpe", "random", "grid")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What every worker of a study must know; stored in the folder as study.json."""
+    """What every worker of a study must know; stored in the folder as study.json. patience: seconds to wait for a database that
+    does not answer."""
 
     recipe: str
     overrides: tuple[str, ...]
@@ -41,13 +47,14 @@ class Plan:
     storage: str | None
     runs: str
     folder: Path
+    patience: float = 300.0
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("folder", "storage")}
+        return {key: value for key, value in vars(self).items() if key not in ("folder", "storage", "patience")}
 
 
 def read_base(
@@ -83,17 +90,20 @@ class Worker:
 
         Raises optuna.TrialPruned, or what stopped the run.
         """
-        if not {"planned", RETRIED} & set(trial.user_attrs):
+        if "planned" not in trial.user_attrs:
             trial.set_user_attr(SUPERFLUOUS, True)  # another worker took the last one first
             raise optuna.TrialPruned
         trial.set_user_attr("worker", os.getpid())
-        overrides = [override(path, value) for path, value in suggest(trial, self.search.parameters).items()]
+        values = suggest(trial, self.search.parameters, self._sampler_for(trial))
+        overrides = [override(path, value) for path, value in values.items()]
         trial.set_user_attr("overrides", overrides)
         try:
             facts = self._evaluate(trial, overrides)
             for objective in self.search.objectives:
                 if not math.isfinite(facts[objective.quantity]):
                     raise UserError(f"{objective.quantity} is not defined on validation: too few images of it")
+        except storage_errors():
+            raise  # of the database, not of the trial
         except Pruned:
             trial.set_user_attr("problem", "pruned: others were better at the same epoch")
             self._notify(trial, "pruned", {})
@@ -111,6 +121,17 @@ class Worker:
             trial.set_user_attr(name, value)
         self._notify(trial, "complete", facts)
         return tuple(facts[objective.quantity] for objective in self.search.objectives)
+
+    def _sampler_for(self, trial: optuna.Trial) -> Callable[[str], None]:
+        """Before each value of a sampler that draws them one by one: what it draws depends on the seed, the trial, the parameter and
+        the trials that are finished, so that a trial that was killed draws the same values again."""
+
+        def renew(path: str) -> None:
+            if self.search.sampler in INDEPENDENT:
+                name = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big")
+                trial.study.sampler = make_sampler(self.search, seed_of(self.base.seed, trial.number, name))
+
+        return renew
 
     def _evaluate(self, trial: optuna.Trial, overrides: Sequence[str]) -> dict[str, float]:
         """Run it up to validation: every quantity, label -> value, baseline/label, .../low, .../high."""
@@ -151,13 +172,21 @@ class _Watch:
                 raise Pruned
 
 
-def suggest(trial: optuna.Trial, parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """Values for this trial; a conditional parameter only where its condition holds."""
+def seed_of(*parts: int) -> int:
+    """A seed of 32 bits that follows from several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def suggest(
+    trial: optuna.Trial, parameters: Sequence[Parameter], before: Callable[[str], None] = lambda path: None
+) -> dict[str, Any]:
+    """Values for this trial; a conditional parameter only where its condition holds. before(path) is called before each is drawn."""
     chosen: dict[str, Any] = {}
     for parameter in parameters:
         if any(chosen.get(path) != wanted for path, wanted in parameter.when):
             continue
         path = parameter.path
+        before(path)
         if parameter.choices:
             encoded = [encode_choice(value) for value in parameter.choices]
             chosen[path] = parameter.choices[encoded.index(trial.suggest_categorical(path, encoded))]

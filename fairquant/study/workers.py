@@ -7,12 +7,15 @@ import os
 import threading
 import time
 
+from fairquant.signals import terminate_by_exception
+
 
 def init_worker(threads: int) -> None:
     """threads: workers side by side with all cores each would wait for one another."""
     import torch
 
     torch.set_num_threads(threads)
+    terminate_by_exception()
     follow_parent()
 
 
