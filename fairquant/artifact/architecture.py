@@ -10,6 +10,9 @@ from torch import nn
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.sections import ModelSettings
 
+#: Values in the buffers of a network.
+MOST_BUFFERS = 1 << 27
+
 
 def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> nn.Module:
     """A timm network with `classes` outputs that takes images of `settings.image_size` pixels.
@@ -47,6 +50,11 @@ def count_values(settings: ModelSettings, classes: int) -> int | None:
             model = create(settings, classes)
     except (UserError, NotImplementedError, RuntimeError):
         return None
+    buffers = sum(buffer.numel() for buffer in model.buffers())  # also those that no file holds, such as masks
+    if buffers > MOST_BUFFERS:
+        raise UserError(
+            f"model: {settings.name!r} with these options keeps {buffers} values besides its weights, which is refused"
+        )
     values: dict[int, int] = {id(value): value.numel() for value in model.state_dict(keep_vars=True).values()}
     return sum(values.values())
 

@@ -14,16 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_seal
+from fairquant.artifact.metadata import check_metadata
 from fairquant.errors import UserError
 
 #: More than any classifier of images needs: bytes of a file, weights of a model (a pruned one takes no bytes).
 MOST_BYTES, MOST_WEIGHTS = 4 << 30, 1 << 31
-#: Keywords of timm.create_model that fetch or read something else than this file.
-FOREIGN = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-KINDS: dict[str, type] = {
-    "architecture": dict, "classes": list, "preprocessing": dict, "layers": list, "plan": dict, "recipe": dict,
-    "audit": dict, "activations": dict,
-}  # fmt: skip
 NEEDED = ("architecture", "classes", "preprocessing", "layers")
 
 
@@ -121,31 +116,10 @@ def _metadata(text: dict[str, str], path: Path) -> dict[str, Any]:
             metadata[key] = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: its {key} is not JSON") from error
-    problems = [f"it has no {key}" for key in NEEDED if key not in metadata]
-    problems += [
-        f"its {key} is {type(value).__name__}, {KINDS[key].__name__} expected"
-        for key, value in metadata.items()
-        if key in KINDS and not isinstance(value, KINDS[key])
-    ]
-    if not problems and not (metadata["classes"] and all(isinstance(name, str) for name in metadata["classes"])):
-        problems.append("its classes are not names")
-    if not problems:
-        problems += _architecture_problems(metadata["architecture"])
-    if problems:
-        raise UserError(problems, str(path))
-    return metadata
-
-
-def _architecture_problems(architecture: dict[str, Any]) -> list[str]:
-    if architecture.get("source") != "timm":
-        return []
-    size, options = architecture.get("image_size"), architecture.get("options")
-    if not isinstance(architecture.get("name"), str) or not isinstance(options, dict):
-        return ["its architecture has no name or no options"]
-    problems = [f"its architecture has the option {key!r}, which is refused" for key in options if key in FOREIGN]
-    if not (isinstance(size, int) and 8 <= size <= 4096):
-        problems.append(f"its image size is {size!r}, which is refused")
-    return problems
+    checked = check_metadata(metadata, path, NEEDED)
+    if not isinstance(checked["layers"], list):
+        raise UserError(f"{path}: its layers are {type(checked['layers']).__name__}, list expected")
+    return checked
 
 
 def _layers(described: list[Any], path: Path) -> tuple[LayerHeader, ...]:

@@ -88,14 +88,14 @@ def check_storable(model: nn.Module) -> None:
             f"{renormalized[0]!r} has max_norm, which changes its weight whenever it is used. Set max_norm = None: the weights that "
             "training left are within it"
         )
-    if broken := finite_problems(model):
-        raise UserError(f"the model cannot be quantized: {listed(broken)}")
     odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise UserError(
             f"the model keeps state that is no tensor ({', '.join(odd[:3])}, by get_extra_state), which a file without pickle cannot "
             "hold. Store it yourself and remove get_extra_state"
         )
+    if broken := finite_problems(model):
+        raise UserError(f"the model cannot be quantized: {listed(broken)}")
 
 
 @torch.no_grad()

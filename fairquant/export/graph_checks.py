@@ -18,7 +18,9 @@ from fairquant.errors import UserError
 MOST_VALUES, MOST_SIDE = 1 << 28, 1 << 20
 #: More values than any of them computes from constants when it starts, beside its weights.
 MOST_CONSTANT = 1 << 24
-#: Operations on few numbers, by which a graph computes sizes from sizes; and those whose result can be larger than what goes in.
+#: More multiplications than any of them needs before the first image.
+MOST_WORK = 1 << 33
+#: Operations on few numbers, by which a graph computes sizes from sizes.
 ON_SIZES = (
     "Shape", "Size", "Constant", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Identity", "Cast", "Reshape", "Add", "Sub",
     "Mul", "Div", "Mod", "Neg", "Abs", "Min", "Max", "Floor", "Ceil", "Round", "Equal", "Less", "Greater", "Not", "And", "Or",
@@ -93,13 +95,16 @@ def _bound_memory(model: Any, file_bytes: int) -> None:
         if math.prod(of_two[name]) > 2 * math.prod(sizes[name]):
             raise ValueError(f"{name!r} grows faster than the batch, which is refused")
     fixed = {each.name for each in one.graph.initializer}
-    constant = 0
+    constant, work = 0, 0
     for node in one.graph.node:
         if set(filter(None, node.input)) <= fixed:  # computed when the session starts, and kept
             fixed |= set(node.output)
             constant += sum(math.prod(sizes.get(name, ())) for name in node.output)
+            work += _work(node, sizes)
     if constant > MOST_CONSTANT + 16 * file_bytes:
         raise ValueError(f"it computes {constant} constant values, which is refused")
+    if work > MOST_WORK:
+        raise ValueError(f"it takes {work:.1e} multiplications before the first image, which is refused")
     for node in one.graph.node:
         for name in filter(None, node.output):
             if name not in sizes:
@@ -108,6 +113,16 @@ def _bound_memory(model: Any, file_bytes: int) -> None:
                 )
             if math.prod(sizes[name]) > MOST_VALUES:
                 raise ValueError(f"{name!r} would have {math.prod(sizes[name])} values, which is refused")
+
+
+def _work(node: Any, sizes: Sizes) -> int:
+    """Multiplications of a product or a convolution."""
+    first, second = (sizes.get(name, ()) for name in (*node.input[:2], "", "")[:2])
+    if node.op_type in ("MatMul", "Gemm", "Einsum") and second:
+        return math.prod(first) * max(second)
+    if node.op_type.startswith("Conv") and second:
+        return math.prod(sizes.get(node.output[0], ())) * math.prod(second[1:])
+    return 0
 
 
 def _settled(model: Any, batch: int) -> tuple[Any, Sizes]:
@@ -145,7 +160,7 @@ def _sizes(model: Any) -> dict[str, tuple[int, ...]]:
     """Tensor -> its size, where all of it can be known."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = onnx.shape_inference.infer_shapes(model).graph
     sizes = {}
     for value in (*inferred.value_info, *inferred.input, *inferred.output):
         kind = value.type.tensor_type

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from fairquant.artifact.format import matches_seal
 from fairquant.artifact.load import load
+from fairquant.artifact.metadata import check_metadata
 from fairquant.data.reading import read_image
 from fairquant.data.transforms import Normalization
-from fairquant.errors import UserError
+from fairquant.errors import NotFinite, UserError
 from fairquant.export.graph_checks import check_onnx
 from fairquant.roles.dataset import Intensity
 
@@ -47,7 +48,7 @@ class TorchRuntime:
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalised images [B, 3, H, W] -> [B, C]."""
         logits: NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
-        return logits
+        return _finite(logits, self.name)
 
 
 @dataclass
@@ -67,7 +68,15 @@ class OnnxRuntime:
             raise UserError(f"{self.path}: ONNX Runtime cannot run it: {str(error).strip().splitlines()[0]}") from error
         if logits.shape != (len(images), len(self.metadata["classes"])):
             raise UserError(f"{self.path}: its output is {logits.shape}, not one value for each class")
-        return logits
+        return _finite(logits, str(self.path))
+
+
+def _finite(logits: NDArray[np.float32], who: str) -> NDArray[np.float32]:
+    """The logits, if they are numbers. Raises NotFinite."""
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits).all(1)).sum())
+        raise NotFinite(f"{who}: its outputs are NaN or infinite for {bad} of {len(logits)} images")
+    return logits
 
 
 def open_runtime(path: Path, threads: int = 0) -> Runtime:
@@ -97,9 +106,7 @@ def _open_onnx(path: Path, threads: int) -> tuple[Any, Metadata]:
             raise UserError(f"{path}: an ONNX file, but not exported by fairquant (no format in its metadata)")
         if not matches_seal(content, str(properties.get("checksum", "")), content.rfind):
             raise UserError(f"{path}: the file was altered or damaged: its content does not match its checksum")
-        for key in ("classes", "preprocessing"):
-            if not isinstance(metadata.get(key), list | dict):
-                raise UserError(f"{path}: its metadata has no {key}")
+        metadata = check_metadata(metadata, path, ("classes", "preprocessing"))
     except UserError:
         raise
     except Exception as error:
@@ -110,7 +117,7 @@ def _open_onnx(path: Path, threads: int) -> tuple[Any, Metadata]:
 def _plain(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
