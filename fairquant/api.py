@@ -50,7 +50,7 @@ from fairquant.runs.folder import (
 )
 from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, write_identity
 from fairquant.runs.models import model_problems, recipe_model
-from fairquant.runs.pipeline import run_pipeline
+from fairquant.runs.pipeline import CHECKPOINT, run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.results import Results
 from fairquant.training.checkpoints import state_digest
@@ -146,6 +146,8 @@ def execute(
             report = finished_report(opened.folder) or report
         if validation_only is None:
             opened.notify("fairquant_run_finished", report=report)
+            if is_leader():
+                (opened.folder / CHECKPOINT).unlink(missing_ok=True)  # it is finished: nothing is left to resume
         return RunResult(report, opened.folder)
 
 

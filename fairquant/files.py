@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +14,10 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from fairquant.errors import RunBusy
+
+SCRATCH = "fairquant-scratch-"
+#: Seconds after which a temporary file or folder belongs to no process any more.
+ABANDONED = 24 * 3600.0
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,6 +44,18 @@ def remove_temporary(folder: Path) -> None:
     for file in folder.glob(".*.tmp"):
         with suppress(OSError):
             file.unlink()
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A temporary folder; those that killed processes have left a day ago are removed."""
+    place = Path(tempfile.gettempdir())
+    for folder in place.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as name:
+        yield name
 
 
 def absolute_database(address: str) -> str:

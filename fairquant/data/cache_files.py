@@ -26,10 +26,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from fairquant.files import ABANDONED
+
 #: Ends of a file: length of the description in bytes, its SHA-256.
 TAIL = struct.Struct("<Q32s")
-#: Seconds after which a temporary file belongs to no process any more.
-ABANDONED = 24 * 3600.0
 Kind = tuple[str, float, float]
 Decode = Callable[[int], NDArray[np.uint8]]
 

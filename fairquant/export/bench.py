@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from fairquant.export.layer_speed import LayerSpeed, measure_layers
 from fairquant.export.onnx import need_onnx, trace
 from fairquant.export.runtime import Preprocessing, TorchRuntime, open_runtime
 from fairquant.export.speed import Speed, measure, onnx_session, peak_memory, speed
+from fairquant.files import scratch_folder
 
 FULL_TORCH, FULL_ONNX = "full precision (PyTorch fp32)", "full precision (ONNX Runtime fp32)"
 
@@ -49,7 +49,7 @@ def bench_files(files: Sequence[Path], batches: Sequence[int], seconds: float, t
     torch.set_num_threads(threads)
     contenders: dict[str, Contender] = {}
     size = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for file in files:
             runtime = open_runtime(file, threads)
             size = Preprocessing.of(runtime.metadata, file).image_size

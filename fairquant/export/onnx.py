@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from fairquant.export.graph_checks import check_content
 from fairquant.export.qdq import place_activations
 from fairquant.export.ranges import Calibration, Coverage, Method
 from fairquant.export.runtime import Preprocessing
-from fairquant.files import write_atomically
+from fairquant.files import scratch_folder, write_atomically
 
 Activations = Literal["int8", "fp32"]
 OPSET = 21  # the first with int4
@@ -93,7 +92,7 @@ def export_onnx(
         answer_with_logits(network)
     learned = {_layer_of(artifact, name): bounds for name, bounds in remove_input_quantizers(network).items()}
     clipped: Mapping[str, tuple[float, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         plain = Path(folder) / "plain.onnx"
         trace(network, artifact, plain)
         graph = onnx.load(plain)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -43,6 +44,9 @@ from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
 from fairquant.training.predict import predict
 from fairquant.training.selection import Measures
+
+#: Of the quantized training, in a run's folder.
+CHECKPOINT = Path("checkpoints") / "train.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +182,7 @@ def train_quantized(recipe: Recipe, run: Run, splits: Splits, model: Model, base
     parts = protect(splits, recipe.protect)
     trainer = Trainer(
         model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
-        checkpoint=run.folder / "checkpoints" / "train.pt", made_for=digest_of(run.identity),
+        checkpoint=run.folder / CHECKPOINT, made_for=digest_of(run.identity),
         attachment=None if plan is None else plan.attachment,
         regularizers=recipe.regularizers, teacher=baseline.network,
         measures=measures(recipe, splits, baseline), on_step=run.steps("training"),

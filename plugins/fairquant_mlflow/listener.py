@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairquant.data.in_memory import IN_MEMORY
+from fairquant.errors import Terminated
 from fairquant.recipe.events import Report, RunInfo
 from fairquant.recipe.schema import Recipe
 from fairquant_mlflow import machine
@@ -146,7 +147,7 @@ def _log_results(client: MlflowClient, run_id: str, run: RunInfo, report: Report
     dataset = log_dataset(client, run_id, run.recipe, report["dataset"])
     model = log_model(client, run_id, run.folder / "model.safetensors", report)
     log_values(client, run_id, {**final_values(report), **limits(report)}, about=About(dataset, model))
-    for file in FILES:
+    for file in (name for name in FILES if (run.folder / name).exists()):
         client.log_artifact(run_id, str(run.folder / file))
 
 
@@ -157,4 +158,4 @@ def fail(run: RunInfo, error: BaseException) -> None:
         machine.stop(run_id)
         client = client_of(run.recipe)
         client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:LONGEST])
-        client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED")

@@ -19,33 +19,44 @@ def _tracks(source: RunInfo | ComparisonInfo | StudyInfo) -> bool:
 @hookimpl
 def fairquant_run_started(run: RunInfo) -> None:
     if _tracks(run):
-        from fairquant_mlflow import listener
+        from fairquant_mlflow import listener, patience
 
-        listener.start(run)
+        (run.folder / patience.SLOW).unlink(missing_ok=True)
+        store = run.recipe.tracking.mlflow or ""
+        patience.within(patience.START, store, "the run", lambda: listener.start(run))
 
 
 @hookimpl
 def fairquant_epoch_finished(run: RunInfo, stage: str, epoch: int, values: Mapping[str, float]) -> None:
     if _tracks(run):
-        from fairquant_mlflow import listener
+        from fairquant_mlflow import listener, patience
 
-        listener.epoch(run, stage, epoch, values)
+        if patience.is_slow(run.folder):
+            return
+        store = run.recipe.tracking.mlflow or ""
+        try:
+            patience.within(patience.EPOCH, store, "an epoch", lambda: listener.epoch(run, stage, epoch, values))
+        except Exception:
+            patience.mark_slow(run.folder)  # one warning; the results are logged at the end all the same
+            raise
 
 
 @hookimpl
 def fairquant_run_finished(run: RunInfo, report: Report) -> None:
     if _tracks(run):
-        from fairquant_mlflow import listener
+        from fairquant_mlflow import listener, patience
 
-        listener.finish(run, report)
+        store = run.recipe.tracking.mlflow or ""
+        patience.within(patience.RESULTS, store, "the results", lambda: listener.finish(run, report))
 
 
 @hookimpl
 def fairquant_run_failed(run: RunInfo, error: BaseException) -> None:
     if _tracks(run):
-        from fairquant_mlflow import listener
+        from fairquant_mlflow import listener, patience
 
-        listener.fail(run, error)
+        store = run.recipe.tracking.mlflow or ""
+        patience.within(patience.EPOCH, store, "the failure", lambda: listener.fail(run, error))
 
 
 @hookimpl
