@@ -33,6 +33,7 @@ from fairquant.study.storage import (
     one_at_a_time,
     open_storage,
     open_study,
+    quiet_heartbeats,
     repair_journal,
     return_stale,
     return_to_queue,
@@ -153,8 +154,9 @@ def work(worker: Worker, on_trial: OnTrial) -> None:
         try:
             return_to_queue(study, held)
             held.clear()
-            if not _take(worker, study, held, on_trial):
-                return
+            with quiet_heartbeats():
+                if not _take(worker, study, held, on_trial):
+                    return
             lost = None
         except storage_errors() as error:
             now = time.monotonic()

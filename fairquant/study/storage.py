@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,22 @@ def storage_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return optuna.exceptions.StorageInternalError, SQLAlchemyError
+
+
+@contextmanager
+def quiet_heartbeats() -> Iterator[None]:
+    """A heartbeat's thread that ends because the database does not answer prints nothing: the worker itself notices, and says so."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, storage_errors()):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def make_sampler(search: Search, seed: int) -> optuna.samplers.BaseSampler:

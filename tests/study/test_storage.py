@@ -109,6 +109,87 @@ def test_four_workers_on_postgresql_and_one_of_them_is_killed(postgresql, tmp_pa
     assert results["front"]
 
 
+def switch(postgresql: str, tmp_path: Path, on: bool) -> None:
+    """Stop the server at once, as a crash does, or start it again."""
+    port = postgresql.rpartition(":")[2].partition("/")[0]
+    user: dict[str, object] = {"user": "postgres"} if os.geteuid() == 0 else {}
+    quiet = {"check": True, "capture_output": True, "cwd": "/", **user}
+    tool = [POSTGRES[0] / "pg_ctl", "-D", tmp_path / "pg"]
+    if not on:
+        subprocess.run([*tool, "-m", "immediate", "stop"], **quiet)
+        return
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+    subprocess.run([*tool, "-w", "-o", options, "-l", tmp_path / "pg.log", "start"], **quiet)
+
+
+def finished_trials(storage: object) -> list[tuple[int, str, dict[str, object], list[float]]]:
+    import optuna
+
+    (summary,) = optuna.get_all_study_summaries(storage)
+    trials = optuna.load_study(study_name=summary.study_name, storage=storage).get_trials(deepcopy=False)
+    return [(trial.number, trial.state.name, trial.params, trial.values) for trial in trials]
+
+
+def test_a_database_that_stops_and_comes_back_costs_nothing_but_time(postgresql, tmp_path):
+    recipe = write(HEAD + SMALL + SEARCH)
+    search(recipe, trials=4, runs=tmp_path / "reference")
+    expected = finished_trials(open_storage(None, next((tmp_path / "reference").glob("searched/study-*"))))
+    command = [
+        sys.executable,
+        "-m",
+        "fairquant",
+        "study",
+        recipe,
+        "--trials",
+        "4",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--storage",
+        postgresql,
+    ]
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 150
+    while time.time() < deadline and len(list((tmp_path / "runs").glob("searched/*/log.txt"))) < 2:
+        time.sleep(0.05)
+    switch(postgresql, tmp_path, on=False)
+    time.sleep(4)
+    switch(postgresql, tmp_path, on=True)
+    _, errors = worker.communicate(timeout=250)
+    assert worker.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert finished_trials(open_storage(postgresql, tmp_path)) == expected
+
+
+def test_a_database_that_does_not_come_back_is_one_line(postgresql, tmp_path):
+    recipe = write(HEAD + SMALL + SEARCH)
+    command = [sys.executable, "-m", "fairquant", "study", recipe, "--trials", "4", "--runs", str(tmp_path / "runs"),
+               "--storage", postgresql, "--patience", "3"]  # fmt: skip
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 150
+    while time.time() < deadline and not list((tmp_path / "runs").glob("searched/*/log.txt")):
+        time.sleep(0.05)
+    switch(postgresql, tmp_path, on=False)
+    _, errors = worker.communicate(timeout=200)
+    switch(postgresql, tmp_path, on=True)
+    assert worker.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert "no answer for" in errors.strip().splitlines()[-1]
+
+
+def test_a_journal_that_a_kill_has_cut_off_is_repaired_and_a_damaged_one_named(tmp_path):
+    from fairquant.study.storage import repair_journal
+
+    file = tmp_path / "journal.log"
+    file.write_bytes(b'{"a": 1}\n{"b": 2}\n{"c": ')
+    repair_journal(tmp_path)
+    assert file.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
+    repair_journal(tmp_path)
+    assert file.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
+    file.write_bytes(b'{"a": 1}\n{"b": \n{"c": 3}\n')
+    with pytest.raises(UserError, match=r"journal.log:2: damaged"):
+        repair_journal(tmp_path)
+
+
 def test_a_dead_worker_of_a_journal_is_taken_back_when_the_command_is_given_again(tmp_path):
     recipe = write(HEAD + SMALL + SEARCH)
     command = [sys.executable, "-m", "fairquant", "study", recipe, "--trials", "3", "--runs", str(tmp_path / "runs")]
