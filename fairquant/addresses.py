@@ -7,39 +7,51 @@ import re
 #: Names of query parameters whose values are secrets.
 SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|sig", re.IGNORECASE)
 HIDDEN = "..."
+#: As in a list of settings: host=... password=...
+PAIR = re.compile(r"\b(pass\w*|pwd|token|secret)=([^\s&;]+)", re.IGNORECASE)
+
+
+def _parts(address: str) -> tuple[str, str, str, str]:
+    """scheme and ://, what stands before the host, host and path, the query. A password may hold any sign, also a ? or a /."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        scheme, rest = "", address
+    at = rest.rfind("@")
+    path = rest.find("/")
+    if at >= 0 and path >= 0 and path < at and not separator:
+        at = -1  # a path of files
+    if at >= 0 and path >= 0 and path < at and "?" not in rest[:at] and ":" not in rest[:path]:
+        at = -1  # an @ in the name of a file
+    user, rest = (rest[:at], rest[at + 1 :]) if at >= 0 else ("", rest)
+    place, _, query = rest.partition("?")
+    return f"{scheme}{separator}", user, place, query
 
 
 def without_secrets(address: str) -> str:
     """The address with the password, everything up to the last @ in doubt, and secret query values hidden."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        scheme, rest = "", address
-    place, question, query = rest.partition("?")
-    user, at, host = place.rpartition("@")
-    if at:
+    scheme, user, place, query = _parts(address)
+    shown = ""
+    if user:
         name, colon, _ = user.partition(":")
-        place = f"{name}{f':{HIDDEN}' if colon else ''}@{host}"
+        shown = f"{name.partition('?')[0]}{f':{HIDDEN}' if colon or '?' in name else ''}@"
     pairs = []
     for pair in re.split(r"[&;]", query) if query else []:
-        name, equals, value = pair.partition("=")
-        # an @ that follows the ? was part of a password, too
-        pairs.append(f"{name}={HIDDEN}" if equals and (SECRET.search(name) or "@" in value) else pair)
-    return f"{scheme}{separator}{place}{question}{'&'.join(pairs)}"
+        name, equals, _ = pair.partition("=")
+        pairs.append(f"{name}={HIDDEN}" if equals and SECRET.search(name) else pair)
+    text = f"{scheme}{shown}{place}{'?' if query else ''}{'&'.join(pairs)}"
+    return PAIR.sub(rf"\1={HIDDEN}", text)
 
 
 def secrets_of(address: str) -> list[str]:
     """The parts of an address that must not be shown, longest first."""
-    rest = address.partition("://")[2] or address
-    place, _, query = rest.partition("?")
-    user, at, _ = place.rpartition("@")
-    found = [user.partition(":")[2]] if at else []
-    found += [
-        value
-        for pair in re.split(r"[&;]", query)
-        if SECRET.search((parts := pair.partition("="))[0]) and (value := parts[2])
-    ]
-    found += [part for secret in found if "@" in secret for part in secret.split("@")]  # as other programs read it
-    return sorted(filter(None, found), key=len, reverse=True)
+    _, user, _, query = _parts(address)
+    found = [user.partition(":")[2] or user.partition("?")[2]] if user else []
+    for pair in re.split(r"[&;]", query):
+        name, _, value = pair.partition("=")
+        found += [value] if SECRET.search(name) else []
+    found += [match.group(2) for match in PAIR.finditer(address)]
+    found += [part for secret in found for part in re.split(r"[@?/]", secret)]  # as other programs read it
+    return sorted({each for each in found if each and each != HIDDEN}, key=len, reverse=True)
 
 
 def scrubbed(text: str, address: str) -> str:

@@ -18,6 +18,11 @@ CASES = [
     ("https://host/path?token=PW;x=1", "https://host/path?token=...&x=1"),
     ("alice:PW@host/db", "alice:...@host/db"),
     ("http://:PW@host", "http://:...@host"),
+    ("http://alice:PW?x@127.0.0.1:9", "http://alice:...@127.0.0.1:9"),
+    ("http://alice:a?PW@host", "http://alice:...@host"),
+    ("postgresql://u:PW?x@127.0.0.1:9/x", "postgresql://u:...@127.0.0.1:9/x"),
+    ("postgresql://u:PW/x@127.0.0.1:9/x", "postgresql://u:...@127.0.0.1:9/x"),
+    ("host=127.0.0.1 user=u password=PW dbname=x", "host=127.0.0.1 user=u password=... dbname=x"),
 ]
 
 

@@ -131,7 +131,7 @@ def test_the_metric_of_the_plugins_page_works(tmp_path, monkeypatch):
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "metrics.py").write_text(code[0])
+    (package / "metric.py").write_text(code[0])
     (package / "plugin.py").write_text(code[1])
     monkeypatch.syspath_prepend(str(tmp_path))
     from importlib.metadata import EntryPoint

@@ -175,7 +175,7 @@ def _replicates(
 def replicate(metric: AnyMetric, predictions: Predictions, confusion: Confusion, weights: Floats) -> Floats:
     """A metric under R rows of image weights [R, N], of which `confusion` is the confusion -> [R]."""
     if metric.needs == "confusion":
-        return _one_each(metric, metric.evaluate(confusion).value, weights)
+        return _one_each(metric, getattr(metric.evaluate(confusion), "value", np.zeros(0)), weights)
     if isinstance(metric, WeightedMetric):
         return _one_each(metric, metric.weighted(predictions, weights), weights)
     return one_by_one(metric, predictions, weights)

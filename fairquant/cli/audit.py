@@ -77,6 +77,7 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
     from fairquant.export.audit import (
         audit_file,
         audit_splits,
+        check_content,
         check_intensity,
         predictions_of,
         recipe_of,
@@ -94,6 +95,8 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
         recipe = recipe_of(runtime.metadata, file, overrides, plugins, dataset)
         loaded = load_data(recipe, bars)
         check_intensity(recipe, loaded, preprocessing, file)
+        if dataset is None and not overrides:
+            check_content(recipe, loaded, plugins, file)
         splits = audit_splits(loaded, runtime.metadata["classes"], every, file)
         for note in splits.notes if dataset is not None else ():
             if not (every and note.startswith(TOO_FEW)):

@@ -28,6 +28,7 @@ from fairquant.registry import Plugins
 from fairquant.roles import MetricValue, OperatingPoint, Predictions, Split, Splits
 from fairquant.roles.dataset import concat
 from fairquant.runs.folder import finished_report
+from fairquant.runs.identity import IMAGES, TABLE, identity_of, read_identity, what_changed
 from fairquant.runs.predictions import read_predictions
 
 #: Images at a time: to predict, and to calibrate, where every activation is held at once.
@@ -199,6 +200,19 @@ def reference_predictions(
         return {}
     advance = bar("predicting, trained artifact", len(splits.test))
     return {"trained artifact": predictions_of(open_runtime(artifact), splits, preprocessing, advance)}
+
+
+def check_content(recipe: Recipe, splits: Splits, plugins: Plugins, path: Path) -> None:
+    """UserError where the data of the run that the file lies in have changed: its test images may be images it was trained on now."""
+    stored = read_identity(path.parent)
+    now = identity_of(recipe, splits, plugins)
+    data = {key: now[key] for key in (IMAGES, TABLE, "classes", "groups")}
+    known = {key: stored[key] for key in data if key in stored}
+    if known and known != data:
+        raise UserError(
+            f"{path}: its data have changed since it was made: {what_changed(known, data)}. Which of them it was trained on is "
+            "not known: run the recipe again, or name the data with --dataset, and --all if it was trained on none of them"
+        )
 
 
 def _same_data(path: Path, splits: Splits) -> bool:

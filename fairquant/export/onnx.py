@@ -106,6 +106,7 @@ def export_onnx(
             clipped = ranges.clipped
         stored = put_weights(graph, weights)
         describe(graph, artifact, options)
+        _forget_places(graph)
         _check(graph)
         content = sealed(graph)
     check_content(content, out)
@@ -114,6 +115,18 @@ def export_onnx(
         path=out, bytes=len(content), int4=stored.int4, int8=stored.int8, rounded=stored.rounded,
         in_float=tuple(in_float), clipped=clipped,
     )  # fmt: skip
+
+
+def _forget_places(graph: Any) -> None:
+    """Remove what the exporter notes of the machine: files and lines of code, with the folders they lie in."""
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    graph.doc_string = graph.graph.doc_string = ""
 
 
 def _check(graph: Any) -> None:

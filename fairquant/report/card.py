@@ -81,7 +81,7 @@ def _method(recipe: Recipe, report: Report) -> str:
 
 Method `{report["method"]}`, seed {report["seed"]}, {trained}; budget {budget_text(report["budget"]) or "none"},
 {report["bits"]["average"]:.3f} bits per quantized weight{in_float_text(report["bits"])}, {report["artifact"]["bytes"] / 1e6:.2f} MB.
-The whole recipe is in the file's metadata.
+The recipe, without where its data lie, is in the file's metadata.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +30,7 @@ DIGEST = "digest"
 
 def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> None:
     """Leave `model.network` trained in full precision, from the cache where that has been done before."""
-    key = baseline_key(recipe, splits)
+    key = baseline_key(recipe, splits, run.identity)
     folder = run.runs / "baselines" / key
     network = model.network
     with folder_lock(folder, blocking=True) if is_leader() else nullcontext():
@@ -76,8 +77,9 @@ def _stored(file: Path, model: Model) -> dict[str, Tensor] | None:
     return None
 
 
-def baseline_key(recipe: Recipe, splits: Splits) -> str:
-    """Hash of data, model, settings and seed."""
+def baseline_key(recipe: Recipe, splits: Splits, identity: Mapping[str, str] | None = None) -> str:
+    """Hash of data, model, settings and seed, and of the plugins whose metrics may choose the epoch."""
+    identity = identity or {}
     weights, stopping = recipe.model.weights, recipe.baseline.early_stopping
     used = {recipe.baseline.select, None if stopping is None else stopping.metric}
     content = {
@@ -88,5 +90,8 @@ def baseline_key(recipe: Recipe, splits: Splits) -> str:
         "settings": asdict(recipe.baseline),
         "selection": [component.to_dict() for component in recipe.selection if component.label in used],
         "seed": recipe.seed,
+        "plugins": {name: digest for name, digest in identity.items() if name.startswith("plugin ")}
+        if used - {None}
+        else {},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -72,7 +72,8 @@ def open_source(path: Path, predict: bool) -> Source:
     report = _report_of(path, header.content)
     npz = path.with_name("predictions.npz")
     stored = checked_predictions(npz) if report is not None and npz.is_file() and not predict else None
-    return _artifact(path, header.metadata, report, stored)
+    whole = None if report is None else _whole_recipe(path)
+    return _artifact(path, header.metadata if whole is None else {**header.metadata, "recipe": whole}, report, stored)
 
 
 def _artifact(path: Path, metadata: Metadata, report: Report | None, stored: Predictions | None) -> Source:
@@ -81,6 +82,16 @@ def _artifact(path: Path, metadata: Metadata, report: Report | None, stored: Pre
         path=path, file=path, content=content if isinstance(content, dict) else {}, metadata=metadata, report=report,
         stored=stored,
     )  # fmt: skip
+
+
+def _whole_recipe(path: Path) -> dict[str, Any] | None:
+    """The recipe of the run's folder, with what an artifact does not ship; None where it cannot be read."""
+    file = path.with_name("recipe.yaml")
+    try:
+        content, _, problems = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError, UserError):
+        return None
+    return None if problems else content
 
 
 def _report_of(path: Path, content: bytes) -> Report | None:
