@@ -72,7 +72,7 @@ def open_source(path: Path, predict: bool) -> Source:
     report = _report_of(path, header.content)
     npz = path.with_name("predictions.npz")
     stored = checked_predictions(npz) if report is not None and npz.is_file() and not predict else None
-    whole = None if report is None else _whole_recipe(path)
+    whole = None if report is None else _whole_recipe(path, bool((header.metadata.get("recipe") or {}).get("demo")))
     return _artifact(path, header.metadata if whole is None else {**header.metadata, "recipe": whole}, report, stored)
 
 
@@ -84,14 +84,14 @@ def _artifact(path: Path, metadata: Metadata, report: Report | None, stored: Pre
     )  # fmt: skip
 
 
-def _whole_recipe(path: Path) -> dict[str, Any] | None:
+def _whole_recipe(path: Path, demo: bool) -> dict[str, Any] | None:
     """The recipe of the run's folder, with what an artifact does not ship; None where it cannot be read."""
     file = path.with_name("recipe.yaml")
     try:
         content, _, problems = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError, UserError):
         return None
-    return None if problems else content
+    return None if problems else {**content, "demo": demo}
 
 
 def _report_of(path: Path, content: bytes) -> Report | None:
