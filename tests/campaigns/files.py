@@ -1,4 +1,4 @@
-"""Files that are damaged, or made to harm: artifacts, their ONNX, checkpoints, caches, reports and recipes, altered in their structure
+"""Files that are damaged, or made to harm: artifacts, their ONNX, checkpoints, reports and recipes, altered in their structure
 and in their bytes, give an error in words, or what they gave before; never a traceback, and never long.
 
     python tests/campaigns/files.py [--rounds 1000] [--seed 0]

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: runs, comparisons' baselines, studies on a journal, SQLite and PostgreSQL, and exports end with what they
+"""SIGKILL at random moments: runs with their full-precision models, studies on a journal, SQLite and PostgreSQL, and exports end with what they
 would have ended with.
 
     python tests/campaigns/kill.py [--rounds 100] [--seed 0] [--what runs,studies,exports] [--postgresql URL]
