@@ -100,8 +100,8 @@ def check_storable(model: nn.Module) -> None:
 
 @torch.no_grad()
 def outputs_of(model: nn.Module, image: Tensor) -> int:
-    """How many classes the model answers with, from one image [3, H, W] of the data. Raises UserError where it does not take the
-    image, or does not answer with a row of logits."""
+    """How many classes the model answers with, from one image [3, H, W] of the data, prepared as the model takes it. Raises UserError
+    where it does not take the image, or does not answer with a row of logits."""
     training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     model.eval()
     try:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fairquant.artifact.architecture import architecture_of, create
 from fairquant.artifact.finite import finite_problems, listed, value_problem
+from fairquant.artifact.own_module import outputs_of
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.schema import Recipe
@@ -18,6 +19,9 @@ from fairquant.roles import Splits
 from fairquant.runs.folder import Run
 from fairquant.training.devices import choose_device
 from fairquant.training.model import Model
+
+#: Prefixes of the names in a state dict of a model that was wrapped when it was saved.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
 def build_model(
@@ -47,11 +51,24 @@ def recipe_model(recipe: Recipe, run: Run, splits: Splits) -> Model:
         )
     for note in notes:
         run.say(note)
+    _check_answers(network, normalization, splits, recipe.model.name)
     device = choose_device(recipe.train.device)
     return Model(
         network=network.to(device), normalization=normalization, device=device, group_names=splits.group_names,
         class_names=splits.class_names, architecture=architecture_of(recipe.model),
     )  # fmt: skip
+
+
+def _check_answers(network: nn.Module, normalization: Normalization, splits: Splits, name: str) -> None:
+    """UserError where the network does not answer the first image of train with one logit for each class, such as an encoder."""
+    try:
+        outputs = outputs_of(network, normalization(splits.train.images[0][None])[0])
+    except UserError as error:
+        raise UserError(f"model.name: {name!r} cannot be used: {error.problems[0]}") from error
+    if outputs != (classes := len(splits.class_names)):
+        raise UserError(
+            f"model.name: {name!r} gives {outputs} outputs for {classes} classes: choose a network for classification"
+        )
 
 
 def model_problems(settings: ModelSettings) -> list[str]:
@@ -74,17 +91,24 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            tensors: dict[str, Tensor] = load_file(file)
-            return tensors
+            return _without_wrapper(load_file(file))
         if file.suffix in (".pt", ".pth"):
             content = torch.load(file, map_location="cpu", weights_only=True)
             state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
             if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
                 raise ValueError("it holds no state dict of tensors")
-            return state
+            return _without_wrapper(state)
     except Exception as error:
         raise UserError(f"model.weights: {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
     raise UserError(f"model.weights: {str(file)!r}: expected a .safetensors, .pt or .pth file")
+
+
+def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without the prefixes that DataParallel, torch.compile and Lightning put before every name."""
+    for prefix in WRAPPERS * 2:  # a model may be wrapped twice
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:

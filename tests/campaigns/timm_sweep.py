@@ -1,6 +1,7 @@
 """One small network of every family in timm, through the whole of FairQuant: plan and quantize without training, save, load,
 export to ONNX with float and with int8 activations, audit the file. Every step is a command that a user would give. With float
-activations the file's logits must be those of the artifact.
+activations the file's logits must be those of the artifact. Weights that a network begins with as zeros or nearly (heads, last norms of
+a block, scales of layers) are drawn, so that every layer counts in its logits.
 
     python tests/campaigns/timm_sweep.py FOLDER [--families resnet,deit] [--out docs/timm-table.md]
 
@@ -25,6 +26,8 @@ FEWER: dict[str, dict[str, object]] = {
     "beit": {"depth": 3}, "naflexvit": {"depth": 3}, "qwen3_vit": {"depth": 3}, "gemma4_vit": {"depth": 2},
     "deepseek_vit": {"depth": 2}, "vision_transformer_sam": {"depth": 3, "global_attn_indexes": [2]},
 }  # fmt: skip
+#: Parameters whose largest magnitude is below are drawn; classes of the synthetic lesions.
+NEARLY_ZERO, CLASSES = 1e-3, 6
 SIZES = (64, 96, 128, 192, 224, 256)
 RECIPE = """\
 seed: 0
@@ -96,6 +99,8 @@ def through(start: Result, folder: Path, seconds: int) -> Result:
         shutil.rmtree(runs, ignore_errors=True)
         model = [f"model.name={start.model}", f"model.image_size={size}"]
         model += [f"model.options={json.dumps(FEWER[start.family])}"] if start.family in FEWER else []
+        if weights := drawn_weights(start, size, folder):
+            model.append(f"model.weights={weights}")
         code, text = command(["run", str(folder / "sweep.yaml"), *model], runs, seconds)
         result = Result(**about, size=size, failed="run", reason=text, refused=code == 2)
         if code != 2 or "image_size" not in text:
@@ -120,6 +125,32 @@ def through(start: Result, folder: Path, seconds: int) -> Result:
             return Result(**about, size=size, in_float=in_float, **failed)
     shutil.rmtree(runs, ignore_errors=True)
     return Result(**about, size=size, in_float=in_float, difference=difference)
+
+
+def drawn_weights(start: Result, size: int, folder: Path) -> Path | None:
+    """A file of the network's fresh weights, those that are nearly 0 drawn; None where it cannot be built for this size: a run
+    says why."""
+    import torch
+    from safetensors.torch import save_file
+
+    from fairquant import UserError
+    from fairquant.artifact.architecture import create
+    from fairquant.recipe.sections import ModelSettings
+
+    torch.manual_seed(0)
+    try:
+        network = create(ModelSettings(name=start.model, image_size=size, options=FEWER.get(start.family, {})), CLASSES)
+    except UserError:
+        return None
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.abs().max() < NEARLY_ZERO:
+                parameter.normal_(0, 0.05)
+    save_file(
+        {name: value.clone().contiguous() for name, value in network.state_dict().items()},
+        folder / "weights.safetensors",
+    )
+    return folder / "weights.safetensors"
 
 
 def largest_difference(artifact: Path, exported: Path, size: int) -> float:
@@ -147,7 +178,7 @@ def command(arguments: Sequence[str], runs: Path, seconds: int) -> tuple[int, st
     except subprocess.TimeoutExpired:
         return 1, f"took longer than {seconds} s"
     lines = [each for each in done.stderr.strip().splitlines() if each.strip()]
-    return done.returncode, " ".join(lines[-2:]) if lines else ""
+    return done.returncode, " ".join(lines[-2:]).rpartition("fairquant: error: ")[2] if lines else ""
 
 
 def _fewer(family: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from helpers.recipes import write_recipe
 from safetensors.torch import save_file
 
+import fairquant
 from fairquant.errors import UserError
 from fairquant.recipe import read_recipe
 from fairquant.recipe.presets import library, recipes_folder
@@ -69,6 +71,26 @@ def test_weights_that_do_not_fit_are_named(tmp_path, weights):
     (tmp_path / "w.bin").write_bytes(b"x")
     with pytest.raises(UserError, match=r"expected a .safetensors, .pt or .pth file"):
         build_model(ModelSettings(name="resnet10t", weights=str(tmp_path / "w.bin")), 5)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module."])
+def test_the_prefixes_of_a_wrapped_model_are_left_out(tmp_path, weights, prefix):
+    _, original = weights
+    wrapped = {f"{prefix}{name}": value for name, value in original.state_dict().items()}
+    torch.save({"state_dict": wrapped}, tmp_path / "wrapped.pt")
+    save_file(wrapped, tmp_path / "wrapped.safetensors")
+    for file in ("wrapped.pt", "wrapped.safetensors"):
+        model, _, notes = build_model(ModelSettings(name="resnet10t", weights=str(tmp_path / file)), 1000)
+        assert torch.equal(model.fc.weight, original.fc.weight)
+        assert notes == []
+
+
+def test_a_network_that_is_no_classifier_is_refused_before_training(tmp_path):
+    recipe = write_recipe(
+        budget={"average_bits": 4}, model={"name": "test_vit", "image_size": 32, "options": {"global_pool": ""}}
+    )
+    with pytest.raises(UserError, match=r"'test_vit' cannot be used: of 2 images the model returns \(2, \d+, \d+\)"):
+        fairquant.run(recipe, runs=tmp_path / "runs")
 
 
 def test_pretrained_goes_through_timms_own_loader(tmp_path, weights):
