@@ -16,7 +16,14 @@ import torch
 from torch import nn
 
 from fairquant.artifact import load
-from fairquant.artifact.own_module import answer_with_logits, check_storable, copied, fold, outputs_of
+from fairquant.artifact.own_module import (
+    answer_with_logits,
+    are_probabilities,
+    check_storable,
+    copied,
+    first_logits,
+    fold,
+)
 from fairquant.data.describe import cells_text, leaks
 from fairquant.data.images import default_cache
 from fairquant.data.in_memory import (
@@ -253,9 +260,14 @@ def quantize(
     network, shown = _copy(model), f"{type(model).__module__}.{type(model).__qualname__}"
     check_storable(network)
     first = data["train"].images[0]
-    splits = in_memory_splits(data, outputs_of(network, first), class_names, group_names)
+    logits = first_logits(network, first)
+    splits = in_memory_splits(data, logits.shape[1], class_names, group_names)
     notes = [] if test is not None else ["no test set was given: the audit is on validation and is optimistic"]
     doubts = in_memory_notes(data if test is not None else {**data, "test": data["validation"]}, splits)
+    if are_probabilities(logits):
+        doubts.append(
+            "the model's outputs are probabilities: logits are expected, of which softmax is taken here. Leave the model's softmax out"
+        )
     if display is None:  # nobody sees what a run says
         for doubt in doubts:
             warnings.warn(doubt, stacklevel=2)

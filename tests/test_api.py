@@ -64,6 +64,14 @@ def test_a_strange_module_goes_through_quantize_save_and_load(strange):
     assert np.array_equal(logits.numpy(), np.load(result.folder / "predictions.npz")["logits"])
 
 
+def test_quantize_says_that_outputs_are_probabilities(small):
+    with pytest.warns(UserWarning, match="the model's outputs are probabilities"):
+        fairquant.quantize(
+            torch.nn.Sequential(small, torch.nn.Softmax(1)), Triples(40, 0), Triples(40, 1), average_bits=4,
+            method="fq-qat-ptq", overrides=["tracking.mlflow=null"],
+        )  # fmt: skip
+
+
 def test_quantize_explains_wrong_data(small):
     with pytest.raises(UserError, match=r"train: every item must be .image, label, group."):
         fairquant.quantize(small, [(torch.zeros(3, 8, 8), 0)], Triples(4, 0))

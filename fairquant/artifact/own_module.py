@@ -99,9 +99,9 @@ def check_storable(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, image: Tensor) -> int:
-    """How many classes the model answers with, from one image [3, H, W] of the data, prepared as the model takes it. Raises UserError
-    where it does not take the image, or does not answer with a row of logits."""
+def first_logits(model: nn.Module, image: Tensor) -> Tensor:
+    """What the model answers to one image [3, H, W] of the data, prepared as the model takes it, given twice: [2, classes]. Raises
+    UserError where it does not take the image, or does not answer with a row of logits."""
     training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     model.eval()
     try:
@@ -123,4 +123,10 @@ def outputs_of(model: nn.Module, image: Tensor) -> int:
         raise UserError("the model's outputs for the first image of train are NaN or infinite")
     if logits.shape[1] == 1:
         raise UserError("the model returns one logit; give it one output for each class: two for a yes or no")
-    return int(logits.shape[1])
+    return logits
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether outputs [N, classes] are probabilities, as after a softmax."""
+    ones = torch.ones(len(logits), device=logits.device)
+    return bool((logits >= 0).all()) and torch.allclose(logits.float().sum(1), ones, atol=1e-4)

@@ -121,7 +121,7 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
     pixels = []
     for each in names[:MOST]:
         try:
-            pixels.append(preprocessing.read(each))
+            pixels.append(preprocessing.read(each).pixels)
         except UserError:
             raise
         except Exception as error:

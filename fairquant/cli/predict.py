@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fairquant.cli.display import Bars
+    from fairquant.export.runtime import Preprocessing
     from fairquant.roles import OperatingPoint
 
 
@@ -48,26 +50,40 @@ def predict(
         writer = _Writer(format, top, None if point is None else point.threshold, " or ".join(positives))
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
-            good, pixels = [], []
-            for name in names[rows]:
-                try:
-                    pixels.append(preprocessing.read(Path(name)))
-                    good.append(name)
-                except UserError:
-                    raise
-                except Exception as error:
-                    bad += 1
-                    bars.say(f"{name}: does not decode: {type(error).__name__}: {error}")
-            if good:
+            pixels = _pixels(preprocessing, names[rows], bars)
+            bad += rows.stop - rows.start - len(pixels)
+            if pixels:
                 import numpy as np
 
-                fractions = softmax(runtime.logits(preprocessing.normalise(np.stack(pixels))))
-                for name, fraction in zip(good, fractions, strict=True):
+                fractions = softmax(runtime.logits(preprocessing.normalise(np.stack([each for _, each in pixels]))))
+                for (name, _), fraction in zip(pixels, fractions, strict=True):
                     order = (-fraction).argsort(kind="stable")[:top]
                     writer.write(name, [(classes[c], float(fraction[c])) for c in order], decide(point, fraction))
             advance(rows.stop - rows.start)
     if bad:
         raise typer.Exit(1)
+
+
+def _pixels(preprocessing: Preprocessing, names: list[str], bars: Bars) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Name and pixels [S, S, 3] of the images that can be decoded; the others, and those that are nearly black, are named."""
+    from fairquant.data.reading import is_nearly_black
+
+    pixels = []
+    for name in names:
+        try:
+            read = preprocessing.read(Path(name))
+        except UserError:
+            raise
+        except Exception as error:
+            bars.say(f"{name}: does not decode: {type(error).__name__}: {error}")
+            continue
+        if is_nearly_black(read, preprocessing.intensity):
+            bars.say(
+                f"{name}: its largest value is {read.largest:.0f} of {read.high:.0f}: the model, which was made with intensity full, "
+                "sees it nearly black"
+            )
+        pixels.append((name, read.pixels))
+    return pixels
 
 
 def decide(point: OperatingPoint | None, fractions: NDArray[np.float64]) -> tuple[float, bool] | None:

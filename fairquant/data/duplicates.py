@@ -64,10 +64,17 @@ def near_duplicates(array: Pixels, rows: IntArray, names: Sequence[str]) -> list
     pairs = near_pairs(perceptual_hashes(array, rows))
     flat = {number for number, row in enumerate(rows) if array[int(row)].std() < FLAT}
     pairs = [pair for pair in pairs if not flat & set(pair)]
-    if not pairs:
-        return []
-    shown = ", ".join(f"{names[one]} ~ {names[other]}" for one, other in pairs[:5])
-    return [f"{len(pairs)} pair(s) of pictures look nearly the same: {shown}{', ...' if len(pairs) > 5 else ''}"]
+    notes = []
+    if flat:
+        notes.append(
+            f"{len(flat)} picture(s) have next to no contrast, such as {names[min(flat)]}: they are not compared as near-duplicates"
+        )
+    if pairs:
+        shown = ", ".join(f"{names[one]} ~ {names[other]}" for one, other in pairs[:5])
+        notes.append(
+            f"{len(pairs)} pair(s) of pictures look nearly the same: {shown}{', ...' if len(pairs) > 5 else ''}"
+        )
+    return notes
 
 
 def perceptual_hashes(array: Pixels, rows: IntArray) -> NDArray[np.uint64]:

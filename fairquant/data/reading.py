@@ -38,6 +38,11 @@ class ReadImage:
     largest: float = 255.0
 
 
+def is_nearly_black(read: ReadImage, intensity: Intensity) -> bool:
+    """Whether an image with more than 8 bits has no value in the upper three quarters of what its format can hold."""
+    return read.kind in ("16-bit", "DICOM") and intensity == "full" and read.largest < read.high / 4
+
+
 def read_image(file: Path, size: int, intensity: Intensity = "full") -> ReadImage:
     """The image in a file; see `decode_image`. Raises OSError besides, where the file cannot be read."""
     return decode_image(file.read_bytes(), file, size, intensity)

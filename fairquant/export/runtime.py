@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fairquant.artifact.format import matches_seal
 from fairquant.artifact.load import load
 from fairquant.artifact.metadata import check_metadata
-from fairquant.data.reading import read_image
+from fairquant.data.reading import ReadImage, read_image
 from fairquant.data.transforms import Normalization
 from fairquant.errors import NotFinite, UserError
 from fairquant.export.graph_checks import check_onnx
@@ -165,15 +165,15 @@ class Preprocessing:
         normalised: NDArray[np.float32] = Normalization(self.mean, self.std)(images).numpy()
         return normalised
 
-    def read(self, file: Path) -> NDArray[np.uint8]:
-        """One image file as uint8 [image_size, image_size, 3]. Raises OSError or ValueError where it does not decode, UserError where
-        only the caller knows how images are prepared."""
+    def read(self, file: Path) -> ReadImage:
+        """One image file, its pixels uint8 [image_size, image_size, 3]. Raises OSError or ValueError where it does not decode,
+        UserError where only the caller knows how images are prepared."""
         if self.by_caller:
             raise UserError(
                 "the model was quantized from Python with images that were ready for it (fairquant.quantize): the file does not know "
                 "how images are prepared. Prepare them as then, and call the model yourself"
             )
-        return read_image(file, self.image_size, self.intensity).pixels
+        return read_image(file, self.image_size, self.intensity)
 
 
 def _intensity(given: object, path: Path) -> Intensity:

@@ -51,9 +51,14 @@ def _problems(errors: Sequence[ErrorDetails], cls: type, path: str, noun: str, k
         if others or len(forms) < 2:
             problems += [_problem(each, path, noun, known, tags) for each in others or forms]
             continue
+        place = max(
+            (_place(each, tags) for each in forms), key=len
+        )  # the form that went deepest is the one that was meant
+        forms = [each for each in forms if _place(each, tags) == place]
         key, _ = _problem(forms[0], path, noun, known, tags)
-        wanted = list(dict.fromkeys(_form(each) for each in forms))
-        problems.append((key, f"expected {', '.join(wanted[:-1])} or {wanted[-1]}, got {forms[0].get('input')!r}"))
+        *first, last = dict.fromkeys(_form(each) for each in forms)
+        wanted = f"{', '.join(first)} or {last}" if first else last
+        problems.append((key, f"expected {wanted}, got {forms[0].get('input')!r}"))
     return problems
 
 
@@ -69,6 +74,11 @@ def _is_form(error: ErrorDetails, tags: set[str]) -> bool:
     """Whether the error says that one form of several does not fit: its last step is the name of the form."""
     last = str(error["loc"][-1]) if len(error["loc"]) > 1 else ""
     return _is_tag(last, tags) and (error["type"] in _WANTED or error["type"] in ("literal_error", "is_instance_of"))
+
+
+def _place(error: ErrorDetails, tags: set[str]) -> list[str]:
+    """Keys from the option down to what is wrong, without the names of forms."""
+    return [str(step) for place, step in enumerate(error["loc"]) if not place or not _is_tag(str(step), tags)]
 
 
 def _is_tag(step: str, tags: set[str]) -> bool:
@@ -98,8 +108,7 @@ RENAMED = {"settle_after": "freeze_bits_after", "shares": "fractions"}
 
 def _problem(error: ErrorDetails, path: str, noun: str, known: list[str], tags: set[str]) -> tuple[str, str]:
     # a message of __post_init__ is "field: what"; pydantic's own carry the place in `loc`
-    steps = error["loc"]
-    location = [str(step) for place, step in enumerate(steps) if not place or not _is_tag(str(step), tags)]
+    location = _place(error, tags)
     key = ".".join([path, *location]) if path else ".".join(location)
     kind, message, value = error["type"], error["msg"], error.get("input")
     if kind == "value_error":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from fairquant.artifact.architecture import architecture_of, create
 from fairquant.artifact.finite import finite_problems, listed, value_problem
-from fairquant.artifact.own_module import outputs_of
+from fairquant.artifact.own_module import first_logits
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.schema import Recipe
@@ -62,7 +63,7 @@ def recipe_model(recipe: Recipe, run: Run, splits: Splits) -> Model:
 def _check_answers(network: nn.Module, normalization: Normalization, splits: Splits, name: str) -> None:
     """UserError where the network does not answer the first image of train with one logit for each class, such as an encoder."""
     try:
-        outputs = outputs_of(network, normalization(splits.train.images[0][None])[0])
+        outputs = first_logits(network, normalization(splits.train.images[0][None])[0]).shape[1]
     except UserError as error:
         raise UserError(f"model.name: {name!r} cannot be used: {error.problems[0]}") from error
     if outputs != (classes := len(splits.class_names)):
@@ -93,7 +94,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
             return _without_wrapper(load_file(file))
         if file.suffix in (".pt", ".pth"):
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = _load_tensors(file)
             state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
             if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
                 raise ValueError("it holds no state dict of tensors")
@@ -101,6 +102,16 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(f"model.weights: {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
     raise UserError(f"model.weights: {str(file)!r}: expected a .safetensors, .pt or .pth file")
+
+
+def _load_tensors(file: Path) -> object:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            "it holds more than tensors, such as a whole model, and reading that could run any code. Where it was made, save the "
+            "tensors alone: torch.save(model.state_dict(), FILE)"
+        ) from error
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -114,7 +114,7 @@ class CheXpert(Published):
         return samples, notes, {name: count for name, count in counts.items() if count or name == "rows"}
 
     def _label(self) -> LabelValues:
-        meaning: dict[Value, Value] = {1: "positive", 0: "negative"}
+        meaning: dict[Value, Value | None] = {1: "positive", 0: "negative"}
         if self.uncertain != "drop":
             meaning[-1] = self.uncertain
         return LabelValues(

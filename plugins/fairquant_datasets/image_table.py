@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
 from fairquant.errors import UserError
-from fairquant.roles.dataset import DataContext, Intensity, Splits, SplitSeed
+from fairquant.roles.dataset import JOINED, DataContext, Intensity, Splits, SplitSeed
 from fairquant_datasets.image_files import bare, find_all
 from fairquant_datasets.table_files import TableFile, read_table, read_text
 from fairquant_datasets.tables import Sample, Table, build_splits
@@ -133,8 +134,9 @@ class ImageTable:
             counts["dropped_unlabelled"] = dropped
         if isinstance(self.split, SplitLists):
             samples = self._listed(samples, notes, counts)
+        order = self._order([set(each) - {""} for each in groups.values()])
         return Table(
-            samples=samples, attributes=list(groups), notes=notes, counts=counts, group_order=self._order(),
+            samples=samples, attributes=list(groups), notes=notes, counts=counts, group_order=order,
             key_name=self.patient, intensity=self.intensity, check_near_duplicates=self.near_duplicates,
         )  # fmt: skip
 
@@ -152,12 +154,15 @@ class ImageTable:
             problems += wrong
         return groups
 
-    def _order(self) -> list[str] | None:
-        """The groups in the order of their bins, where these are all; None: sorted."""
-        if not isinstance(self.attributes, Mapping) or len(self.attributes) > 1:
+    def _order(self, values: Sequence[Set[str]]) -> list[str] | None:
+        """The groups that the values of each attribute can make, bins in their order and other values sorted; None: all sorted."""
+        if not isinstance(self.attributes, Mapping) or not any(each.bins for each in self.attributes.values()):
             return None
-        only = next(iter(self.attributes.values()))
-        return bin_names(only.bins) if only.bins and not only.map else None
+        ordered = []
+        for declared, occurring in zip(self.attributes.values(), values, strict=True):
+            bins = bin_names(declared.bins) if declared.bins else []
+            ordered.append([*(each for each in bins if each in occurring), *sorted(occurring - {*bins})])
+        return [JOINED.join(each) for each in product(*ordered)]
 
     def _needed(self) -> list[str]:
         """The columns that must be there."""

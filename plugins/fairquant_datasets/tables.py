@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ def build_splits(table: Table, context: DataContext, split_seed: int | None, max
     not decode, there are fewer than two classes, or a given split has a patient on two sides.
     """
     notes, counts = list(table.notes), {"rows": len(table.samples), **table.counts}
-    present = _listed_once(_with_known_attributes_and_file(table, notes, counts), notes, counts)
+    present = _listed_once(_with_known_attributes_and_file(table, notes, counts), table.attributes, notes, counts)
     decoded = decode_images([sample.file for sample in present], context, max_bad, table.intensity)
     notes += decoded.notes
     if decoded.failures:
@@ -85,6 +85,8 @@ def build_splits(table: Table, context: DataContext, split_seed: int | None, max
     if unused := [name for name in table.class_order or () if name not in (*class_names, *gone)]:
         notes.append(f"class(es) without images left out: {', '.join(unused)}")
     groups, group_names = _encode([JOINED.join(sample.attributes) for sample in samples], table.group_order)
+    if len(group_names) == 1:
+        notes.append(f"all {len(samples)} images are in one group ({group_names[0]}): no groups can be compared")
     if len(class_names) < 2:
         raise UserError(
             f"dataset: all {len(samples)} images are labelled {', '.join(class_names)}; a classifier needs two classes"
@@ -126,14 +128,27 @@ def _with_known_attributes_and_file(table: Table, notes: list[str], counts: dict
     return present
 
 
-def _listed_once(samples: Sequence[Sample], notes: list[str], counts: dict[str, int]) -> list[Sample]:
+def _contradiction(sample: Sample, other: Sample, attributes: Sequence[str]) -> str:
+    """In what two rows of one image differ; "" where they say the same."""
+    pairs = [
+        ("label", sample.label, other.label),
+        ("patient", sample.key, other.key),
+        ("split", sample.split, other.split),
+    ]
+    pairs += list(zip(attributes, sample.attributes, other.attributes, strict=True))
+    return " and ".join(f"{name} {was!r}, here {now!r}" for name, now, was in pairs if now != was)
+
+
+def _listed_once(
+    samples: Sequence[Sample], attributes: Sequence[str], notes: list[str], counts: dict[str, int]
+) -> list[Sample]:
     """The samples without those whose file was listed before. UserError where two rows of a file contradict each other."""
     first: dict[str, Sample] = {}
     problems = []
     for sample in samples:
         other = first.setdefault(os.path.realpath(sample.file), sample)
-        if replace(other, place="", id="", file=sample.file) != replace(sample, place="", id=""):
-            problems.append(f"{sample.place}: {sample.id} is listed with other values in {other.place}")
+        if contradiction := _contradiction(sample, other, attributes):
+            problems.append(f"{sample.place}: {sample.id} is listed in {other.place} with {contradiction}")
     if problems:
         raise UserError([*problems[:10], *([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])])
     if again := len(samples) - len(first):

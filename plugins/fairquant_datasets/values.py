@@ -36,10 +36,10 @@ class Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeValues(Declared):
-    """How an attribute's values become groups. map: value -> name, for every value that is known; bins: edges of numbers, such
-    as [40, 60]; unknown: further spellings of unknown."""
+    """How an attribute's values become groups. map: value -> name (null: unknown), for every value that is known;
+    bins: edges of numbers, such as [40, 60]; unknown: further spellings of unknown."""
 
-    map: dict[Value, Value] = field(default_factory=dict)
+    map: dict[Value, Value | None] = field(default_factory=dict)
     bins: tuple[float, ...] = ()
     unknown: tuple[Value, ...] = ()
 
@@ -47,16 +47,40 @@ class AttributeValues(Declared):
         if list(self.bins) != sorted(set(self.bins)) or not all(map(math.isfinite, self.bins)):
             raise ValueError(f"bins: must be numbers in ascending order, got {list(self.bins)}")
 
+    @property
+    def names(self) -> dict[Value, Value]:
+        return _named(self.map)
+
+    @property
+    def not_known(self) -> tuple[Value, ...]:
+        return (*self.unknown, *_nameless(self.map))
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelValues(Declared):
-    """How the values of a column become classes. map: value -> class, for every value that is kept; drop: values whose rows are
-    left out; blank: the class of rows without a value (null: they are left out)."""
+    """How the values of a column become classes. map: value -> class (null: as in drop), for every value that is kept;
+    drop: values whose rows are left out; blank: the class of rows without a value (null: they are left out)."""
 
     column: str
-    map: dict[Value, Value] = field(default_factory=dict)
+    map: dict[Value, Value | None] = field(default_factory=dict)
     drop: tuple[Value, ...] = ()
     blank: str | None = None
+
+    @property
+    def names(self) -> dict[Value, Value]:
+        return _named(self.map)
+
+    @property
+    def dropped(self) -> tuple[Value, ...]:
+        return (*self.drop, *_nameless(self.map))
+
+
+def _named(declared: Mapping[Value, Value | None]) -> dict[Value, Value]:
+    return {value: name for value, name in declared.items() if name is not None}
+
+
+def _nameless(declared: Mapping[Value, Value | None]) -> list[Value]:
+    return [value for value, name in declared.items() if name is None]
 
 
 def canonical(value: Value) -> str:
@@ -109,9 +133,9 @@ def attribute_values(
     name: str, values: Sequence[str], declared: AttributeValues, unknown: Sequence[Value]
 ) -> tuple[list[str], list[str], list[str]]:
     """The group names of N values ("" where unknown), notes, and problems."""
-    spellings = {canonical(each) for each in (*unknown, *declared.unknown)}
-    name_of = names_of(declared.map)
-    kept = {canonical(each): str(each) for each in declared.map.values()}  # a value may be written as its own name
+    spellings = {canonical(each) for each in (*unknown, *declared.not_known)}
+    name_of = names_of(declared.names)
+    kept = {canonical(each): str(each) for each in declared.names.values()}  # a value may be written as its own name
     count = Counter(value for value in values if name_of(value) is not None or canonical(value) not in spellings)
     dropped = Counter(values) - count
     notes: list[str] = []
@@ -122,7 +146,7 @@ def attribute_values(
     if declared.map:
         notes += unused(f"attribute {name!r}: its map", declared.map, values)
         unnamed = Counter({v: count[v] for v in count if name_of(v) is None and canonical(v) not in kept})
-        if unnamed and not declared.bins:
+        if unnamed and declared.names and not declared.bins:
             problems.append(
                 f"attribute {name!r}: values that its map does not name: {listed(unnamed)}. Name them in map or in unknown"
             )
@@ -137,7 +161,9 @@ def attribute_values(
             numbers = [as_number(g) or 0.0 for g in groups.values() if g not in bins]
             notes += [f"attribute {name!r}: from {min(numbers):g} to {max(numbers):g}, in bins"] if numbers else []
             groups = {v: g if g in bins else bin_name(as_number(g) or 0.0, declared.bins) for v, g in groups.items()}
-    elif not declared.map:
+            if empty := [each for each in bin_names(declared.bins) if each not in groups.values()]:
+                notes.append(f"attribute {name!r}: no row is in bin(s) {', '.join(empty)}")
+    elif not declared.names:
         problems += _undeclared(name, count)
         notes += [
             f"attribute {name!r}: {listed(Counter({v: count[v] for v in alike}))} differ in case or form only and are "
@@ -188,9 +214,9 @@ def label_values(
 ) -> tuple[list[str], list[str], list[str]]:
     """The classes of N values ("" where the row is left out), notes, and problems."""
     unlabelled = {canonical(each) for each in unknown} - set(MAY_BE_LABELS)
-    name_of = names_of(declared.map)
-    kept = {canonical(each): str(each) for each in declared.map.values()}
-    left_out = {canonical(each) for each in declared.drop}
+    name_of = names_of(declared.names)
+    kept = {canonical(each): str(each) for each in declared.names.values()}
+    left_out = {canonical(each) for each in declared.dropped}
     count = Counter(values)
     classes: dict[str, str] = {}
     for value in count:
@@ -208,7 +234,7 @@ def label_values(
     )
     notes = _left_out(count, classes, left_out, declared)
     notes += [*unused("map", declared.map, values), *unused("drop", declared.drop, values)]
-    if declared.map:
+    if declared.names:
         problems = (
             [f"values that its map does not name: {listed(unnamed)}. Name them in map or in drop"] if unnamed else []
         )

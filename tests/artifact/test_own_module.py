@@ -9,7 +9,15 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from fairquant.artifact.own_module import answer_with_logits, check_storable, copied, fold, logits_of, outputs_of
+from fairquant.artifact.own_module import (
+    answer_with_logits,
+    are_probabilities,
+    check_storable,
+    copied,
+    first_logits,
+    fold,
+    logits_of,
+)
 from fairquant.errors import UserError
 
 LOGITS = torch.tensor([[1.0, 2.0]])
@@ -74,14 +82,22 @@ def test_a_model_answers_with_its_logits_alone():
 
 def test_the_number_of_outputs_is_asked_of_the_model_itself():
     image = torch.zeros(3, 8, 8)
-    assert outputs_of(network(nn.Conv2d(3, 4, 3)), image) == 2
+    assert first_logits(network(nn.Conv2d(3, 4, 3)), image).shape == (2, 2)
     for layers, message in {
         (nn.Flatten(), nn.Linear(192, 1)): "one logit; give it one output for each class",
         (nn.Conv2d(3, 2, 3),): r"wanted are two rows of logits",
         (nn.Flatten(), nn.Linear(7, 2)): r"does not take images \(3, 8, 8\) like those of train: RuntimeError",
     }.items():
         with pytest.raises(UserError, match=message):
-            outputs_of(nn.Sequential(*layers), image)
+            first_logits(nn.Sequential(*layers), image)
+
+
+def test_probabilities_are_told_from_logits():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.9]])
+    assert are_probabilities(logits.softmax(1))
+    assert not are_probabilities(logits)
+    assert not are_probabilities(logits.sigmoid())
+    assert not are_probabilities(logits.log_softmax(1))
 
 
 def test_state_that_is_no_tensor_is_refused_by_its_name():

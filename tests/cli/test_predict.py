@@ -42,6 +42,18 @@ def test_predict_reads_files_folders_and_lists_and_names_what_does_not_decode(ex
     assert "no images" in str(runner.invoke(app, ["predict", str(exported[0]), "-"], input="").exception)
 
 
+def test_an_image_that_is_read_nearly_black_is_pointed_out_and_each_is_answered(exported, tmp_path):
+    values = np.random.default_rng(1).integers(0, 4096, (40, 50)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "dark.png")
+    Image.fromarray(values * 16).save(tmp_path / "light.png")
+    names = [str(tmp_path / name) for name in ("dark.png", "light.png", "light.png")]
+    result = CliRunner().invoke(app, ["predict", str(exported[0]), *names, "--format", "csv"])
+    assert result.exit_code == 0
+    assert f"dark.png: its largest value is {values.max()} of 65535" in result.output
+    assert "light.png: its" not in result.output
+    assert result.output.count("light.png,") == 2
+
+
 def test_the_decision_stands_before_the_most_probable_class_and_names_its_classes(capsys):
     writer = _Writer("table", 1, 0.25, "melanoma or carcinoma")
     writer.write("a.png", [("nevus", 0.6)], (0.4, True))

@@ -65,6 +65,28 @@ def test_a_bad_value_is_reported_at_its_key(values, problem):
     assert problems_of(values) == [problem]
 
 
+@dataclass(frozen=True)
+class Named:
+    map: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Several:
+    attributes: tuple[str, ...] | dict[str, Named] = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"sex": {"map": {"M": None}}}, ("train.attributes.sex.map.M", "expected text or a whole number, got None")),
+        ({"sex": 5}, ("train.attributes.sex", "expected a mapping, got 5")),
+        (5, ("train.attributes", "expected a list or a mapping, got 5")),
+    ],
+)
+def test_of_several_forms_the_one_that_fits_farthest_is_reported(given, problem):
+    assert problems_of({"attributes": given}, Several) == [problem]
+
+
 def test_everything_wrong_is_reported_at_once():
     assert [key for key, _ in problems_of({"rate": 0, "epochs": 0, "speed": 1})] == [
         "train.speed",

@@ -60,6 +60,9 @@ def test_a_pt_file_is_read_without_running_code(tmp_path, weights):
     torch.save({"w": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(UserError, match="cannot be read"):
         build_model(ModelSettings(name="resnet10t", weights=str(tmp_path / "evil.pt")), 5)
+    torch.save(original, tmp_path / "whole.pt")
+    with pytest.raises(UserError, match=r"such as a whole model.*save the tensors alone: torch.save\(model.state_dict"):
+        build_model(ModelSettings(name="resnet10t", weights=str(tmp_path / "whole.pt")), 5)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path, weights):

@@ -135,7 +135,7 @@ def test_blank_and_unknown_values_of_fairface_are_dropped_and_counted(tmp_path):
     lines[1] = lines[1].replace("Male", "")
     lines[2] = lines[2].replace("White", "unknown")
     (root / "fairface_label_train.csv").write_text("\n".join([*lines, "train/3.jpg,20-29,Female,White,True"]) + "\n")
-    with pytest.raises(UserError, match="fairface_label_train.csv:52: train/3.jpg is listed with other values in .*:4"):
+    with pytest.raises(UserError, match="fairface_label_train.csv:52: train/3.jpg is listed in .*:4 with "):
         FairFace(root=str(root)).load(context(tmp_path))
     (root / "fairface_label_train.csv").write_text("\n".join(lines) + "\n")
     splits = FairFace(root=str(root)).load(context(tmp_path))

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from fairquant_datasets.image_table import ImageTable, SplitLists
+from fairquant_datasets.values import AttributeValues
 from helpers.data_sets import context, own, table
 from PIL import Image
 
@@ -111,8 +112,26 @@ def test_two_rows_of_a_file_that_contradict_each_other_are_an_error(tmp_path):
     file = own(tmp_path / "d")
     rows = rows_of(file)
     table(file, [*rows, {**rows[4], "diagnosis": "well" if rows[4]["diagnosis"] == "ill" else "ill"}])
-    with pytest.raises(UserError, match=r"mine.csv:62: pictures/4.png is listed with other values in .*mine.csv:6"):
+    with pytest.raises(
+        UserError, match=r"mine.csv:62: pictures/4.png is listed in .*mine.csv:6 with label '\w+', here '\w+'$"
+    ):
         mine(file).load(context(tmp_path))
+
+
+def test_bins_keep_their_order_in_intersections_and_empty_ones_are_said(tmp_path):
+    file = own(tmp_path / "d")
+    rows = rows_of(file)
+    for number, row in enumerate(rows):
+        row["age"] = str((8, 80)[number // 3 % 2])
+        row["one"] = "here"
+    table(file, rows)
+    splits = mine(
+        file, attributes={"age": AttributeValues(bins=(9, 90)), "site": AttributeValues(map={"A": "a", "B": "b"})}
+    ).load(context(tmp_path))
+    assert splits.group_names == ("under 9 x a", "under 9 x b", "9 to under 90 x a", "9 to under 90 x b")
+    assert "attribute 'age': no row is in bin(s) 90 and over" in splits.notes
+    alone = mine(file, attributes=("one",)).load(context(tmp_path))
+    assert "all 60 images are in one group (here): no groups can be compared" in alone.notes
 
 
 def test_a_patient_on_two_sides_of_given_splits_is_an_error(tmp_path):

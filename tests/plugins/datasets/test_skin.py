@@ -79,7 +79,7 @@ CASES = {
     "bcn20000": (Bcn20000, bcn, {}, ("BCC", "MEL", "NV"), ("female", "male"), 1),
     "isic2020": (Isic2020, isic, {}, ("benign", "malignant"), ("female", "male"), 1),
     "isic2020-both": (Isic2020, isic, {"attribute": "sex-age"}, ("benign", "malignant"), (
-        "female x 60 and over", "female x under 60", "male x 60 and over", "male x under 60"), 1),
+        "female x under 60", "female x 60 and over", "male x under 60", "male x 60 and over"), 1),
     "pad-ufes-20": (PadUfes20, pad, {}, ("BCC", "NEV"), ("female", "male"), 1),
     "pad-ufes-20-skin": (PadUfes20, pad, {"attribute": "skin-type"}, ("BCC", "NEV"), ("I-II", "III-IV", "V-VI"), 6),
     "ddi": (Ddi, ddi, {}, ("benign", "malignant"), ("I-II", "III-IV", "V-VI"), 0),

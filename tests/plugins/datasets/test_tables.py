@@ -62,7 +62,7 @@ def test_a_table_without_images_or_with_one_class_is_refused(tmp_path):
         build_splits(Table(samples=absent, attributes=("sex",)), context(tmp_path), 42, 0)
     one_class = [each for each in samples(tmp_path / "images") if each.label == "x"]
     with pytest.raises(UserError, match="all 11 images are labelled x; a classifier needs two classes"):
-        build_splits(Table(samples=one_class, attributes=("sex",)), context(tmp_path), 42, 0)
+        build_splits(Table(samples=one_class, attributes=("sex", "site")), context(tmp_path), 42, 0)
 
 
 def test_a_value_may_not_hold_what_joins_the_values_of_several_attributes(tmp_path):

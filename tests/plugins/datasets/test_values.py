@@ -46,6 +46,17 @@ def test_a_map_names_every_value_that_is_known():
     assert problems == ["attribute 'sex': values that its map does not name: 'W' (2). Name them in map or in unknown"]
 
 
+def test_null_in_a_map_is_unknown_and_a_class_null_is_left_out():
+    groups, notes, problems = attribute(["M", "Other", "M"], map={"M": "male", "Other": None})
+    assert (groups, problems) == (["male", "", "male"], [])
+    assert notes == ["attribute 'sex': read as unknown: 'Other' (1)"]
+    groups, _, problems = attribute(["M", "Other"], map={"Other": None})  # nothing is named: others stay as they are
+    assert (groups, problems) == (["M", ""], [])
+    classes, notes, problems = label(["1", "0", "-1"], map={1: "yes", 0: "no", -1: None})
+    assert (classes, problems) == (["yes", "no", ""], [])
+    assert notes == ["label 'Edema': rows left out as drop says: '-1' (1)"]
+
+
 def test_numbers_fall_into_bins_also_with_a_decimal_comma():
     groups, _, problems = attribute(["39,5", "40", "59.9", "60", "", "90+"], bins=(40, 60), map={"90+": "60 and over"})
     assert problems == []
