@@ -25,7 +25,6 @@ from fairquant.artifact.own_module import (
     fold,
 )
 from fairquant.data.describe import cells_text, leaks
-from fairquant.data.images import default_cache
 from fairquant.data.in_memory import (
     IN_MEMORY,
     InMemoryDataset,
@@ -43,8 +42,10 @@ from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import ModelSettings
 from fairquant.registry import Plugins, discover
+from fairquant.registry.contained import described
 from fairquant.report.write import VALIDATION_ONLY, encoded, recipe_yaml, write_results, write_validation_only
-from fairquant.roles import DataContext, Splits
+from fairquant.roles import Splits
+from fairquant.runs.data import load_data, missing_data
 from fairquant.runs.folder import (
     Display,
     Quiet,
@@ -91,7 +92,7 @@ def run(
     plugins = discover() if plugins is None else plugins
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
-    missing = [*recipe.dataset.value.check(), *model_problems(recipe.model)]
+    missing = [*missing_data(recipe, plugins.registry), *model_problems(recipe.model)]
     if missing:
         raise UserError(missing)
     place = Path(runs) if runs is not None else default_runs()
@@ -175,7 +176,7 @@ def _open(recipe: Recipe, plugins: Plugins, runs: Path, display: Display, given:
     start = time.perf_counter()
     if given is None:
         with leader_first():
-            splits = load_data(recipe, display if is_leader() else Quiet())
+            splits = load_data(recipe, display if is_leader() else Quiet(), plugins.registry)
     else:
         splits = given.splits
     seconds = time.perf_counter() - start
@@ -228,17 +229,12 @@ def _locked(run: Run, wait: bool) -> Iterator[None]:
 
 def _report_failure(error: BaseException, run: Run) -> BaseException:
     """Log what stopped the run and notify its listeners; returns the error that the user is to see."""
-    run.log(f"stopped: {type(error).__name__}: {error}")
+    run.log(f"stopped: {described(error)}")
     run.log("".join(traceback.format_exception(error)))
     run.notify("fairquant_run_failed", error=error)
     if isinstance(error, OSError) and not isinstance(error, UserError):
         return UserError(f"{error.filename or run.folder}: {error.strerror or error}. The run can be resumed")
     return plugin_failure(error, run.recipe, run.plugins.registry) or error
-
-
-def load_data(recipe: Recipe, display: Display) -> Splits:
-    context = DataContext(recipe.seed, recipe.model.image_size, default_cache(), display.bar)
-    return recipe.dataset.value.load(context)
 
 
 def quantize(

@@ -167,32 +167,42 @@ def _replicates(
                 is_slow = metric.needs == "predictions" and not isinstance(metric, WeightedMetric)
                 rows = weights[: max(SAMPLE_REPLICATES - done, 0)] if is_slow else weights
                 if len(rows):
-                    values[place][component.label].append(replicate(metric, model, confusion, rows))
+                    values[place][component.label].append(replicate(component, model, confusion, rows))
         done += count
     return [{label: np.concatenate(parts) for label, parts in own.items()} for own in values]
 
 
-def replicate(metric: AnyMetric, predictions: Predictions, confusion: Confusion, weights: Floats) -> Floats:
-    """A metric under R rows of image weights [R, N], of which `confusion` is the confusion -> [R]."""
+def replicate(
+    component: Component[AnyMetric], predictions: Predictions, confusion: Confusion, weights: Floats
+) -> Floats:
+    """A metric under R rows of image weights [R, N], of which `confusion` is the confusion -> [R]. UserError where a metric, which
+    may be a stranger's, gives something else."""
+    metric, values = component.value, None
     if metric.needs == "confusion":
-        return _one_each(metric, getattr(metric.evaluate(confusion), "value", np.zeros(0)), weights)
-    if isinstance(metric, WeightedMetric):
-        return _one_each(metric, metric.weighted(predictions, weights), weights)
-    return one_by_one(metric, predictions, weights)
+        rates: object = metric.evaluate(confusion)
+        values = rates.value if isinstance(rates, Rates) else rates
+    elif isinstance(metric, WeightedMetric):
+        values = metric.weighted(predictions, weights)
+    else:
+        return one_by_one(metric, component.label, predictions, weights)
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub" or array.shape != (len(weights),):
+        shown = f"{array.dtype} {array.shape}" if array.dtype.kind in "fiubc" else repr(values)[:80]
+        raise UserError(
+            f"metric {component.label!r} gave {shown} for {len(weights)} replicates, one number for each is wanted"
+        )
+    return array
 
 
-def _one_each(metric: AnyMetric, values: Floats, weights: Floats) -> Floats:
-    """The values [R] of a metric, which may be a stranger's. UserError unless there is one for each row of weights."""
-    if np.shape(values) != (len(weights),):
-        raise UserError(f"{type(metric).__name__} gave values {np.shape(values)} for {len(weights)} replicates")
-    return values
-
-
-def one_by_one(metric: SampleMetric, predictions: Predictions, weights: Floats) -> Floats:
+def one_by_one(metric: SampleMetric, label: str, predictions: Predictions, weights: Floats) -> Floats:
     """A metric that takes no weights, on the drawn images themselves. weights [R, N] -> [R]."""
-    images = np.arange(len(predictions.labels))
-    drawn = (predictions.take(np.repeat(images, row.astype(np.int64))) for row in weights)
-    return np.array([float(metric.evaluate(each).value) for each in drawn])
+    images, values = np.arange(len(predictions.labels)), []
+    for row in weights:
+        drawn = predictions.take(np.repeat(images, row.astype(np.int64)))
+        rates = metric.evaluate(drawn)
+        _check_rates(rates, label, len(predictions.group_names))
+        values.append(float(rates.value))
+    return np.array(values)
 
 
 def permutation_baselines(

@@ -152,9 +152,9 @@ def _replicates(claim: Claim, predictions: Predictions, confusion: WeightedConfu
     """The metric under R rows of image weights [R, N] -> [R], overall or in the claim's group."""
     metric = claim.metric.value
     if claim.group is None:
-        return replicate(metric, predictions, confusion, weights)
+        return replicate(claim.metric, predictions, confusion, weights)
     if metric.needs == "confusion":
         by_group = metric.evaluate(confusion).by_group
         assert by_group is not None  # the value itself has been looked at before
         return np.asarray(by_group)[..., claim.group]
-    return replicate(metric, predictions, confusion, weights * claim.rows(predictions))
+    return replicate(claim.metric, predictions, confusion, weights * claim.rows(predictions))

@@ -71,7 +71,6 @@ def answer(result: ShippedAudit) -> str:
 
 def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -> tuple[ShippedAudit, Recipe]:
     """The file's audit beside that of what it was made from, and the recipe that its data come from."""
-    from fairquant.api import load_data
     from fairquant.cli.display import Bars
     from fairquant.data.splits import TOO_FEW
     from fairquant.export.audit import (
@@ -85,7 +84,8 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
     )
     from fairquant.export.runtime import Preprocessing, open_runtime
     from fairquant.registry import discover
-    from fairquant.runs.plugin_errors import plugin_failure
+    from fairquant.runs.data import load_data
+    from fairquant.runs.plugin_errors import naming_plugins
 
     with Bars() as bars:
         bars.say("loading ...")
@@ -93,7 +93,7 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
         preprocessing = Preprocessing.of(runtime.metadata, file)
         plugins = discover()
         recipe = recipe_of(runtime.metadata, file, overrides, plugins, dataset)
-        loaded = load_data(recipe, bars)
+        loaded = load_data(recipe, bars, plugins.registry)
         check_intensity(recipe, loaded, preprocessing, file)
         if dataset is None and not overrides:
             check_content(recipe, loaded, plugins, file)
@@ -103,10 +103,8 @@ def _audit(file: Path, overrides: list[str], dataset: str | None, every: bool) -
                 bars.say(note)
         own = predictions_of(runtime, splits, preprocessing, bars.bar("predicting", len(splits.test)))
         others = reference_predictions(file, own, splits, preprocessing, bars.bar)
-    try:
+    with naming_plugins(recipe, plugins.registry):
         return audit_file(own, f"{file.name} in {runtime.name}", others, recipe, file.stat().st_size), recipe
-    except Exception as error:
-        raise plugin_failure(error, recipe, plugins.registry, "") or error from error
 
 
 def table(result: ShippedAudit, recipe: Recipe) -> str:

@@ -28,7 +28,6 @@ def check(
     demo: Demo = False,
 ) -> None:
     """Read the data of a recipe and show what came in: dropped rows by reason, every class in every group, what to look at."""
-    from fairquant.api import load_data
     from fairquant.cli.display import Bars
     from fairquant.data.describe import aligned, cells_text, leaks
     from fairquant.errors import UserError
@@ -36,12 +35,14 @@ def check(
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
     from fairquant.report.data import data_page, reading_rows
+    from fairquant.runs.data import load_data, missing_data
 
-    resolved = read_recipe(recipe, overrides or [], registry=discover().registry, demo=demo, searching=True)
-    if missing := resolved.dataset.value.check():
+    registry = discover().registry
+    resolved = read_recipe(recipe, overrides or [], registry=registry, demo=demo, searching=True)
+    if missing := missing_data(resolved, registry):
         raise UserError(missing, str(recipe))
     with Bars() as bars:
-        splits = load_data(resolved, bars)
+        splits = load_data(resolved, bars, registry)
     notes = [*splits.notes, *leaks(resolved, splits)]
     print("\n".join([*aligned(reading_rows(splits)), "", cells_text(splits), *(["", "Notes:"] if notes else [])]))
     for note in notes:

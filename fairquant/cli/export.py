@@ -105,16 +105,17 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
 
     preprocessing = Preprocessing.of(metadata, file)
     if images is None:
-        from fairquant.api import load_data
         from fairquant.registry import discover
+        from fairquant.runs.data import load_data
 
         if preprocessing.by_caller:
             raise UserError(
                 f"{file}: made from your own nn.Module in Python, which the file does not hold. Export it from Python: "
                 "fairquant.export.onnx.export_onnx (docs/networks.md)"
             )
-        recipe = recipe_of(metadata, file, overrides, discover())
-        splits = load_data(recipe, bars)
+        plugins = discover()
+        recipe = recipe_of(metadata, file, overrides, plugins)
+        splits = load_data(recipe, bars, plugins.registry)
         check_intensity(recipe, splits, preprocessing, file)
         return calibration_images(recipe, splits, preprocessing)
     names = sorted(each for each in images.rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)

@@ -51,13 +51,14 @@ def run(
 
 def _show_images(folder: Path, bars: Bars) -> None:
     """Put the pictures on the page of a finished run."""
-    from fairquant.api import load_data
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
     from fairquant.report.pictures import show_images
+    from fairquant.runs.data import load_data
 
-    recipe = read_recipe(folder / "recipe.yaml", registry=discover().registry)
-    show_images(folder / "report.html", load_data(recipe, bars).test.images)
+    registry = discover().registry
+    recipe = read_recipe(folder / "recipe.yaml", registry=registry)
+    show_images(folder / "report.html", load_data(recipe, bars, registry).test.images)
 
 
 def exit_by(answer: str) -> None:

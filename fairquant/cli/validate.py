@@ -12,11 +12,12 @@ def validate(recipe: RecipeArgument, overrides: Overrides = None, demo: Demo = F
     from fairquant.errors import UserError
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
+    from fairquant.runs.data import missing_data
     from fairquant.runs.models import model_problems
 
     plugins = discover()
     resolved = read_recipe(recipe, overrides or [], registry=plugins.registry, demo=demo, searching=True)
-    missing = resolved.dataset.value.check()
+    missing = missing_data(resolved, plugins.registry)
     missing += model_problems(resolved.model)
     if missing:
         raise UserError(missing, str(recipe))

@@ -27,6 +27,7 @@ from fairquant.recipe.lines import parse_yaml
 from fairquant.registry import Plugins
 from fairquant.roles import MetricValue, OperatingPoint, Predictions, Split, Splits
 from fairquant.roles.dataset import concat
+from fairquant.runs.data import missing_data
 from fairquant.runs.folder import finished_report
 from fairquant.runs.identity import IMAGES, TABLE, identity_of, read_identity, what_changed
 from fairquant.runs.predictions import read_predictions
@@ -57,7 +58,7 @@ def recipe_of(
         )
     given.pop("search", None)
     recipe = recipe_from(given, overrides, registry=plugins.registry, source=f"the recipe in {path}", name=path.stem)
-    if missing := recipe.dataset.value.check():
+    if missing := missing_data(recipe, plugins.registry):
         advice = [
             "A file does not hold where its data are: say it, such as dataset.root=FOLDER, or name a dataset section with --dataset"
         ]

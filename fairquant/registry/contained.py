@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from fairquant.errors import Terminated
 
 #: What is never a plugin's doing.
-PASS = (KeyboardInterrupt, Terminated, GeneratorExit)
+PASS = (KeyboardInterrupt, Terminated)
 
 
 class Escaped(Exception):
@@ -22,10 +22,17 @@ def is_escape(error: BaseException) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """The error in words: sys.exit(3) was called, or its kind and message."""
-    return (
-        f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-    )
+    """The error in words: sys.exit(3) was called, or its kind and message, which may itself be a plugin's code."""
+    if isinstance(error, Escaped):
+        return str(error)
+    try:
+        return (
+            f"it called sys.exit({error.code!r})"
+            if isinstance(error, SystemExit)
+            else f"{type(error).__name__}: {error}"
+        )
+    except Exception:
+        return f"{type(error).__name__}, whose message cannot be read"
 
 
 @contextmanager

@@ -12,12 +12,11 @@ import pluggy
 
 from fairquant.errors import UserError, suggestion
 from fairquant.registry import hookspecs
-from fairquant.registry.contained import Escaped, contained
+from fairquant.registry.contained import contained, described
 from fairquant.registry.contract import objection
-from fairquant.registry.registry import Registrar, Registry
+from fairquant.registry.registry import OURS, Registrar, Registry
 
 GROUP = "fairquant"
-OURS = "fairquant"
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,7 @@ class Plugins:
                 with contained():
                     listener.function(*(values[name] for name in listener.argnames))
             except Exception as error:
-                kind = "" if isinstance(error, Escaped) else f"{type(error).__name__}: "
-                warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {kind}{error}")
+                warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {described(error)}")
             if left := after():
                 warnings.append(f"plugin {listener.plugin_name!r} {left} in {event}, which is undone")
         return warnings
@@ -76,8 +74,8 @@ def discover(points: list[EntryPoint] | None = None) -> Plugins:
             with contained():
                 _register(point, origin, version, registry, manager)
         except Exception as error:
-            kind = "" if isinstance(error, _Refused | Escaped) else f"{type(error).__name__}: "
-            problems.append(f"plugin {point.name!r} of {origin} is skipped: {kind}{error}")
+            why = str(error) if isinstance(error, _Refused) else described(error)
+            problems.append(f"plugin {point.name!r} of {origin} is skipped: {why}")
     if problems and os.environ.get("FAIRQUANT_STRICT_PLUGINS", "") not in ("", "0"):
         raise UserError(problems, "the installed plugins (FAIRQUANT_STRICT_PLUGINS is set)")
     return Plugins(registry, manager, tuple(problems))

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from fairquant.errors import UserError, suggestion
 from fairquant.registry.build import Problems, build
-from fairquant.registry.contained import Escaped, contained
+from fairquant.registry.contained import contained, described
 
 if TYPE_CHECKING:
     from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer
 
 T = TypeVar("T")
+#: The distribution whose components are ours.
+OURS = "fairquant"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Role(Generic[T]):
     methods: tuple[str, ...]
 
 
-DATASET: Role[Dataset] = Role("dataset", ("load",))
+DATASET: Role[Dataset] = Role("dataset", ("check", "load"))
 IMPORTANCE: Role[Importance] = Role("importance", ("measure",))
 REDUCER: Role[Reducer] = Role("reducer", ("reduce",))
 ALLOCATOR: Role[Allocator] = Role("allocator", ("allocate",))
@@ -136,8 +138,7 @@ class Registry:
             with contained():
                 component: object = getattr(import_module(module), attribute)
         except Exception as error:
-            why = str(error) if isinstance(error, Escaped) else f"{type(error).__name__}: {error}"
-            raise UserError(f"{whose} does not load ({entry.target}): {why}") from error
+            raise UserError(f"{whose} does not load ({entry.target}): {described(error)}") from error
         if not (isinstance(component, type) and is_dataclass(component)):
             raise UserError(f"{whose}: {entry.target} is not a dataclass")
         missing = [method for method in ROLES[entry.role] if not callable(getattr(component, method, None))]
@@ -157,12 +158,10 @@ class Registry:
             with contained():
                 return build(cls, options, path, f"{role.name} {name!r}", problems)
         except Exception as error:
-            if self.entry(role.name, name).origin == "fairquant":
+            if self.entry(role.name, name).origin == OURS:
                 raise
-            why = str(error) if isinstance(error, Escaped) else f"{type(error).__name__}: {error}"
-            problems.append(
-                (path, f"{role.name} {name!r} of {self.entry(role.name, name).origin} cannot be made: {why}")
-            )
+            origin = self.entry(role.name, name).origin
+            problems.append((path, f"{role.name} {name!r} of {origin} cannot be made: {described(error)}"))
             return None
 
 

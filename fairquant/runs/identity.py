@@ -13,7 +13,7 @@ import numpy as np
 from fairquant.files import write_atomically
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Plugins
-from fairquant.registry.discovery import OURS
+from fairquant.registry.registry import OURS
 from fairquant.roles import Splits
 from fairquant.runs.folder import run_folder
 

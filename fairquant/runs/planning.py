@@ -34,7 +34,7 @@ from fairquant.roles import (
     Split,
     Splits,
 )
-from fairquant.runs.plugin_laws import check_scores, leaves_alone
+from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
 from fairquant.training.model import Model
 
 
@@ -92,13 +92,15 @@ class Planning:
 
         cost_model: a budget that is not of bits; metadata: the file's, whose bytes a budget of bytes counts.
         """
-        layers, recipe = self.layers, self.recipe.budget
+        layers, recipe, quantizer = self.layers, self.recipe.budget, self.quantization.quantizer.value
+        check_quantizer(quantizer, layers, self.choices.free, self.quantization.quantizer.name)
         most = recipe.average_bits or 8.0 if cost_model is None else cost_model.average_bits(layers)
         probe = self._probe()
         problem = replace(self._problem(importance, Budget(most, cost_model)), probe=probe)
 
         def solve(bits: float) -> tuple[Allocation, BitPlan]:
-            allocation = self.quantization.allocator.value.allocate(replace(problem, average_bits=bits))
+            allocator, asked = self.quantization.allocator, replace(problem, average_bits=bits)
+            allocation = allocated(allocator.value.allocate(asked), asked, allocator.name)
             return allocation, plan_of(layers, allocation.bits)
 
         if recipe.bytes is None:
@@ -111,8 +113,7 @@ class Planning:
             )
         if is_leader():
             probe.save()
-        quantizer, budget = self.quantization.quantizer.value, Budget(most, cost_model)
-        return attach(layers, quantizer, plan, self.choices, budget, problem.scores), allocation
+        return attach(layers, quantizer, plan, self.choices, Budget(most, cost_model), problem.scores), allocation
 
     def _problem(self, importance: GroupImportance, budget: Budget) -> AllocationProblem:
         """Units, their importance and their errors at each width, by the quantizer that will be used."""
@@ -129,7 +130,9 @@ class Planning:
     def _reduce(self, scores: Tensor, group_names: tuple[str, ...]) -> Tensor:
         """[G, U] -> [U]."""
         reducer = self.quantization.reducer
-        return scores.mean(0) if reducer is None else reducer.value.reduce(scores, group_names)
+        if reducer is None:
+            return scores.mean(0)
+        return reduced(reducer.value.reduce(scores, group_names), scores.shape[1], reducer.name)
 
     def _weight_errors(self, choices: BitChoices) -> Mapping[str, Tensor] | None:
         """Layer -> Q_b(W) - W at each width [K, ...], for an importance that measures what they do; None for others."""

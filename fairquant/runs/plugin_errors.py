@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from types import TracebackType
 
 from fairquant.errors import PluginFailed, UserError
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Registry
 from fairquant.registry.contained import PASS, described, is_escape
-from fairquant.registry.discovery import OURS
+from fairquant.registry.registry import OURS
 
 RESUMES = ". The traceback is in the run's log.txt. Once the plugin is fixed, the same command resumes the run"
 
@@ -31,6 +33,19 @@ def plugin_failure(
                 f"{'failed' if is_escape(error) else 'raised'}{': ' if is_escape(error) else ' '}{described(error)}{advice}"
             )
     return None
+
+
+@contextmanager
+def naming_plugins(recipe: Recipe, registry: Registry, advice: str = "") -> Iterator[None]:
+    """Run code of the recipe's components: what it prints goes to standard error, and where a component of another distribution
+    raises, or would end the process, PluginFailed names it."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except BaseException as error:
+        if (failure := plugin_failure(error, recipe, registry, advice)) is not None:
+            raise failure from error
+        raise
 
 
 def _packages(traceback: TracebackType | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The laws of importances that are cheap to check in every run: what they return, and that they leave the model as it was."""
+"""The laws of components that are cheap to check in every run: what they return, and that an importance leaves the model as it was."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fairquant.errors import PluginFailed
-from fairquant.roles import GroupImportance, Layer
+from fairquant.roles import Allocation, AllocationProblem, GroupImportance, Layer
+from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
 from fairquant.training.checkpoints import state_digest
 
 
@@ -62,6 +63,9 @@ def check_scores(found: object, layers: tuple[Layer, ...], group_names: tuple[st
         if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != wanted:
             shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
             problems.append(f"layer {layer.name!r}: scores {shape}, {wanted} wanted (groups, units)")
+        elif scores.is_complex() or scores.requires_grad:
+            what = "complex" if scores.is_complex() else "part of a graph of gradients (requires_grad): detach them"
+            problems.append(f"layer {layer.name!r}: scores are {what}")
         elif not bool(torch.isfinite(scores).all()):
             problems.append(f"layer {layer.name!r}: {int((~torch.isfinite(scores)).sum())} scores are NaN or infinite")
         elif bool((scores < 0).any()):
@@ -69,3 +73,59 @@ def check_scores(found: object, layers: tuple[Layer, ...], group_names: tuple[st
     if problems:
         more = [f"... and {len(problems) - 3} more"] if len(problems) > 3 else []
         raise PluginFailed([f"{who}: {problem}" for problem in problems[:3]] + more)
+
+
+def reduced(found: object, units: int, name: str) -> Tensor:
+    """A reducer's answer [U]. Raises PluginFailed unless it is one finite real number for each unit."""
+    who = f"reducer {name!r}"
+    if not isinstance(found, Tensor):
+        raise PluginFailed(f"{who} returned {type(found).__name__}, a tensor [units] is wanted")
+    if tuple(found.shape) != (units,):
+        raise PluginFailed(f"{who} returned {tuple(found.shape)}, ({units},) wanted (units)")
+    if found.is_complex() or not bool(torch.isfinite(found).all()):
+        raise PluginFailed(f"{who} returned numbers that are complex, NaN or infinite")
+    return found
+
+
+def allocated(found: object, problem: AllocationProblem, name: str) -> Allocation:
+    """An allocator's answer. Raises PluginFailed unless every unit has one of its choices and all are within the budget."""
+    who = f"allocator {name!r}"
+    bits: object = found.bits if isinstance(found, Allocation) else None
+    if not isinstance(found, Allocation) or not isinstance(bits, Tensor):
+        raise PluginFailed(f"{who} returned {type(found).__name__}, an Allocation with a tensor `bits` is wanted")
+    if tuple(bits.shape) != tuple(problem.sizes.shape) or bits.is_floating_point() or bits.is_complex():
+        raise PluginFailed(
+            f"{who} returned bits {bits.dtype} {tuple(bits.shape)}, whole numbers ({len(problem.sizes)},) wanted"
+        )
+    chosen = bits.long().cpu()[:, None] == torch.tensor(problem.choices)
+    if wrong := int((~(chosen & problem.allowed.cpu()).any(1)).sum()):
+        raise PluginFailed(f"{who} gave {wrong} units bits that are none of their choices, of {list(problem.choices)}")
+    if not problem.fits(bits.cpu()):
+        raise PluginFailed(
+            f"{who} exceeds the budget: its plan costs {float(problem.cost(bits.cpu()).sum()):.6g}, {problem.capacity:.6g} are allowed"
+        )
+    return found
+
+
+@torch.no_grad()
+def check_quantizer(quantizer: Quantizer, layers: tuple[Layer, ...], choices: tuple[int, ...], name: str) -> None:
+    """Raises PluginFailed unless the quantizer stores of the smallest layer, at the most bits, exactly what its forward pass
+    gives. choices: the widths that layers may be given."""
+    layer = min(layers, key=lambda each: each.weight.numel())
+    weight, who = layer.weight.detach(), f"quantizer {name!r}"
+    built: object = quantizer.build(weight, torch.full((layer.units,), max(choices)), choices)
+    if not isinstance(built, WeightQuantizer):
+        raise PluginFailed(f"{who}: build() returned {type(built).__name__}, a WeightQuantizer is wanted")
+    stored: object = built.to(weight.device).encode(weight)
+    if not isinstance(stored, QuantizedWeight):
+        raise PluginFailed(f"{who}: encode() returned {type(stored).__name__}, a QuantizedWeight is wanted")
+    forward: object = built(weight)
+    decoded = stored.decode()
+    for what, found in (("forward()", forward), ("what encode() stores", decoded)):
+        if not isinstance(found, Tensor) or found.shape != weight.shape:
+            shown = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise PluginFailed(f"{who}: {what} is {shown} for the weight {tuple(weight.shape)} of layer {layer.name!r}")
+        if not bool(torch.isfinite(found).all()):
+            raise PluginFailed(f"{who}: {what} of layer {layer.name!r} is NaN or infinite")
+    if not torch.equal(built(weight), decoded):
+        raise PluginFailed(f"{who}: what encode() stores of layer {layer.name!r} is not what forward() gives")

@@ -21,6 +21,7 @@ from fairquant.report.comparison import Cell, Comparison, Outcome, Row, Spread
 from fairquant.report.write import write_comparison
 from fairquant.roles import Predictions
 from fairquant.roles.metric import lower_is_better
+from fairquant.runs.data import missing_data
 from fairquant.runs.folder import Display, Quiet, default_runs
 from fairquant.runs.predictions import read_predictions
 from fairquant.study.grid import Job, make_cells, run_cells
@@ -48,7 +49,7 @@ def compare(
         raise UserError("a comparison needs at least one method and one seed")
     plugins = discover() if plugins is None else plugins
     base = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
-    if missing := base.dataset.value.check():
+    if missing := missing_data(base, plugins.registry):
         raise UserError(missing)
     cells = make_cells(methods, budgets, seeds, library(plugins.registry))
     names = list(dict.fromkeys(cell.row for cell in cells))

@@ -56,7 +56,7 @@ def diff(
     data = None
     if needed:
         recipe = recipe_of({**first.metadata, "recipe": first.content}, first.path, overrides, plugins, dataset)
-        data = Data(recipe=recipe, every=every, display=display or Quiet())
+        data = Data(recipe=recipe, registry=plugins.registry, every=every, display=display or Quiet())
     (on_a, from_a), (on_b, from_b) = (predicted(source, data) for source in (first, second))
     matched = match(on_a, on_b)
     notes = [] if data is None or dataset is not None else _leaks(needed, data.recipe)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fairquant.api import load_data
 from fairquant.artifact.header import read_header
 from fairquant.errors import UserError
 from fairquant.export.audit import audit_splits, check_intensity, predictions_of
@@ -16,7 +15,9 @@ from fairquant.export.runtime import Metadata, Preprocessing, Runtime, open_runt
 from fairquant.recipe import Recipe
 from fairquant.recipe.events import Report
 from fairquant.recipe.lines import parse_yaml
+from fairquant.registry import Registry
 from fairquant.roles import Predictions, Splits
+from fairquant.runs.data import load_data
 from fairquant.runs.folder import Display
 from fairquant.runs.predictions import checked_predictions
 from fairquant.runs.reports import read_report
@@ -147,9 +148,10 @@ def _no_run(folder: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The images that artifacts predict, those of a recipe; loaded once for each image size."""
+    """The images that artifacts predict, those of a recipe; loaded once for each image size. registry: for messages."""
 
     recipe: Recipe
+    registry: Registry
     every: bool
     display: Display
     loaded: dict[int, Splits] = field(default_factory=dict)
@@ -158,7 +160,7 @@ class Data:
         """The splits at an image size [pixels]."""
         if size not in self.loaded:
             model = replace(self.recipe.model, image_size=size)
-            self.loaded[size] = load_data(self.recipe.with_changes(model=model), self.display)
+            self.loaded[size] = load_data(self.recipe.with_changes(model=model), self.display, self.registry)
         return self.loaded[size]
 
 

@@ -58,5 +58,5 @@ def _values(
     for weights in (np.ones((1, size)), *drawn):
         confusion = WeightedConfusion(predictions, weights)
         for component in metrics:
-            values[component.label].append(replicate(component.value, predictions, confusion, weights))
+            values[component.label].append(replicate(component, predictions, confusion, weights))
     return {label: np.concatenate(parts) for label, parts in values.items()}

@@ -29,6 +29,7 @@ def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int 
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what a trial says is in its own record
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used")  # a worker sends them itself
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         backend = JournalFileBackend(str(folder / "journal.log"))

@@ -24,6 +24,7 @@ from fairquant.recipe.events import Report, StudyInfo
 from fairquant.recipe.read import with_lists
 from fairquant.recipe.search import Parameter, Search, override, read_search
 from fairquant.registry import Plugins
+from fairquant.runs.data import missing_data
 from fairquant.runs.folder import Display
 from fairquant.runs.predictions import read_predictions
 from fairquant.study.storage import make_sampler, storage_errors
@@ -68,7 +69,7 @@ def read_base(
             "  search:\n    parameters: {budget.average_bits: {low: 1.0, high: 4.0}}\n"
             "    objectives: {worst-group-accuracy: maximize, bits: minimize}"
         )
-    if missing := base.dataset.value.check():
+    if missing := missing_data(base, plugins.registry):
         raise UserError(missing)
     section = read_search(base.search, tuple(component.label for component in base.metrics), [])
     assert section is not None

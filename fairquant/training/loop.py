@@ -22,7 +22,7 @@ from fairquant.artifact.finite import finite_problems, listed
 from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
 from fairquant.data.ranks import is_leader
-from fairquant.errors import NotFinite, TrainingDiverged
+from fairquant.errors import NotFinite, PluginFailed, TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import KeepsMemory, Regularizer, Split, Step
@@ -206,7 +206,13 @@ class _Training:
         if isinstance(running := memories.get(RUNNING_LOSSES), RunningLosses):
             step = replace(step, running=running.update(step, self.settings.running_group_losses))
         for component in self.of.regularizers:
-            penalty = penalty + component.value.penalty(replace(step, memory=memories.get(component.name)))
+            added: object = component.value.penalty(replace(step, memory=memories.get(component.name)))
+            if not isinstance(added, Tensor) or added.ndim or added.is_complex():
+                shown = tuple(added.shape) if isinstance(added, Tensor) else type(added).__name__
+                raise PluginFailed(
+                    f"regularizer {component.label!r} returned {shown}, a tensor [] of one real number is wanted"
+                )
+            penalty = penalty + added
         return penalty
 
     def _measure(self) -> Values:

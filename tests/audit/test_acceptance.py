@@ -424,7 +424,7 @@ def test_those_that_fail_come_first_then_those_that_cannot_be_told(limits):
             "miscounted",
             "counted\\(\\) of miscounted must give two arrays of true and false, one entry for each of the 867 images",
         ),
-        ("two-values", "TwoValues gave values \\(\\d+, 2\\) for \\d+ replicates"),
+        ("two-values", "metric .two-values. gave float64 \\(\\d+, 2\\) for \\d+ replicates"),
     ],
 )
 def test_what_a_strangers_metric_gives_in_another_form_is_refused(limits, name, said):

@@ -8,14 +8,13 @@ A round is one change, at a random moment of a run. The result must be that of t
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import kill
 import numpy as np
 import yaml
@@ -42,7 +41,7 @@ def make_data(folder: Path) -> None:
     section = {"name": "image-table", "table": "t.csv", "image": "file", "label": "label", "attributes": ["sex"]}
     model = {"name": "test_resnet", "image_size": 32, "weights": "w.safetensors"}
     content = {
-        **kill.RECIPE,
+        **harness.RECIPE,
         "dataset": section,
         "model": model,
         "baseline": {"epochs": 1, "batch_size": 8},
@@ -112,50 +111,38 @@ CHANGES: tuple[Callable[[Path, random.Random], None], ...] = (
 )  # fmt: skip
 
 
-def campaign(rounds: int, seed: int) -> kill.Count:
-    """A kill at a random moment, a change, and the same command again."""
-    import fairquant
-
-    rng, count = random.Random(seed), kill.Count()
-    with tempfile.TemporaryDirectory() as name, kill.own_places(Path(name)):
-        make_data(Path("data"))
-        for number in range(rounds):
-            change = CHANGES[number % len(CHANGES)]
-            place = Path(name) / f"round{number}"
-            shutil.copytree("data", place)
-            os.chdir(place)
-            most = kill.MOST_KILLS
-            kill.MOST_KILLS = rng.choice([0, 1])  # finished before the change, or killed
-            kills, _ = kill.killed_until_done(lambda: fairquant.run("changed.yaml", runs="runs") and None, rng, 4.0)
-            kill.MOST_KILLS = most
-            change(place, rng)
-            problem = ""
-            try:
-                resumed = fairquant.run("changed.yaml", runs="runs")
-                fresh = fairquant.run("changed.yaml", runs="fresh")
-                if kill.result_of(resumed.folder) != kill.result_of(fresh.folder):
-                    problem = f"round {number} ({change.__name__}): not what it is from scratch"
-                elif resumed.was_finished:
-                    problem = f"round {number} ({change.__name__}): the old result is shown"
-            except Exception as error:
-                problem = f"round {number} ({change.__name__}): {type(error).__name__}: {error}"
-            os.chdir(name)
-            shutil.rmtree(place)
-            count.add(kills, problem)
+def campaign(rounds: int, rng: random.Random) -> harness.Count:
+    """A kill at a random moment, or none, a change, and the same command again."""
+    count, home = harness.Count(), Path.cwd()
+    make_data(home / "data")
+    for number in range(rounds):
+        change, place = CHANGES[number % len(CHANGES)], home / f"round{number}"
+        shutil.copytree(home / "data", place)
+        os.chdir(place)
+        problem, kills = changed(change, place, rng)
+        os.chdir(home)
+        shutil.rmtree(place)
+        count.add(problem and f"round {number} ({change.__name__}): {problem}", kills)
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    count = campaign(options.rounds, options.seed)
-    print(f"changes: {count.tried} tried, {count.held} held, {count.kills} kills (seed {options.seed})")
-    for problem in count.problems:
-        print(f"  {problem}")
-    raise SystemExit(bool(count.problems))
+def changed(change: Callable[[Path, random.Random], None], place: Path, rng: random.Random) -> tuple[str, int]:
+    """What is wrong after the change, "" where it holds, and how often the run was killed before it."""
+    import fairquant
+
+    def work() -> None:
+        fairquant.run("changed.yaml", runs="runs")
+
+    kills, _ = kill.killed_until_done(work, rng, 4.0, most=rng.choice([0, 1]))  # 0: finished before the change
+    change(place, rng)
+    try:
+        resumed, fresh = fairquant.run("changed.yaml", runs="runs"), fairquant.run("changed.yaml", runs="fresh")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}", kills
+    if kill.result_of(resumed.folder) != kill.result_of(fresh.folder):
+        return "not what it is from scratch", kills
+    return "the old result is shown" if resumed.was_finished else "", kills
 
 
 if __name__ == "__main__":
-    main()
+    harness.start(str(__doc__), {"changes": campaign}, 24)

@@ -6,19 +6,17 @@ and in their bytes, give an error in words, or what they gave before; never a tr
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import json
 import random
 import struct
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kill
+import harness
 import yaml
 
 MOST_SECONDS = 20.0
@@ -186,44 +184,31 @@ def checkpoints(rng: random.Random, file: Path) -> Callable[[Path], None]:
 KINDS = (artifacts, exported, recipes, reports, checkpoints)
 
 
-def campaign(rounds: int, seed: int) -> kill.Count:
+def campaign(rounds: int, rng: random.Random) -> harness.Count:
     import fairquant
     from fairquant.errors import UserError
     from fairquant.export.onnx import ExportOptions, export_onnx
 
-    rng, count = random.Random(seed), kill.Count()
-    with tempfile.TemporaryDirectory() as name, kill.own_places(Path(name)):
-        Path("whole.yaml").write_text(yaml.safe_dump(kill.RECIPE))
-        file = fairquant.run("whole.yaml", runs="runs").folder.absolute() / "model.safetensors"
-        export_onnx(file, file.with_suffix(".onnx"), ExportOptions(activations="fp32"), None)
-        for number in range(rounds):
-            kind, place = KINDS[number % len(KINDS)], Path(name) / f"round{number}"
-            place.mkdir()
-            read = kind(rng, file)
-            start, problem = time.monotonic(), ""
-            try:
-                read(place)
-            except UserError:
-                pass
-            except Exception as error:
-                problem = f"round {number} ({kind.__name__}): {type(error).__name__}: {str(error)[:200]}"
-            if (seconds := time.monotonic() - start) > MOST_SECONDS:
-                problem = f"round {number} ({kind.__name__}): took {seconds:.0f} s"
-            count.add(0, problem)
+    count = harness.Count()
+    Path("whole.yaml").write_text(yaml.safe_dump(harness.RECIPE))
+    file = fairquant.run("whole.yaml", runs="runs").folder.absolute() / "model.safetensors"
+    export_onnx(file, file.with_suffix(".onnx"), ExportOptions(activations="fp32"), None)
+    for number in range(rounds):
+        kind, place = KINDS[number % len(KINDS)], Path.cwd() / f"round{number}"
+        place.mkdir()
+        read = kind(rng, file)
+        start, problem = time.monotonic(), ""
+        try:
+            read(place)
+        except UserError:
+            pass
+        except Exception as error:
+            problem = f"{type(error).__name__}: {str(error)[:200]}"
+        if (seconds := time.monotonic() - start) > MOST_SECONDS:
+            problem = f"took {seconds:.0f} s"
+        count.add(problem and f"round {number} ({kind.__name__}): {problem}")
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    count = campaign(options.rounds, options.seed)
-    print(f"files: {count.tried} tried, {count.held} held (seed {options.seed})")
-    for problem in count.problems:
-        print(f"  {problem}")
-    raise SystemExit(bool(count.problems))
-
-
 if __name__ == "__main__":
-    main()
+    harness.start(str(__doc__), {"files": campaign}, 1000)

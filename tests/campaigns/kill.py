@@ -1,36 +1,28 @@
-"""SIGKILL at random moments: runs with their full-precision models, studies on a journal, SQLite and PostgreSQL, and exports end with what they
-would have ended with.
+"""SIGKILL at random moments: runs with their full-precision models, comparisons, studies on a journal, SQLite and PostgreSQL, and exports
+end with what they would have ended with.
 
-    python tests/campaigns/kill.py [--rounds 100] [--seed 0] [--what runs,studies,exports] [--postgresql URL]
+    python tests/campaigns/kill.py [--rounds 100] [--seed 0] [--what runs,comparisons,studies,exports]
 
-A round is one kill. Work is done in forked processes, so that a kill costs no start of Python.
+A round is one kill. Work is done in forked processes, so that a kill costs no start of Python. Studies use PostgreSQL as well where
+FAIRQUANT_TEST_POSTGRESQL names an empty database.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+import harness
 import yaml
+from harness import RECIPE, Count
 
-RECIPE = {
-    "seed": 1, "method": "fq-baq", "dataset": {"name": "synthetic-lesions", "images": 120},
-    "model": {"name": "test_resnet", "image_size": 32}, "budget": {"average_bits": 2.5},
-    "baseline": {"epochs": 1, "batch_size": 24, "augment": "flips"},
-    "calibration": {"images": 24, "batch_size": 24},
-    "train": {"epochs": 2, "batch_size": 24, "augment": "flips", "checkpoint_minutes": 0.002},
-    "tracking": {"mlflow": None},
-}  # fmt: skip
 SEARCH = {
     "parameters": {
         "budget.average_bits": {"low": 1.0, "high": 4.0},
@@ -41,44 +33,25 @@ SEARCH = {
 }  # fmt: skip
 GRID = {"budget.average_bits": [2.0, 3.0], "allocator.name": ["knapsack", "minimax"]}
 MOST_KILLS = 6  # of one piece of work, after which it may end
+#: An empty PostgreSQL database for studies, such as postgresql+psycopg://user@host/name.
+DATABASE = "FAIRQUANT_TEST_POSTGRESQL"
 
 
-@dataclass
-class Count:
-    """Kills, and pieces of work that were killed: tried, and held, which ended as if they had not been."""
-
-    kills: int = 0
-    tried: int = 0
-    held: int = 0
-    problems: tuple[str, ...] = ()
-
-    def add(self, kills: int, problem: str) -> None:
-        self.kills, self.tried, self.held = self.kills + kills, self.tried + 1, self.held + (not problem)
-        self.problems += (problem,) if problem else ()
-
-
-def killed_until_done(work: Callable[[], None], rng: random.Random, seconds: float) -> tuple[int, int]:
-    """Do the work in forked processes that are killed within so many seconds, at most MOST_KILLS times; kills, and the exit status of
-    the last one."""
+def killed_until_done(
+    work: Callable[[], object], rng: random.Random, seconds: float, most: int = MOST_KILLS
+) -> tuple[int, int]:
+    """Do the work in forked processes that are killed, with all that they started, within so many seconds, at most so often;
+    kills, and the exit status of the last one."""
     kills = 0
     while True:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                with open(os.devnull, "w") as nowhere:
-                    os.dup2(nowhere.fileno(), 1)
-                work()
-                status = 0
-            finally:
-                os._exit(status)
-        deadline = time.monotonic() + (rng.uniform(0.0, seconds) if kills < MOST_KILLS else 600.0)
+        child = harness.started(work, Path("killed.txt").absolute())
+        deadline = time.monotonic() + (rng.uniform(0.0, seconds) if kills < most else 600.0)
         while time.monotonic() < deadline:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return kills, os.waitstatus_to_exitcode(status)
             time.sleep(0.002)
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         kills += 1
 
@@ -95,10 +68,11 @@ def result_of(folder: Path) -> str:
     return total.hexdigest()
 
 
-def runs(rounds: int, rng: random.Random, folder: Path) -> Count:
+def runs(rounds: int, rng: random.Random) -> Count:
     """Runs, each of which also trains its full-precision baseline."""
     import fairquant
 
+    folder = Path.cwd()
     recipe = folder / "killed.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     start = time.monotonic()
@@ -117,8 +91,47 @@ def runs(rounds: int, rng: random.Random, folder: Path) -> Count:
             f"run {count.tried}: another result" if result_of(reports[0].parent) != expected else
             f"run {count.tried}: {left[0]} is left" if left else ""
         )  # fmt: skip
-        count.add(kills, problem)
+        count.add(problem, kills)
     return count
+
+
+def comparisons(rounds: int, rng: random.Random) -> Count:
+    """Comparisons of three methods, in one process and in two."""
+    module = importlib.import_module("fairquant.study.compare")
+    folder, methods = Path.cwd(), ["fq-qat-ptq", "uniform-3-ptq", "fq-baq-ptq"]
+    recipe = folder / "killed.yaml"
+    recipe.write_text(yaml.safe_dump({**RECIPE, "method": "fq-baq-ptq", "budget": {"average_bits": 3}}))
+
+    def compare(place: Path, jobs: int) -> None:
+        module.compare(recipe, methods=methods, seeds=[1], jobs=jobs, runs=place)
+
+    start = time.monotonic()
+    compare(folder / "reference", 1)
+    seconds, expected, count = time.monotonic() - start, table_of(folder / "reference"), Count()
+    while count.kills < rounds:
+        place, jobs = folder / f"comparison{count.tried}", 1 + count.tried % 2
+        work = lambda place=place, jobs=jobs: compare(place, jobs)
+        kills, status = killed_until_done(work, rng, 0.9 * seconds)
+        problem = f"exit {status}" if status else "" if table_of(place) == expected else "another table"
+        count.add(problem and f"comparison {count.tried} ({jobs} jobs): {problem}", kills)
+    return count
+
+
+def table_of(folder: Path) -> str:
+    """What a comparison ended with, without times and places."""
+    (file,) = folder.glob("killed/compare*/compare.json")
+    content = json.loads(file.read_text())
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {
+                key: plain(each)
+                for key, each in value.items()
+                if key not in ("seconds", "folder", "folders", "timings")
+            }
+        return [plain(each) for each in value] if isinstance(value, list) else value
+
+    return json.dumps(plain(content), sort_keys=True)
 
 
 def trials_of(folder: Path) -> str:
@@ -132,10 +145,9 @@ def trials_of(folder: Path) -> str:
     return json.dumps([kept, results["front"]], sort_keys=True)
 
 
-def studies(rounds: int, rng: random.Random, folder: Path, postgresql: str | None) -> Count:
+def studies(rounds: int, rng: random.Random) -> Count:
     """Studies by every sampler whose trials do not depend on each other's order, and TPE with one worker, on every storage."""
-    import importlib
-
+    folder, postgresql = Path.cwd(), os.environ.get(DATABASE)
     module = importlib.import_module("fairquant.study.search")
     module.HEARTBEAT_SECONDS = (1, 2)
     count = Count()
@@ -169,7 +181,7 @@ def studies(rounds: int, rng: random.Random, folder: Path, postgresql: str | Non
         problem = (
             f"{where}: exit {status}" if status else "" if trials_of(place) == wanted else f"{where}: another result"
         )
-        count.add(kills, problem)
+        count.add(problem, kills)
     return count
 
 
@@ -180,11 +192,12 @@ def turns(samplers: Sequence[str], storages: Sequence[str]) -> Iterator[tuple[st
                 yield sampler, storage
 
 
-def exports(rounds: int, rng: random.Random, folder: Path) -> Count:
+def exports(rounds: int, rng: random.Random) -> Count:
     """Exports: the file is the whole one, or none, and nothing is left beside it."""
     import fairquant
     from fairquant.export.onnx import ExportOptions, export_onnx
 
+    folder = Path.cwd()
     recipe = folder / "killed.yaml"
     recipe.write_text(
         yaml.safe_dump({**RECIPE, "method": "uniform-4-ptq", "budget": {"average_bits": 4}, "baseline": {"epochs": 0}})
@@ -203,49 +216,11 @@ def exports(rounds: int, rng: random.Random, folder: Path) -> Count:
         problem = (
             f"export {count.tried}: exit {status}" if status else "" if whole else f"export {count.tried}: another file"
         )
-        count.add(kills, problem)
+        count.add(problem, kills)
     return count
 
 
-@contextmanager
-def own_places(folder: Path) -> Iterator[None]:
-    """The cache and the current folder in `folder`."""
-    before, cache = Path.cwd(), os.environ.get("FAIRQUANT_CACHE")
-    os.chdir(folder)
-    os.environ["FAIRQUANT_CACHE"] = str(folder / "cache")
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        os.environ.pop("FAIRQUANT_CACHE") if cache is None else os.environ.update(FAIRQUANT_CACHE=cache)
-
-
-def campaign(what: str, rounds: int, seed: int, postgresql: str | None = None) -> Count:
-    """One part of the campaign in a folder of its own."""
-    rng = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name, own_places(Path(name)):
-        folder = Path(name)
-        if what == "studies":
-            return studies(rounds, rng, folder, postgresql)
-        return {"runs": runs, "exports": exports}[what](rounds, rng, folder)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--what", default="runs,studies,exports")
-    parser.add_argument("--postgresql", help="an empty database, such as postgresql+psycopg://user@host/name")
-    options = parser.parse_args()
-    failed = False
-    for what in options.what.split(","):
-        count = campaign(what, options.rounds, options.seed, options.postgresql)
-        print(f"{what}: {count.kills} kills of {count.tried}, {count.held} held (seed {options.seed})", flush=True)
-        for problem in count.problems:
-            print(f"  {problem}", flush=True)
-        failed |= bool(count.problems)
-    raise SystemExit(failed)
-
+PARTS = {"runs": runs, "comparisons": comparisons, "studies": studies, "exports": exports}
 
 if __name__ == "__main__":
-    main()
+    harness.start(str(__doc__), PARTS, 100)

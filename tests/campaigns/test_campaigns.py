@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
     "arguments",
     [
         ["kill.py", "--what", "runs", "--rounds", "3"], ["kill.py", "--what", "studies", "--rounds", "4"],
-        ["kill.py", "--what", "exports", "--rounds", "1"], ["changes.py", "--rounds", "8"], ["files.py", "--rounds", "60"],
+        ["kill.py", "--what", "exports", "--rounds", "1"], ["kill.py", "--what", "comparisons", "--rounds", "2"],
+        ["changes.py", "--rounds", "8"], ["files.py", "--rounds", "60"], ["plugins.py", "--rounds", "12"],
     ],
     ids=lambda arguments: " ".join(arguments),
 )  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fairquant.api import RunResult, load_data
+from fairquant.api import RunResult
 from fairquant.data.transforms import Normalization
 from fairquant.recipe import read_recipe
 from fairquant.registry import discover
+from fairquant.runs.data import load_data
 from fairquant.runs.folder import Quiet
 from fairquant.training.model import Model
 from fairquant.training.predict import predict
@@ -16,7 +17,8 @@ from fairquant.training.predict import predict
 
 def logits_again(result: RunResult) -> np.ndarray:
     """Logits [N, C] of the run's test images by its model.safetensors."""
-    splits = load_data(read_recipe(result.folder / "recipe.yaml", registry=discover().registry), Quiet())
+    registry = discover().registry
+    splits = load_data(read_recipe(result.folder / "recipe.yaml", registry=registry), Quiet(), registry)
     network = result.load()
     how = network.fairquant_metadata["preprocessing"]
     model = Model(

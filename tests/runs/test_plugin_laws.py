@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
 from fairquant.bits import find_layers
 from fairquant.errors import PluginFailed
-from fairquant.roles import GroupImportance
-from fairquant.runs.plugin_laws import check_scores, leaves_alone
+from fairquant.roles import Allocation, AllocationProblem, GroupImportance
+from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer
+from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
 from fairquant.runs.torch_state import TorchState
+from fairquant.testing import cases
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
 LAYERS = find_layers(NETWORK, "channel", ())
@@ -73,3 +78,77 @@ def test_settings_of_torch_are_set_again_and_named():
     torch.set_grad_enabled(False)
     assert state.undo() == "changed torch's settings (gradients)"
     assert torch.is_grad_enabled()
+
+
+def problem(average: float) -> AllocationProblem:
+    return cases.problem(0, 6, (2, 4, 8), average)
+
+
+def test_what_an_allocator_gives_is_checked_against_choices_and_budget():
+    asked = problem(4.0)
+    good = Allocation(torch.full((6,), 4))
+    assert allocated(good, asked, "theirs") is good
+    for found, message in (
+        (None, "returned NoneType, an Allocation"), ("text", "returned str"), (Allocation([4] * 6), "with a tensor `bits`"),
+        (Allocation(torch.full((5,), 4)), r"bits torch.int64 \(5,\), whole numbers \(6,\) wanted"),
+        (Allocation(torch.full((6,), 4.0)), "bits torch.float32"),
+        (Allocation(torch.full((6,), 3)), "gave 6 units bits that are none of their choices"),
+        (Allocation(torch.full((6,), 8)), "exceeds the budget: its plan costs"),
+    ):  # fmt: skip
+        with pytest.raises(PluginFailed, match=message):
+            allocated(found, asked, "theirs")
+
+
+def test_what_a_reducer_gives_is_one_finite_number_for_each_unit():
+    assert len(reduced(torch.ones(4), 4, "theirs")) == 4
+    for found, message in (
+        (None, "returned NoneType"), (torch.ones(2, 4), r"returned \(2, 4\), \(4,\) wanted"),
+        (torch.full((4,), torch.nan), "NaN or infinite"), (torch.ones(4, dtype=torch.complex64), "complex"),
+    ):  # fmt: skip
+        with pytest.raises(PluginFailed, match=message):
+            reduced(found, 4, "theirs")
+
+
+class Odd(WeightQuantizer):
+    """Stores something else than its forward pass gives, or nothing."""
+
+    def __init__(self, bits: torch.Tensor, stored: object, shift: float = 0.0) -> None:
+        super().__init__(bits)
+        self.stored, self.shift = stored, shift
+
+    def forward(self, weight):
+        return weight + self.shift
+
+    def encode(self, weight):
+        return self.stored
+
+
+@dataclass(frozen=True)
+class Builds:
+    made: Callable[[torch.Tensor], object]
+
+    def build(self, weight, bits, choices):
+        return self.made(bits)
+
+
+def test_a_quantizer_that_stores_something_else_is_named():
+    layer = min(LAYERS, key=lambda each: each.weight.numel())
+    shape = layer.weight.shape
+    zeros = QuantizedWeight(
+        codes=torch.zeros(shape, dtype=torch.int8).flatten(1), bits=torch.full((shape[0],), 2), scale=torch.ones(shape[0]),
+        shape=tuple(shape),
+    )  # fmt: skip
+    for made, message in (
+        (lambda bits: None, "returned NoneType, a WeightQuantizer"), (lambda bits: Odd(bits, None), "returned NoneType, a Quant"),
+        (lambda bits: Odd(bits, zeros), "is not what forward"), (lambda bits: Odd(bits, zeros, float("nan")), "NaN or infinite"),
+    ):  # fmt: skip
+        with pytest.raises(PluginFailed, match=message):
+            check_quantizer(Builds(made), LAYERS, (2, 4), "theirs")
+
+
+def test_scores_that_belong_to_a_graph_or_are_complex_are_refused():
+    for changed, message in (
+        (torch.ones(2, 4, requires_grad=True), "requires_grad"), (torch.ones(2, 4, dtype=torch.complex64), "complex"),
+    ):  # fmt: skip
+        with pytest.raises(PluginFailed, match=message):
+            check_scores(scores(**{"0": changed}), LAYERS, ("a", "b"), "theirs")
