@@ -20,6 +20,8 @@ MOST_VALUES, MOST_SIDE = 1 << 28, 1 << 20
 MOST_CONSTANT = 1 << 24
 #: More multiplications than any of them needs before the first image.
 MOST_WORK = 1 << 33
+#: More nodes than any of them has, and times that sizes are computed from sizes.
+MOST_NODES, MOST_ROUNDS = 20_000, 60
 #: Operations on few numbers, by which a graph computes sizes from sizes.
 ON_SIZES = (
     "Shape", "Size", "Constant", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Identity", "Cast", "Reshape", "Add", "Sub",
@@ -61,6 +63,8 @@ def check_content(content: bytes, path: Path) -> None:
 def _foreign_parts(model: Any) -> Iterator[str]:
     if model.functions or model.training_info or model.graph.sparse_initializer:
         yield "it contains functions, training information or sparse tensors, which no exported classifier has"
+    if len(model.graph.node) > MOST_NODES:
+        yield f"it has {len(model.graph.node)} nodes, at most {MOST_NODES} are allowed"
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             yield f"node {node.name!r} is of the foreign domain {node.domain!r}"
@@ -116,21 +120,39 @@ def _bound_memory(model: Any, file_bytes: int) -> None:
 
 
 def _work(node: Any, sizes: Sizes) -> int:
-    """Multiplications of a product or a convolution."""
-    first, second = (sizes.get(name, ()) for name in (*node.input[:2], "", "")[:2])
+    """Multiplications that a node takes, at most: of products, convolutions and recurrent layers, and of windows and sorting; of
+    any other operation, its values."""
+    shapes = [sizes.get(name, ()) for name in node.input]
+    first, second, third = (*shapes, (), (), ())[:3]
+    out = max((math.prod(sizes.get(name, ())) for name in node.output), default=0)
+    values = max(out, *(math.prod(shape) for shape in shapes), 0)
+    numbers = {each.name: each for each in node.attribute}
     if node.op_type in ("MatMul", "Gemm", "Einsum") and second:
         return math.prod(first) * max(second)
-    if node.op_type.startswith("Conv") and second:
-        return math.prod(sizes.get(node.output[0], ())) * math.prod(second[1:])
-    return 0
+    if node.op_type.startswith(("Conv", "QLinearConv")) and second:
+        # a transposed convolution takes its kernel once for each value that goes in
+        of = math.prod(first) if node.op_type == "ConvTranspose" else out
+        return of * math.prod(second[1:])
+    if node.op_type in ("LSTM", "GRU", "RNN") and len(first) == 3:
+        return first[0] * first[1] * (math.prod(second) + math.prod(third))
+    if "kernel_shape" in numbers:  # of a pooling
+        return out * int(math.prod(numbers["kernel_shape"].ints))
+    if node.op_type == "LRN":
+        return values * int(numbers["size"].i) if "size" in numbers else values
+    if node.op_type in ("Det", "DFT", "STFT", "CumSum", "TopK", "Unique", "NonMaxSuppression"):
+        return values * max((*first, 1))
+    return values
 
 
 def _settled(model: Any, batch: int) -> tuple[Any, Sizes]:
     """A copy for so many images, in which numbers stand for what computes sizes, and the sizes of its tensors."""
     copy = _for_images(model, batch)
     sizes = _sizes(copy)
+    rounds = 0
     while _spell_out(copy, sizes):
-        sizes = _sizes(copy)
+        sizes, rounds = _sizes(copy), rounds + 1
+        if rounds > MOST_ROUNDS:
+            raise ValueError(f"its sizes are computed from sizes more than {MOST_ROUNDS} times over, which is refused")
     return copy, {**sizes, **{each.name: tuple(each.dims) for each in copy.graph.initializer}}
 
 

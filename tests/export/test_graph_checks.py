@@ -155,6 +155,73 @@ def test_malicious_graphs_are_refused_with_a_reason_and_little_memory(untrained_
     assert grown(before) < 200
 
 
+def constants(graph, **sizes: list[int]) -> None:
+    """Constants of these sizes, by few bytes."""
+    for name, size in sizes.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(size, np.int64), f"{name} size"))
+        graph.node.append(onnx.helper.make_node("ConstantOfShape", [f"{name} size"], [name], name=name))
+
+
+def recurrent(kind: str, gates: int):
+    def change(graph):
+        constants(graph, X=[2000, 16, 64], W=[1, 512 * gates, 64], R=[1, 512 * gates, 512])
+        graph.node.append(onnx.helper.make_node(kind, ["X", "W", "R"], ["", "Y"], name=kind, hidden_size=512))
+
+    return change
+
+
+def pooled(graph):
+    constants(graph, X=[1, 1, 2500, 2500])
+    graph.node.append(
+        onnx.helper.make_node("AveragePool", ["X"], ["Y"], name="pool", kernel_shape=[1500, 1500], strides=[10, 10])
+    )
+
+
+def normalized(graph):
+    constants(graph, X=[1, 4000, 16, 32])
+    graph.node.append(onnx.helper.make_node("LRN", ["X"], ["Y"], name="lrn", size=20001))
+
+
+def determinant(graph):
+    constants(graph, X=[3900, 3900])
+    graph.node.append(onnx.helper.make_node("Det", ["X"], ["Y"], name="det"))
+
+
+def transposed(graph):
+    constants(graph, X=[1, 256, 32, 32], K=[256, 16, 48, 48])
+    graph.node.append(onnx.helper.make_node("ConvTranspose", ["X", "K"], ["Y"], name="transposed"))
+
+
+WORK = {
+    "LSTM": recurrent("LSTM", 4), "GRU": recurrent("GRU", 3), "RNN": recurrent("RNN", 1), "pool": pooled, "LRN": normalized,
+    "Det": determinant, "ConvTranspose": transposed,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WORK)
+def test_work_before_the_first_image_is_bounded(untrained_export, tmp_path, kind):
+    refuse(untrained_export, tmp_path / "bad.onnx", WORK[kind], "multiplications before the first image")
+
+
+def test_chains_are_bounded(untrained_export, tmp_path):
+    make = onnx.helper.make_node
+
+    def long(graph):
+        graph.node.extend(
+            make("Relu", [f"r{n - 1}" if n else "logits"], [f"r{n}"], name=f"r{n}") for n in range(20_001)
+        )
+
+    def sizes_of_sizes(graph):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 2], np.int64), "s0"))
+        for n in range(100):
+            graph.node.append(make("ConstantOfShape", [f"s{n}"], [f"c{n}"], name=f"c{n}"))
+            graph.node.append(make("Flatten", [f"c{n}"], [f"f{n}"], name=f"f{n}"))
+            graph.node.append(make("Shape", [f"f{n}"], [f"s{n + 1}"], name=f"s{n}"))
+
+    refuse(untrained_export, tmp_path / "bad.onnx", long, "nodes, at most 20000 are allowed")
+    refuse(untrained_export, tmp_path / "bad.onnx", sizes_of_sizes, "computed from sizes more than 60 times over")
+
+
 def test_foreign_and_oversized_files_are_refused(tmp_path):
     (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04\x95" + b"c" * 500)
     (tmp_path / "pickle.onnx").write_bytes(b"\x80\x04\x95" + b"c" * 500)
