@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -28,13 +29,40 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise Terminated(signal.Signals(number).name, number)
 
 
-@contextmanager
-def ignored() -> Iterator[None]:
-    """No signal of these disturbs the block: what is done when a command ends."""
+def ignore() -> dict[int, Handler]:
+    """From here on none of these signals disturbs the process; what handled them before."""
     if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *TERMINATING)}
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Signals wait until the end of the block, and in processes that are started in it, until `leave_at_once`."""
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *TERMINATING)}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *TERMINATING})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_at_once() -> None:
+    """For a worker process: SIGINT, which a terminal sends to all, is its parent's; the others end it without a word, since it has
+    nothing to lose (see `terminating`)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in TERMINATING:
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *TERMINATING})
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """For a worker process that has work: SIGTERM and SIGHUP raise Terminated in the block, so that it is saved."""
+    before = {number: signal.signal(number, _raise) for number in TERMINATING}
     try:
         yield
     finally:

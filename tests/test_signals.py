@@ -11,7 +11,14 @@ import threading
 import pytest
 
 from fairquant.errors import Terminated
-from fairquant.signals import TERMINATING, Postponed, ignored, terminate_by_exception
+from fairquant.signals import (
+    TERMINATING,
+    Postponed,
+    blocked,
+    ignore,
+    terminate_by_exception,
+    terminating,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +97,36 @@ def test_what_is_ignored_stays_ignored():
     with Postponed() as signals:
         send(signal.SIGTERM)
         assert not signals.waiting
-    with ignored():
-        send(signal.SIGINT)
+    before = ignore()
+    send(signal.SIGINT)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_blocked_signals_arrive_after_the_block_and_a_worker_saves_its_work():
+    def work() -> None:
+        with terminating(), blocked():
+            send(signal.SIGTERM)
+            arrived.append("in the block")
+
+    arrived: list[str] = []
+    with pytest.raises(Terminated, match="SIGTERM"):
+        work()
+    assert arrived == ["in the block"]
+
+
+def test_a_worker_without_work_leaves_at_once_and_leaves_ctrl_c_to_its_parent():
+    code = (
+        "import os, signal, sys\nfrom fairquant.signals import blocked, leave_at_once\n"
+        "with blocked():\n    os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), {number}); leave_at_once()\n    print('still here')"
+    )
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(number=int(number))], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (status, "")
+        assert done.stdout.strip() == ("" if status else "still here")
 
 
 def test_an_error_in_the_block_is_not_replaced_by_a_signal():
@@ -110,7 +144,8 @@ def test_threads_other_than_the_first_leave_signals_alone():
 
     def work() -> None:
         terminate_by_exception()
-        with Postponed(), ignored():
+        ignore()
+        with Postponed():
             assert signal.getsignal(signal.SIGTERM) is before
 
     thread = threading.Thread(target=work)

@@ -50,13 +50,13 @@ app.command("ui")(ui.ui)
 def main() -> None:
     """Run a command and end the process with its status: 0; 2 for a user's mistake, in words; 130 for Ctrl-C, 143 for SIGTERM, 129
     for SIGHUP; 1 for a bug, with its traceback."""
-    from fairquant.signals import ignored, terminate_by_exception
+    from fairquant.signals import ignore, terminate_by_exception
 
     prepare_streams()
     terminate_by_exception()
     with ending() as status:
         app()  # ends by SystemExit
-    with ignored():
-        flush_streams(status)
-        logging.shutdown()
+    ignore()  # to the very end: what Python does at exit would show them as tracebacks
+    flush_streams(status)
+    logging.shutdown()
     sys.exit(status.code)

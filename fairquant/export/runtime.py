@@ -23,6 +23,8 @@ from fairquant.roles.dataset import Intensity
 
 #: A file's metadata: classes, groups, preprocessing, plan, recipe, each as its JSON says it.
 Metadata = dict[str, Any]
+#: Keys of an ONNX file's metadata whose values are text, and no JSON: a digest may consist of digits.
+TEXT = ("fairquant", "checksum", "recipe_digest", "activations", "calibration")
 
 
 class Runtime(Protocol):
@@ -101,7 +103,7 @@ def _open_onnx(path: Path, threads: int) -> tuple[Any, Metadata]:
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         properties = session.get_modelmeta().custom_metadata_map
-        metadata = {key: _plain(value) for key, value in properties.items()}
+        metadata = {key: value if key in TEXT else _plain(value) for key, value in properties.items()}
         if not str(metadata.get("fairquant", "")).startswith("fairquant-onnx-"):
             raise UserError(f"{path}: an ONNX file, but not exported by fairquant (no format in its metadata)")
         if not matches_seal(content, str(properties.get("checksum", "")), content.rfind):

@@ -18,7 +18,8 @@ from fairquant.errors import Infeasible, Terminated, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
 from fairquant.report.comparison import Cell, Outcome
 from fairquant.runs.folder import Display
-from fairquant.study.workers import follow_parent, init_worker
+from fairquant.signals import blocked, terminating
+from fairquant.study.workers import init_manager, init_worker
 
 #: Shown first in tables, in this order; other methods follow by name.
 ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-block", "fq-baq")
@@ -84,13 +85,15 @@ def run_cells(
         return outcomes
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
-    manager.start(follow_parent)
+    with blocked():
+        manager.start(init_manager)
     with manager:
         messages = manager.Queue()
         threads = max((os.cpu_count() or 1) // jobs, 1)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the workers, which read it when they start
         with ProcessPoolExecutor(jobs, context, init_worker, (threads,)) as pool:
-            running = {pool.submit(_in_worker, n, cell, job, messages): n for n, cell in enumerate(cells)}
+            with blocked():  # what it starts
+                running = {pool.submit(_in_worker, n, cell, job, messages): n for n, cell in enumerate(cells)}
             relay = _Relay(messages=messages, displays=[None] * len(cells), cells=cells, make=displays)
             try:
                 return _collect(cells, running, relay, on_done)
@@ -149,7 +152,8 @@ class _Sender:
 
 
 def _in_worker(number: int, cell: Cell, job: Job, messages: Any) -> Outcome:
-    return run_cell(cell, job, _Sender(number, messages))
+    with terminating():
+        return run_cell(cell, job, _Sender(number, messages))
 
 
 @dataclass(kw_only=True)

@@ -28,6 +28,7 @@ from fairquant.recipe.events import StudyInfo
 from fairquant.recipe.search import Parameter, Search
 from fairquant.registry import Plugins, discover
 from fairquant.runs.folder import Display, Quiet, default_runs
+from fairquant.signals import blocked, terminating
 from fairquant.study.storage import (
     make_sampler,
     one_at_a_time,
@@ -229,8 +230,9 @@ def _one_round(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) ->
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     threads = max((os.cpu_count() or 1) // jobs, 1)
     workers = [context.Process(target=work_here, args=(plan, threads)) for _ in range(jobs)]
-    for worker in workers:
-        worker.start()
+    with blocked():
+        for worker in workers:
+            worker.start()
     reported = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     try:
         while True:
@@ -257,7 +259,7 @@ def work_here(plan: Plan, threads: int) -> None:
     plugins = discover()
     base, section = read_base(plan.recipe, plan.overrides, plan.demo, plugins)
     try:
-        with worker_lock(plan.folder):
+        with terminating(), worker_lock(plan.folder):
             work(Worker(plan=plan, base=base, search=section, plugins=plugins, display=Quiet()), lambda trial: None)
     except (KeyboardInterrupt, Terminated):
         os._exit(143)  # its trial goes back to the queue

@@ -1,4 +1,4 @@
-"""What a worker process does first: limit its threads, and follow its parent process."""
+"""What a worker process does first: limit its threads, follow its parent process, and leave signals to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import threading
 import time
 
-from fairquant.signals import terminate_by_exception
+from fairquant.signals import ignore, leave_at_once
 
 
 def init_worker(threads: int) -> None:
@@ -15,7 +15,13 @@ def init_worker(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    terminate_by_exception()
+    leave_at_once()
+    follow_parent()
+
+
+def init_manager() -> None:
+    """For the process that passes messages on: it ends when its parent says so, or is gone."""
+    ignore()
     follow_parent()
 
 

@@ -88,3 +88,17 @@ def test_probabilities_and_batches():
     logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32) * 50
     assert softmax(logits) == pytest.approx(scipy_softmax(logits.astype(float), 1))
     assert list(in_batches(5, 2)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+
+
+@pytest.mark.parametrize("digest", ["582926295816", "1e5000000000", "null", "[1]"])
+def test_text_in_the_metadata_stays_text_whatever_it_consists_of(untrained_export, tmp_path, digest):
+    onnx = pytest.importorskip("onnx")
+    from fairquant.export.onnx import sealed
+
+    model = onnx.load(untrained_export)
+    for each in model.metadata_props:
+        if each.key == "recipe_digest":
+            each.value = digest
+    file = tmp_path / "m.onnx"
+    file.write_bytes(sealed(model))
+    assert open_runtime(file).metadata["recipe_digest"] == digest
