@@ -30,13 +30,13 @@ from fairquant.registry import Plugins, discover
 from fairquant.runs.folder import Display, Quiet, default_runs
 from fairquant.signals import blocked, terminating
 from fairquant.study.storage import (
+    StaleTrials,
     make_sampler,
     one_at_a_time,
     open_storage,
     open_study,
     quiet_heartbeats,
     repair_journal,
-    return_stale,
     return_to_queue,
     storage_errors,
     worker_lock,
@@ -150,13 +150,14 @@ def work(worker: Worker, on_trial: OnTrial) -> None:
     plan, section, base = worker.plan, worker.search, worker.base
     study = open_study(open_storage(plan.storage, plan.folder, *HEARTBEAT_SECONDS), plan.name, section, base.seed)
     held: list[int] = []  # the trial that this worker has
+    stale = StaleTrials(HEARTBEAT_SECONDS[1])
     lost: float | None = None  # since when the database does not answer
     while True:
         try:
             return_to_queue(study, held)
             held.clear()
             with quiet_heartbeats():
-                if not _take(worker, study, held, on_trial):
+                if not _take(worker, study, held, stale, on_trial):
                     return
             lost = None
         except storage_errors() as error:
@@ -165,11 +166,11 @@ def work(worker: Worker, on_trial: OnTrial) -> None:
             _wait_for_storage(worker, error, now - lost)
 
 
-def _take(worker: Worker, study: optuna.Study, held: list[int], on_trial: OnTrial) -> bool:
+def _take(worker: Worker, study: optuna.Study, held: list[int], stale: StaleTrials, on_trial: OnTrial) -> bool:
     """Run the next trial, or wait a second for another worker's; whether there may be more."""
     beats = worker.plan.storage is not None
     if beats:
-        return_stale(study)
+        stale.return_to_queue(study)
     trials = study.get_trials(deepcopy=False)
     waiting = [trial.number for trial in trials if trial.state == optuna.trial.TrialState.WAITING]
     if not waiting:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +26,7 @@ from fairquant.recipe.search import Search
 def open_storage(url: str | None, folder: Path, heartbeat: int = 10, grace: int = 30) -> optuna.storages.BaseStorage:
     """url: a database (postgresql+psycopg://...), or None for a journal in the study's folder, which a shared disk may hold.
 
-    In a database every running trial sends a heartbeat; when it stops, the trial goes back to the queue (`return_stale`). Raises
+    In a database every running trial sends a heartbeat; when it stops, the trial goes back to the queue (`StaleTrials`). Raises
     UserError where it cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what a trial says is in its own record
@@ -107,13 +109,37 @@ def return_to_queue(study: optuna.Study, numbers: Collection[int] | None = None)
             study._storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.WAITING)
 
 
-def return_stale(study: optuna.Study) -> None:
-    """Trials in a database whose worker has given no sign of life for long wait again."""
-    storage = study._storage
-    if isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat):
+@dataclass
+class StaleTrials:
+    """Trials in a database whose worker has given no sign of life for `grace` seconds. first_seen: number -> when a trial without
+    any heartbeat was first seen running; optuna itself never calls such a trial stale, whose worker was killed between taking it
+    and its first heartbeat."""
+
+    grace: float
+    first_seen: dict[int, float] = field(default_factory=dict)
+
+    def return_to_queue(self, study: optuna.Study) -> None:
+        storage = study._storage
+        if not isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat):
+            return
         stale = set(storage._get_stale_trial_ids(study._study_id))
         running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        return_to_queue(study, {trial.number for trial in running if trial._trial_id in stale})
+        known, now = _with_heartbeat(storage), time.monotonic()
+        silent = {trial.number for trial in running if trial._trial_id not in known}
+        self.first_seen = {number: self.first_seen.get(number, now) for number in silent}
+        numbers = {trial.number for trial in running if trial._trial_id in stale}
+        numbers |= {number for number, since in self.first_seen.items() if now - since > self.grace}
+        return_to_queue(study, numbers)
+
+
+def _with_heartbeat(storage: optuna.storages.BaseStorage) -> set[int]:
+    """The trials, by their keys in the database, that have had a heartbeat."""
+    from optuna.storages._rdb.models import TrialHeartbeatModel
+    from sqlalchemy import select
+
+    database = getattr(storage, "_backend", storage)  # optuna puts a cache before it
+    with database.engine.connect() as connection:
+        return set(connection.execute(select(TrialHeartbeatModel.trial_id)).scalars())
 
 
 def repair_journal(folder: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from helpers.studies import HEAD, SEARCH, SMALL, write
 
@@ -19,7 +20,7 @@ import fairquant
 from fairquant.errors import UserError
 from fairquant.recipe.search import PRUNERS, SAMPLERS, Objective, Search
 from fairquant.study.search import search
-from fairquant.study.storage import open_storage, open_study, worker_lock
+from fairquant.study.storage import StaleTrials, open_storage, open_study, worker_lock
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:] or [
     Path(shutil.which("initdb") or "/nowhere/initdb").parent
@@ -244,3 +245,18 @@ def test_a_lock_that_a_dead_worker_left_is_removed(tmp_path):
     with worker_lock(tmp_path) as alone:
         assert alone
     assert not (tmp_path / ".workers" / "dead.lock").exists()
+
+
+def test_a_trial_whose_worker_was_killed_before_its_first_heartbeat_returns_to_the_queue(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", tmp_path, 1, 2)
+    study = optuna.create_study(storage=storage)
+    study.ask()  # and the worker is killed
+    alive = study.ask()
+    storage.record_heartbeat(alive._trial_id)
+    stale = StaleTrials(grace=0.2)
+    stale.return_to_queue(study)
+    time.sleep(0.3)
+    stale.return_to_queue(study)
+    states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
+    assert states == ["WAITING", "RUNNING"]
+    assert study.ask().number == 0
