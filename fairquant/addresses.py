@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 #: Names of query parameters whose values are secrets.
 SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|sig", re.IGNORECASE)
 HIDDEN = "..."
+#: A name of as many signs before the @ of a web address is a token.
+TOKEN = 16
+#: An address with something before an @ inside other text.
+IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://\S*@[^\s'\"\])}]*")
 #: As in a list of settings: host=... password=...
 PAIR = re.compile(r"\b(pass\w*|pwd|token|secret)=([^\s&;]+)", re.IGNORECASE)
 
@@ -16,15 +21,18 @@ def _parts(address: str) -> tuple[str, str, str, str]:
     scheme, separator, rest = address.partition("://")
     if not separator:
         scheme, rest = "", address
-    at = rest.rfind("@")
-    path = rest.find("/")
-    if at >= 0 and path >= 0 and path < at and not separator:
-        at = -1  # a path of files
-    if at >= 0 and path >= 0 and path < at and "?" not in rest[:at] and ":" not in rest[:path]:
-        at = -1  # an @ in the name of a file
-    user, rest = (rest[:at], rest[at + 1 :]) if at >= 0 else ("", rest)
-    place, _, query = rest.partition("?")
+    user, at, host = rest.rpartition("@")
+    before_slash, slash, _ = user.partition("/")
+    in_a_path = bool(slash) and (not separator or not (":" in before_slash or "?" in user))
+    if not at or in_a_path:  # the @ is part of a file's name
+        user, host = "", rest
+    place, _, query = host.partition("?")
     return f"{scheme}{separator}", user, place, query
+
+
+def _is_token(scheme: str, user: str) -> bool:
+    """Whether what stands where a user's name would is a token for a web server."""
+    return scheme.lower() in ("http://", "https://") and len(user) >= TOKEN and ":" not in user
 
 
 def without_secrets(address: str) -> str:
@@ -34,6 +42,7 @@ def without_secrets(address: str) -> str:
     if user:
         name, colon, _ = user.partition(":")
         shown = f"{name.partition('?')[0]}{f':{HIDDEN}' if colon or '?' in name else ''}@"
+        shown = f"{HIDDEN}@" if _is_token(scheme, user) else shown
     pairs = []
     for pair in re.split(r"[&;]", query) if query else []:
         name, equals, _ = pair.partition("=")
@@ -44,8 +53,9 @@ def without_secrets(address: str) -> str:
 
 def secrets_of(address: str) -> list[str]:
     """The parts of an address that must not be shown, longest first."""
-    _, user, _, query = _parts(address)
+    scheme, user, _, query = _parts(address)
     found = [user.partition(":")[2] or user.partition("?")[2]] if user else []
+    found += [user] if _is_token(scheme, user) else []
     for pair in re.split(r"[&;]", query):
         name, _, value = pair.partition("=")
         found += [value] if SECRET.search(name) else []
@@ -60,6 +70,26 @@ def scrubbed(text: str, address: str) -> str:
     for secret in secrets_of(address):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def hidden_in(text: str) -> str:
+    """Any text without the secrets of the addresses in it."""
+    return PAIR.sub(rf"\1={HIDDEN}", IN_TEXT.sub(lambda found: without_secrets(found.group()), text))
+
+
+def secret_problems(content: object, path: str = "") -> list[tuple[str, str]]:
+    """Every text of a recipe, names of keys too, that is an address with a secret: (dotted key, what is wrong)."""
+    problems = []
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            place = f"{path}.{hidden_in(str(key))}" if path else hidden_in(str(key))
+            problems += [*secret_problems(str(key), place), *secret_problems(value, place)]
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            problems += secret_problems(value, f"{path}[{number}]")
+    elif isinstance(content, str) and "://" in content and (problem := secret_problem(content)):
+        problems.append((path, problem))
+    return problems
 
 
 def secret_problem(address: str) -> str:

@@ -216,7 +216,7 @@ def _locked(run: Run, wait: bool) -> Iterator[None]:
     to be waited for, or has begun something else in it in the meantime."""
     folder = run.folder
     if wait and is_locked(folder):
-        run.display.say(f"{folder}: another process is working on this run: waiting for its result")
+        run.display.say(f"waiting for another process that works on {folder}")
     with folder_lock(folder, blocking=wait), log_file(folder):
         remove_temporary(folder)
         if holds_run(folder) and read_identity(folder) != run.identity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairquant.addresses import scrubbed, secret_problem, secrets_of, without_secrets
+from fairquant.addresses import hidden_in, scrubbed, secret_problem, secret_problems, secrets_of, without_secrets
 
 CASES = [
     ("postgresql+psycopg://alice:PW@host/db", "postgresql+psycopg://alice:...@host/db"),
@@ -41,3 +41,29 @@ def test_other_addresses_stay_as_they_are(address):
     assert without_secrets(address) == address
     assert secrets_of(address) == []
     assert secret_problem(address) == ""
+
+
+def test_a_token_in_place_of_a_name_is_a_secret():
+    address = "https://ghp_0123456789abcdef@host/x"
+    assert without_secrets(address) == "https://...@host/x"
+    assert secret_problem(address)
+    assert "ghp" not in hidden_in(f"got {address!r}") + scrubbed(f"cannot reach {address}", address)
+
+
+@pytest.mark.parametrize("address", [address for address, _ in CASES if "://" in address])
+@pytest.mark.parametrize("around", ["{}", "'{}", "{{'{}': None}}", '["{}"]', "no method is called '{}'. Known: a"])
+def test_secrets_are_hidden_inside_other_text(address, around):
+    assert "PW" not in hidden_in(around.format(address))
+
+
+def test_text_without_addresses_stays_as_it_is():
+    for text in ("write to a@b.org", "see https://example.org/a@b", "at 5:00 @ home", "a: b@c"):
+        assert hidden_in(text) == text
+
+
+def test_secrets_are_found_in_every_value_and_key_of_a_recipe():
+    address = "http://alice:PW@host"
+    content = {"a": {"b": [1, {"c": address}]}, address: None, "d": "host"}
+    problems = secret_problems(content)
+    assert [key for key, _ in problems] == ["a.b[1].c", "http://alice:...@host"]
+    assert "PW" not in str(problems)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,8 @@ from helpers.recipes import write_recipe
 
 import fairquant
 from fairquant.errors import RunBusy, UserError
-from fairquant.files import folder_lock
+from fairquant.files import folder_lock, is_locked
+from fairquant.runs.folder import Quiet
 
 
 def test_a_finished_run_is_shown_not_run_again(finished):
@@ -26,6 +31,26 @@ def test_a_busy_run_is_refused(finished):
         (Path("tiny.yaml")).write_text((finished.folder / "recipe.yaml").read_text())
         with pytest.raises(RunBusy, match="another process is working on this run"):
             fairquant.run("tiny.yaml")
+
+
+def test_a_run_that_another_process_works_on_is_waited_for():
+    code = f"import fairquant; fairquant.run({write_recipe()!r})"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    other = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    try:
+        deadline = time.monotonic() + 120
+        while not any(map(is_locked, Path("runs").glob("tiny/*/"))):
+            assert other.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        said: list[str] = []
+        display = Quiet()
+        display.say = said.append  # type: ignore[method-assign]
+        result = fairquant.run("tiny.yaml", wait=True, display=display)
+    finally:
+        status = other.wait(120)
+    assert status == 0
+    assert result.was_finished
+    assert [text for text in said if text.startswith("waiting for another process that works on runs/tiny/")]
 
 
 def test_a_full_disk_is_reported_and_loses_nothing(monkeypatch):

@@ -89,7 +89,9 @@ class CachedProbe:
     def save(self) -> None:
         """Write the results, merged with what others wrote in the meantime."""
         if "_answers" in self.__dict__:
-            write_atomically(self._file, json.dumps(self._read() | self._answers).encode())
+            answers = json.dumps(self._read() | self._answers)
+            content = {"answers": answers, "checksum": hashlib.sha256(answers.encode()).hexdigest()}
+            write_atomically(self._file, json.dumps(content).encode())
 
     @cached_property
     def _file(self) -> Path:
@@ -108,7 +110,11 @@ class CachedProbe:
 
     def _read(self) -> dict[str, list[float]]:
         try:
-            answers = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or truncated: measured again
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            stored = str(content["answers"])
+            if hashlib.sha256(stored.encode()).hexdigest() != content["checksum"]:
+                return {}
+            answers: dict[str, list[float]] = json.loads(stored)
+        except (OSError, ValueError, LookupError, TypeError):  # none yet, or damaged: measured again
             return {}
-        return answers if isinstance(answers, dict) else {}
+        return answers

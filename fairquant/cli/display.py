@@ -62,5 +62,5 @@ class OneLine:
         return advance
 
     def say(self, text: str) -> None:
-        if text.startswith("warning:"):
+        if text.startswith(("warning:", "waiting ")):
             self.bars.say(f"{self.name}: {text}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from fairquant.addresses import hidden_in
 from fairquant.errors import Terminated, UserError
 
 USER, STOPPED = 2, 130
@@ -65,7 +66,7 @@ def _where(error: OSError) -> str:
 
 def _say(text: str, code: int) -> int:
     with suppress(OSError, ValueError):
-        print(f"fairquant: {text}", file=sys.stderr)
+        print(f"fairquant: {hidden_in(text)}", file=sys.stderr)
     return code
 
 

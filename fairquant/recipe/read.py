@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from fairquant.addresses import hidden_in, secret_problems
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.accept import read_accept
 from fairquant.recipe.bounded import LARGEST_SEED, number_problems
@@ -92,10 +93,10 @@ def _resolve(document: Document, overrides: Sequence[str], registry: Registry, d
                 problems.append((str(key), f"unknown key.{suggestion(str(key), ALL_KEYS)}"))
     report = _Reporter(document.source, document.lines, given)
     if wrong := [*reference_problems(document.content), *reference_problems(given)]:
-        raise UserError([*messages, *(report(key, text) for key, text in wrong)], document.source)
+        raise UserError(list(map(hidden_in, [*messages, *(report(key, text) for key, text in wrong)])), document.source)
     merged, notes, merge_problems = merge(dict(document.content), given, demo, registry)
-    if wrong := number_problems(merged):
-        raise UserError([*messages, *(report(key, text) for key, text in wrong)], document.source)
+    if wrong := [*number_problems(merged), *secret_problems(merged)]:
+        raise UserError(list(map(hidden_in, [*messages, *(report(key, text) for key, text in wrong)])), document.source)
     recipe = _assemble(merged, registry, (document.name, demo, tuple(notes)), problems)
     if recipe is not None and recipe.search and searching:
         _check_search(document.content, overrides, recipe, registry, problems)
@@ -103,7 +104,7 @@ def _resolve(document: Document, overrides: Sequence[str], registry: Registry, d
     problems = [*merge_problems, *(each for each in problems if each[0] not in known)]
     messages += [report(key, text) for key, text in problems]
     if messages or recipe is None:
-        raise UserError(list(dict.fromkeys(messages)), document.source)
+        raise UserError(list(dict.fromkeys(map(hidden_in, messages))), document.source)
     return recipe
 
 

@@ -58,10 +58,10 @@ def _plugins(recipe: Recipe, plugins: Plugins) -> Iterator[tuple[str, str]]:
         entry = next((each for each in plugins.registry.entries(role) if each.name == component.name), None)
         if entry is not None and entry.origin != OURS:
             package = type(component.value).__module__.partition(".")[0]
-            yield f"plugin {entry.origin}", f"{entry.version} {_source_digest(package)}"
+            yield f"plugin {entry.origin}", f"{entry.version} {source_digest(package)}"
 
 
-def _source_digest(package: str) -> str:
+def source_digest(package: str) -> str:
     """SHA-256 of the Python files of a package; empty where they cannot be found."""
     file = getattr(sys.modules.get(package), "__file__", None)
     if file is None:

@@ -34,6 +34,7 @@ from fairquant.roles import (
     Split,
     Splits,
 )
+from fairquant.runs.identity import source_digest
 from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
 from fairquant.training.model import Model
 
@@ -168,7 +169,8 @@ class Planning:
         probe = LossProbe(
             model=model.network, layers=self.layers, quantizer=quantizer.value, batches=stream, groups=groups
         )
-        about = [quantizer.to_dict(), str(model.network), [layer.name for layer in self.layers], groups]
+        source = source_digest(type(quantizer.value).__module__.partition(".")[0])
+        about = [quantizer.to_dict(), source, str(model.network), [layer.name for layer in self.layers], groups]
         return CachedProbe(probe, self.cache_dir, json.dumps(about))
 
     def _file_bytes(self, metadata: Mapping[str, object], plan: BitPlan) -> int:

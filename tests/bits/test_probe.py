@@ -66,10 +66,11 @@ def test_what_a_probe_measured_is_measured_once(strange, tmp_path, monkeypatch):
         layers[0].weight.mul_(1.01)
     probe()(low)  # other weights: measured again
     assert len(passes) == 3
-    for file in tmp_path.iterdir():
-        file.write_text("{cut off")
-    probe()(low)
-    assert len(passes) == 4
+    for number, damage in enumerate(("{cut off", "[]", '{"answers": "{}", "checksum": "x"}', '{"answers": 3}')):
+        for file in tmp_path.iterdir():
+            file.write_text(damage)
+        probe()(low)
+        assert len(passes) == 4 + number
 
 
 def test_a_probe_that_is_not_asked_writes_nothing(strange, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 import fairquant
 from fairquant.runs.folder import Quiet
-from fairquant.runs.identity import _source_digest, read_identity, what_changed
+from fairquant.runs.identity import source_digest, read_identity, what_changed
 
 
 @pytest.fixture
@@ -119,11 +119,11 @@ def test_an_edited_plugin_is_another_one(tmp_path, monkeypatch):
     (package / "metric.py").write_text("SCALE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     __import__("their_metrics")
-    before = _source_digest("their_metrics")
-    assert before == _source_digest("their_metrics")
+    before = source_digest("their_metrics")
+    assert before == source_digest("their_metrics")
     (package / "metric.py").write_text("SCALE = 2\n")
-    assert _source_digest("their_metrics") != before
-    assert _source_digest("no_such_package") == ""
+    assert source_digest("their_metrics") != before
+    assert source_digest("no_such_package") == ""
     sys.modules.pop("their_metrics")
     words = what_changed({"plugin theirs": "1.0 a"}, {"plugin theirs": "1.0 b"})
     assert words == "the source of plugin theirs"
