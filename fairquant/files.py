@@ -30,6 +30,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # that of the temporary file, or none, says nothing to a user
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -132,11 +133,23 @@ def _logger(folder: Path) -> logging.Logger:
     return logging.getLogger(f"fairquant.run.{folder.name}")
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written any more, as on a full disk, neither stops a run nor prints a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def log_file(folder: Path) -> Iterator[None]:
     """log.txt of the folder, appended to."""
     logger = _logger(folder)
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="surrogateescape")
+    handler = _LogFile(folder / "log.txt", encoding="utf-8", errors="surrogateescape")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

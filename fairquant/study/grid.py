@@ -132,6 +132,10 @@ def run_cell(cell: Cell, job: Job, display: Display) -> Outcome:
         return Outcome(cell, None, None, f"cannot meet the budget: {error}")
     except UserError as error:
         return Outcome(cell, None, None, error.render())
+    except OSError as error:
+        return Outcome(
+            cell, None, None, f"{error.filename or job.runs}: {error.strerror or error}. The run can be resumed"
+        )
     except Exception as error:
         return Outcome(cell, None, None, f"{type(error).__name__}: {error}")
     return Outcome(cell, result.folder, result.report)

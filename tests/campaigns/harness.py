@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,8 @@ def started(work: Callable[[], object], out: Path) -> int:
     """Start the work in a forked process that writes to out and out.err; its number."""
     child = os.fork()
     if child:
+        with suppress(OSError):  # here too: a signal may be sent before the child has come so far
+            os.setpgid(child, child)
         return child
     status = 1
     try:
@@ -93,8 +95,10 @@ def started(work: Callable[[], object], out: Path) -> int:
 
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with suppress(OSError, ValueError):
+                    stream.flush()
         os._exit(status)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import fairquant
 from fairquant.runs.folder import Quiet
-from fairquant.runs.identity import source_digest, read_identity, what_changed
+from fairquant.runs.identity import read_identity, source_digest, what_changed
 
 
 @pytest.fixture
