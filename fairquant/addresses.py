@@ -10,8 +10,8 @@ SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|sig", re.IGNOREC
 HIDDEN = "..."
 #: A name of as many signs before the @ of a web address is a token.
 TOKEN = 16
-#: An address with something before an @ inside other text.
-IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://\S*@[^\s'\"\])}]*")
+#: An address with something before an @ inside other text. (Bounded, so that long texts are searched in linear time.)
+IN_TEXT = re.compile(r"(?<![\w+.-])[A-Za-z][\w+.-]{0,30}://\S{0,2000}@[^\s'\"\])}]{0,2000}")
 #: As in a list of settings: host=... password=...
 PAIR = re.compile(r"\b(pass\w*|pwd|token|secret)=([^\s&;]+)", re.IGNORECASE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fairquant.addresses import hidden_in, scrubbed, secret_problem, secret_problems, secrets_of, without_secrets
@@ -67,3 +69,10 @@ def test_secrets_are_found_in_every_value_and_key_of_a_recipe():
     problems = secret_problems(content)
     assert [key for key, _ in problems] == ["a.b[1].c", "http://alice:...@host"]
     assert "PW" not in str(problems)
+
+
+@pytest.mark.parametrize("unit", ["x", "x://", "http://a:b@", "pass", "pass=", "@"])
+def test_long_texts_are_searched_in_linear_time(unit):
+    start = time.process_time()
+    hidden_in(unit * 20_000)
+    assert time.process_time() - start < 5

@@ -1,17 +1,21 @@
 """Content that changes under a run: killed after its baseline and resumed, or finished and started again, it is never a mixture, and
 never an old result.
 
-    python tests/campaigns/changes.py [--rounds 20] [--seed 0]
+    python tests/campaigns/changes.py [--rounds 20] [--seed 0] [--what changes,caches]
 
-A round is one change, at a random moment of a run. The result must be that of the same content from scratch.
+A round is one change, at a random moment of a run. The result must be that of the same content from scratch; where the cache was
+damaged, that without damage.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import harness
@@ -144,5 +148,58 @@ def changed(change: Callable[[Path, random.Random], None], place: Path, rng: ran
     return "the old result is shown" if resumed.was_finished else "", kills
 
 
+def cut(file: Path, rng: random.Random) -> None:
+    file.write_bytes(file.read_bytes()[: rng.randrange(file.stat().st_size + 1)])
+
+
+def zero(file: Path, rng: random.Random) -> None:
+    content = bytearray(file.read_bytes())
+    at = rng.randrange(len(content) + 1)
+    content[at : at + 5000] = bytes(len(content[at : at + 5000]))
+    file.write_bytes(content)
+
+
+def alter(file: Path, rng: random.Random) -> None:
+    content = bytearray(file.read_bytes() or b"x")
+    content[rng.randrange(len(content))] ^= rng.randrange(1, 256)
+    file.write_bytes(content)
+
+
+def replace_by_a_folder(file: Path, rng: random.Random) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGES: tuple[Callable[[Path, random.Random], None], ...] = (
+    cut, zero, alter, replace_by_a_folder, lambda file, rng: file.unlink(), lambda file, rng: file.write_bytes(pickle.dumps(print)),
+)  # fmt: skip
+
+
+def caches(rounds: int, rng: random.Random) -> harness.Count:
+    """Files of the cache damaged before or in the middle of a run, whose result is that without damage."""
+    import fairquant
+
+    count = harness.Count()
+    make_data(Path("data"))
+    os.chdir("data")
+    expected = kill.result_of(fairquant.run("changed.yaml", runs="reference").folder)
+    cache, out = Path(os.environ["FAIRQUANT_CACHE"]), Path("output.txt").absolute()
+    for number in range(rounds):
+        runs = Path(f"round{number}")
+        child = harness.started(lambda runs=runs: fairquant.run("changed.yaml", runs=runs), out)
+        time.sleep(rng.choice([0.0, rng.uniform(0.0, 3.0)]))
+        damage, files = rng.choice(DAMAGES), [file for file in cache.rglob("*") if file.is_file()]
+        for file in rng.sample(files, min(len(files), rng.choice([1, 2, 5]))):
+            with suppress(OSError):  # the run has removed it
+                damage(file, rng)
+        problem = harness.ended(child, out).problem(0)
+        problem = problem or (
+            "" if kill.result_of(next(runs.glob("*/*/report.json")).parent) == expected else "another result"
+        )
+        count.add(problem and f"round {number} ({damage.__name__}): {problem}")
+        shutil.rmtree(runs, ignore_errors=True)
+    return count
+
+
 if __name__ == "__main__":
-    harness.start(str(__doc__), {"changes": campaign}, 24)
+    harness.start(str(__doc__), {"changes": campaign, "caches": caches}, 24)

@@ -1,7 +1,7 @@
 """Files that are damaged, or made to harm: artifacts, their ONNX, checkpoints, reports and recipes, altered in their structure
 and in their bytes, give an error in words, or what they gave before; never a traceback, and never long.
 
-    python tests/campaigns/files.py [--rounds 1000] [--seed 0]
+    python tests/campaigns/files.py [--rounds 1000] [--seed 0] [--what files,recipes]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import random
 import struct
 import time
@@ -210,5 +211,62 @@ def campaign(rounds: int, rng: random.Random) -> harness.Count:
     return count
 
 
+SECRET = "9bb2secret41"
+HOSTILE: tuple[Callable[[random.Random], str], ...] = (
+    lambda rng: "${oc.env:FAIRQUANT_SECRET}", lambda rng: "${oc.env:HOME}", lambda rng: "${oc.decode:${oc.env:FAIRQUANT_SECRET}}",
+    lambda rng: f"http://alice:{SECRET}@host", lambda rng: f"'postgresql://host/db?password={SECRET}'",
+    lambda rng: "9" * rng.choice([20, 400, 5000]), lambda rng: "-" + "9" * 30, lambda rng: rng.choice([".nan", ".inf", "-.inf", "1e999"]),
+    lambda rng: "[" * 3000 + "]" * 3000, lambda rng: "{a: " * 500 + "1" + "}" * 500, lambda rng: "&a [*a]", lambda rng: "&a {b: *a}",
+    lambda rng: "*undefined", lambda rng: "!!python/object/apply:os.system ['touch harmed']", lambda rng: "!!python/name:os.system",
+    lambda rng: "(((a+)+)+)+$", lambda rng: "['[', '(', '*']", lambda rng: "{'[': 4}", lambda rng: "../../../x", lambda rng: "/etc/passwd",
+    lambda rng: "'\\0'", lambda rng: '"\\ud800"', lambda rng: "null", lambda rng: "true", lambda rng: "-1", lambda rng: "0", lambda rng: "1000000",
+    lambda rng: "''", lambda rng: "[]", lambda rng: "{}", lambda rng: "<script>alert(1)</script>", lambda rng: "$x_$", lambda rng: "x" * 100_000,
+    lambda rng: "${" * 50 + "seed" + "}" * 50, lambda rng: "${seed}${seed}${seed}", lambda rng: "2026-11-26", lambda rng: "0o17", lambda rng: "1_000",
+)  # fmt: skip
+
+
+def recipes_made_to_harm(rounds: int, rng: random.Random) -> harness.Count:
+    """A hostile value at one key of a recipe, in the file or on the command line: read in seconds, refused in words or right, and no
+    environment variable or password anywhere."""
+    from fairquant.errors import UserError
+    from fairquant.recipe import read_recipe
+    from fairquant.registry import discover
+    from fairquant.report.write import recipe_yaml
+
+    registry, count = discover().registry, harness.Count()
+    os.environ["FAIRQUANT_SECRET"] = SECRET
+    Path("whole.yaml").write_text(yaml.safe_dump(harness.RECIPE))
+    whole = yaml.safe_load(recipe_yaml(read_recipe("whole.yaml", registry=registry)))
+    paths = [path for path in _paths(whole) if path]
+    for number in range(rounds):
+        path, value = rng.choice(paths), HOSTILE[number % len(HOSTILE)](rng)
+        given, overrides = "seed: 1\n", [f"{'.'.join(path)}={value}"]
+        if rng.random() < 0.5:
+            lines = [f"{'  ' * depth}{key}:" for depth, key in enumerate(path)]
+            given, overrides = "\n".join(lines) + f" {value}\n", []
+        Path("hostile.yaml").write_text(given, encoding="utf-8", errors="surrogatepass")
+        start, said, problem = time.monotonic(), "", ""
+        try:
+            said = recipe_yaml(read_recipe("hostile.yaml", overrides, registry=registry, searching=True))
+        except UserError as error:
+            said = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {str(error)[:200]}"
+        if SECRET in said or os.environ["HOME"] + "'" in said:
+            problem = f"it tells a secret: {said[:200]}"
+        if Path("harmed").exists():
+            problem = "code was run"
+        if (seconds := time.monotonic() - start) > MOST_SECONDS / 2:
+            problem = f"took {seconds:.0f} s"
+        count.add(problem and f"round {number}: {'.'.join(path)}: {value[:40]}: {problem}")
+    return count
+
+
+def _paths(content: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The keys of a recipe, sections too."""
+    inner = content.items() if isinstance(content, dict) else ()
+    return [path, *(each for key, value in inner for each in _paths(value, (*path, str(key))))]
+
+
 if __name__ == "__main__":
-    harness.start(str(__doc__), {"files": campaign}, 1000)
+    harness.start(str(__doc__), {"files": campaign, "recipes": recipes_made_to_harm}, 1000)

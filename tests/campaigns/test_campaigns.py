@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
         ["kill.py", "--what", "runs", "--rounds", "3"], ["kill.py", "--what", "studies", "--rounds", "4"],
         ["kill.py", "--what", "exports", "--rounds", "1"], ["kill.py", "--what", "comparisons", "--rounds", "2"],
         ["signals.py", "--what", "runs", "--rounds", "2"], ["disk.py", "--rounds", "7"],
-        ["changes.py", "--rounds", "8"], ["files.py", "--rounds", "60"], ["plugins.py", "--rounds", "12"],
+        ["changes.py", "--what", "changes", "--rounds", "8"], ["changes.py", "--what", "caches", "--rounds", "3"], ["files.py", "--what", "files", "--rounds", "60"], ["files.py", "--what", "recipes", "--rounds", "76"], ["plugins.py", "--rounds", "12"],
     ],
     ids=lambda arguments: " ".join(arguments),
 )  # fmt: skip
