@@ -67,7 +67,8 @@ def read_header(path: Path) -> Header:
         made = text.get("format", "")
         raise UserError(
             f"{path}: its format is {made!r}, this version reads {FORMAT!r}" if made.startswith("fairquant")
-            else f"{path}: a safetensors file, but not made by fairquant (no format in its metadata)"
+            else f"{path}: holds plain weights, and no quantized model of fairquant (no format in its metadata), such as those of "
+            "runs/baselines. A run's own model is runs/<recipe>/<run>/model.safetensors"
         )  # fmt: skip
     check_seal(content, text.get("checksum", ""), path)
     metadata = _metadata(text, path)

@@ -90,7 +90,8 @@ def _resolve(document: Document, overrides: Sequence[str], registry: Registry, d
     for owner in (document.content, given):
         for key in owner:
             if key not in ALL_KEYS:
-                problems.append((str(key), f"unknown key.{suggestion(str(key), ALL_KEYS)}"))
+                hint = suggestion(str(key), ALL_KEYS) or f" Keys: {', '.join(ALL_KEYS)}"
+                problems.append((str(key), f"unknown key.{hint}"))
     report = _Reporter(document.source, document.lines, given)
     if wrong := [*reference_problems(document.content), *reference_problems(given)]:
         raise UserError(list(map(hidden_in, [*messages, *(report(key, text) for key, text in wrong)])), document.source)

@@ -22,7 +22,7 @@ from fairquant.audit.operating import choose_threshold, class_numbers, decisions
 from fairquant.bits import Attachment, find_layers
 from fairquant.bits.activations import describe_inputs, float_inputs_note
 from fairquant.bits.costs import Operations, count_operations
-from fairquant.bits.layers import float_note
+from fairquant.bits.layers import float_note, pinned_bits
 from fairquant.bits.multiplications import count_multiplications
 from fairquant.data.batching import batches
 from fairquant.data.protection import protect
@@ -66,6 +66,11 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
     """
     parts = check_classes(recipe, splits)
     make_deterministic()
+    if recipe.quantization is not None:  # what is wrong with the patterns is said before anything is trained
+        pinned_bits(
+            layers_of(recipe, model, count_multiplications(model.network, first_image(parts, model))[0]),
+            recipe.quantize.pin,
+        )
     with run.stage("baseline"):
         if not model.trained:
             train_baseline(recipe, run, splits, model)
@@ -145,11 +150,17 @@ def average_bits(quantized: Quantized | None) -> float:
     return 32.0 if quantized is None else quantized.plan.average
 
 
+def layers_of(recipe: Recipe, model: Model, multiplied: Mapping[str, int]) -> tuple[Layer, ...]:
+    """The layers that are quantized. multiplied: parameters that the forward pass multiplies with. Raises UserError for patterns
+    that match none."""
+    return find_layers(model.network, recipe.quantize.units, recipe.quantize.keep, multiplied.keys())
+
+
 def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Splits, model: Model) -> Plan:
     """Importance per group, then bits within the budget; the quantizers are attached to the model."""
     image = first_image(splits, model)
     multiplied = count_multiplications(model.network, image)[0]
-    layers = find_layers(model.network, recipe.quantize.units, recipe.quantize.keep, multiplied.keys())
+    layers = layers_of(recipe, model, multiplied)
     if note := float_note(model.network, layers, multiplied.keys()):
         run.say(note)
     planning = Planning(

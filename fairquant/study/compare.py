@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,6 +22,7 @@ from fairquant.roles.metric import lower_is_better
 from fairquant.runs.data import missing_data
 from fairquant.runs.folder import Display, Quiet, default_runs
 from fairquant.runs.predictions import read_predictions
+from fairquant.study.content import begin, content_of, folder_of
 from fairquant.study.grid import Job, make_cells, run_cells
 from fairquant.study.statistics import paired_differences, spread
 
@@ -56,9 +55,11 @@ def compare(
     shown = chosen_columns(columns, [component.label for component in base.metrics])
     references = _references(against, names)
     place = Path(runs) if runs is not None else default_runs()
-    folder = comparison_folder(base, cells, overrides, place)
+    question = [[asdict(cell) for cell in cells], list(overrides)]
+    identity = content_of(base, question, plugins, Quiet())
+    folder = folder_of("compare", place / (f"{base.name}-demo" if base.demo else base.name), identity)
     info = ComparisonInfo(base, folder, folder.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin(folder, identity, displays(cells[0]))
     warn = displays(cells[0]).say
     for warning in plugins.notify("fairquant_comparison_started", comparison=info):
         warn(f"warning: {warning}")
@@ -88,13 +89,6 @@ def _reference_of(row: Row, references: Sequence[Row]) -> Row | None:
         return None
     same = [each for each in references if each.budget is not None and each.budget == row.budget]
     return same[0] if same else min(references, key=lambda each: abs(each.bits.mean - row.bits.mean))
-
-
-def comparison_folder(recipe: Recipe, cells: Sequence[Cell], overrides: Sequence[str], runs: Path) -> Path:
-    """runs/<recipe>/compare-<hash>: the same settings have the same folder."""
-    content = json.dumps([recipe.digest(), [asdict(cell) for cell in cells], list(overrides)], sort_keys=True)
-    demo = "-demo" if recipe.demo else ""
-    return runs / f"{recipe.name}{demo}" / f"compare-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def chosen_columns(wanted: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:

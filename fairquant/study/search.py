@@ -6,7 +6,6 @@ them from there one by one until none is left; so each is run once; the trial of
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import multiprocessing
@@ -29,6 +28,7 @@ from fairquant.recipe.search import Parameter, Search
 from fairquant.registry import Plugins, discover
 from fairquant.runs.folder import Display, Quiet, default_runs
 from fairquant.signals import blocked, terminating
+from fairquant.study.content import begin, content_of, folder_of
 from fairquant.study.storage import (
     StaleTrials,
     make_sampler,
@@ -67,7 +67,10 @@ def search(
     base, section = read_base(recipe, overrides, demo, plugins)
     place = Path(runs) if runs is not None else default_runs()
     shown = f"{base.name}-demo" if demo else base.name
-    folder = place / shown / f"study-{study_digest(base)}"
+    question = {key: value for key, value in base.search.items() if key != "trials"}  # their number may grow
+    identity = content_of(base, question, plugins, display)
+    folder = folder_of("study", place / shown, identity)
+    begin(folder, identity, display)
     plan = Plan(
         recipe=str(recipe), overrides=tuple(overrides), demo=demo, storage=storage, runs=str(place), folder=folder,
         patience=patience, trials=trials if trials is not None else section.trials,
@@ -97,13 +100,6 @@ def _set_up(plan: Plan, base: Recipe, section: Search, alone: bool) -> optuna.St
         if alone and plan.storage is None:
             return_to_queue(study)  # a journal has no heartbeat: what ran when the last worker here ended
     return study
-
-
-def study_digest(base: Recipe) -> str:
-    """The same settings have the same folder; the number of trials does not count."""
-    question = {key: value for key, value in base.search.items() if key not in ("trials",)}
-    content = json.dumps([base.digest(), question], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def enqueue(study: optuna.Study, section: Search, count: int, seed: int) -> None:

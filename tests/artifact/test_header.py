@@ -39,7 +39,7 @@ def test_truncated_foreign_and_missing_files_say_what_is_wrong(tmp_path, strange
     with pytest.raises(UserError, match="longer than its header says"):
         fairquant.load(bad)
     save_file({"weight": torch.ones(2)}, bad)
-    with pytest.raises(UserError, match="not made by fairquant"):
+    with pytest.raises(UserError, match="holds plain weights, and no quantized model of fairquant"):
         fairquant.load(bad)
     save_file({"weight": torch.ones(2)}, bad, metadata={"format": "fairquant-9"})
     with pytest.raises(UserError, match="its format is 'fairquant-9', this version reads 'fairquant-1'"):
