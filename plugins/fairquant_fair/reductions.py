@@ -157,6 +157,7 @@ def _squared_rows(inputs: Tensor, derivatives: Tensor, offsets: tuple[int, ...])
         products = inputs.transpose(2, 3) @ inputs  # [B, g, P, P]
         shifted = [products[..., o : o + positions, o : o + positions] for o in offsets]
         squared = torch.linalg.vecdot(derivatives @ _sum(shifted), derivatives, dim=-1)
+        squared = squared.clamp_min(0)  # where the sum over positions cancels, rounding can leave less than nothing
     else:
         blocks = (derivatives @ inputs[..., o : o + positions].transpose(2, 3) for o in offsets)
         squared = _sum([torch.linalg.vector_norm(block, dim=-1).square() for block in blocks])

@@ -57,3 +57,13 @@ def test_a_layer_called_twice_adds_its_gradients():
     call = module, inputs, derivatives
     expected = torch.stack([SquaredNorms().of_gradient(2 * gradient) for gradient in gradients])
     torch.testing.assert_close(SquaredNorms().of_calls([call, call], SIZE).detach(), expected)
+
+
+def test_squared_norms_are_never_below_0_where_the_sum_over_positions_cancels():
+    torch.manual_seed(0)
+    inputs = torch.randn(64, 1, 200, 6)
+    inputs = inputs - inputs.mean(-1, keepdim=True)
+    derivatives = torch.ones(64, 1, 300, 6) * torch.randn(64, 1, 300, 1)
+    squared = reductions._squared_rows(inputs, derivatives, (0,))
+    assert bool((squared >= 0).all())
+    assert float(squared.max()) < 1e-4 * float(inputs.square().sum((2, 3)).max())
