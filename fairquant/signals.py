@@ -37,6 +37,17 @@ def ignore() -> dict[int, Handler]:
 
 
 @contextmanager
+def undisturbed() -> Iterator[None]:
+    """None of these signals disturbs the block, such as while workers are ended."""
+    before = ignore()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def blocked() -> Iterator[None]:
     """Signals wait until the end of the block, and in processes that are started in it, until `leave_at_once`."""
     if not hasattr(signal, "pthread_sigmask"):

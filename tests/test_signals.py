@@ -18,6 +18,7 @@ from fairquant.signals import (
     ignore,
     terminate_by_exception,
     terminating,
+    undisturbed,
 )
 
 
@@ -102,6 +103,14 @@ def test_what_is_ignored_stays_ignored():
     for number, handler in before.items():
         signal.signal(number, handler)
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_nothing_disturbs_the_end_of_workers():
+    before = signal.getsignal(signal.SIGTERM)
+    with undisturbed():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            send(number)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_blocked_signals_arrive_after_the_block_and_a_worker_saves_its_work():

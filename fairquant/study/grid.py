@@ -18,8 +18,8 @@ from fairquant.errors import Infeasible, Terminated, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
 from fairquant.report.comparison import Cell, Outcome
 from fairquant.runs.folder import Display
-from fairquant.signals import blocked, terminating
-from fairquant.study.workers import init_manager, init_worker
+from fairquant.signals import blocked, terminating, undisturbed
+from fairquant.study.workers import end, init_manager, init_worker
 
 #: Shown first in tables, in this order; other methods follow by name.
 ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-block", "fq-baq")
@@ -98,9 +98,9 @@ def run_cells(
             try:
                 return _collect(cells, running, relay, on_done)
             except (KeyboardInterrupt, Terminated):
-                for process in list((pool._processes or {}).values()):
-                    process.terminate()
-                pool.shutdown(wait=False, cancel_futures=True)
+                with undisturbed():
+                    end(list((pool._processes or {}).values()))
+                    pool.shutdown(cancel_futures=True)
                 raise
 
 

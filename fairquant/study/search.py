@@ -27,7 +27,7 @@ from fairquant.recipe.events import StudyInfo
 from fairquant.recipe.search import Parameter, Search
 from fairquant.registry import Plugins, discover
 from fairquant.runs.folder import Display, Quiet, default_runs
-from fairquant.signals import blocked, terminating
+from fairquant.signals import blocked, terminating, undisturbed
 from fairquant.study.content import begin, content_of, folder_of
 from fairquant.study.storage import (
     StaleTrials,
@@ -43,7 +43,7 @@ from fairquant.study.storage import (
 )
 from fairquant.study.summary import finalize
 from fairquant.study.trials import Plan, Worker, encode_choice, read_base, seed_of, suggest
-from fairquant.study.workers import init_worker
+from fairquant.study.workers import end, init_worker
 
 #: Seconds between a worker's signs of life in a database, and without one until its trial is handed on.
 HEARTBEAT_SECONDS = (10, 30)
@@ -243,10 +243,8 @@ def _one_round(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) ->
                 return [worker.exitcode or 0 for worker in workers]
             time.sleep(0.5)
     except (KeyboardInterrupt, Terminated):
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.join(10)
+        with undisturbed():
+            end(workers)
         raise
 
 

@@ -6,8 +6,12 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 
 from fairquant.signals import ignore, leave_at_once
+
+SAVING = 30.0
 
 
 def init_worker(threads: int) -> None:
@@ -23,6 +27,17 @@ def init_manager() -> None:
     """For the process that passes messages on: it ends when its parent says so, or is gone."""
     ignore()
     follow_parent()
+
+
+def end(workers: Sequence[BaseProcess]) -> None:
+    """Ask workers to save and end; those that have not after `SAVING` seconds are killed."""
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + SAVING
+    for worker in workers:
+        worker.join(max(deadline - time.monotonic(), 0.0))
+        if worker.is_alive():
+            worker.kill()
 
 
 def follow_parent() -> None:

@@ -75,3 +75,35 @@ def test_a_worker_whose_parent_died_before_it_looked_ends_as_well(tmp_path):
     while alive() and time.time() < deadline:
         time.sleep(0.2)
     assert not alive()
+
+
+STUBBORN = """
+import multiprocessing, pathlib, signal, sys, time
+
+def work(place, ignores):
+    if ignores:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pathlib.Path(place).touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    from fairquant.study import workers
+    workers.SAVING = 1.0
+    started = [multiprocessing.get_context("spawn").Process(target=work, args=(f"{n}", n == 1)) for n in range(2)]
+    for each in started:
+        each.start()
+    while not all(pathlib.Path(f"{n}").exists() for n in range(2)):
+        time.sleep(0.05)
+    workers.end(started)
+    for each in started:
+        each.join()
+    print([each.exitcode for each in started])
+"""
+
+
+def test_workers_are_asked_to_end_and_killed_where_they_do_not(tmp_path):
+    (tmp_path / "main.py").write_text(STUBBORN)
+    done = subprocess.run(
+        [sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "[-15, -9]", done.stderr
