@@ -47,19 +47,6 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def blocked() -> Iterator[None]:
-    """Signals wait until the end of the block, and in processes that are started in it, until `leave_at_once`."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *TERMINATING})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def leave_at_once() -> None:
     """For a worker process: SIGINT, which a terminal sends to all, is its parent's; the others end it without a word, since it has
     nothing to lose (see `terminating`)."""
@@ -127,3 +114,18 @@ class Postponed:
         waiting, self.waiting = self.waiting, []
         for number in waiting[:1]:
             signal.raise_signal(number)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Signals wait until the end of the block; in processes that are started in it, which inherit that they are blocked, until
+    `leave_at_once`."""
+    with Postponed():  # a signal may reach another thread, which does not block it
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *TERMINATING})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
