@@ -56,20 +56,20 @@ def compare(
     references = _references(against, names)
     place = Path(runs) if runs is not None else default_runs()
     question = [[asdict(cell) for cell in cells], list(overrides)]
-    identity = content_of(base, question, plugins, Quiet())
+    display = displays(cells[0])
+    identity = content_of(base, question, plugins, display)
     folder = folder_of("compare", place / (f"{base.name}-demo" if base.demo else base.name), identity)
     info = ComparisonInfo(base, folder, folder.name)
-    begin(folder, identity, displays(cells[0]))
-    warn = displays(cells[0]).say
+    begin(folder, identity, display)
     for warning in plugins.notify("fairquant_comparison_started", comparison=info):
-        warn(f"warning: {warning}")
+        display.say(f"warning: {warning}")
     job = Job(recipe=str(recipe), overrides=tuple(overrides), demo=demo, runs=place)
     outcomes = run_cells(cells, job, jobs, displays, on_done)
     comparison = summarise(base, outcomes, names, references, folder, shown)
     write_comparison(comparison)
     finished = [outcome.folder for outcome in outcomes if outcome.folder is not None]
     for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
-        warn(f"warning: {warning}")
+        display.say(f"warning: {warning}")
     return comparison
 
 
