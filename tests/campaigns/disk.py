@@ -33,9 +33,27 @@ STATUS = (0, 1, 2)  # 1: a comparison some of whose runs failed, a study without
 COMPARE = ["compare", "changed.yaml", "--methods", "fq-qat-ptq,uniform-3-ptq", "--seeds", "1"]
 
 
-def without_root(rounds: int) -> harness.Count:
-    print(f"needs root: {rounds} rounds are not tried", flush=True)
+def impossible(needs: str, rounds: int) -> harness.Count:
+    print(f"needs {needs}: {rounds} rounds are not tried", flush=True)
     return harness.Count()
+
+
+def others() -> bool:
+    """Whether files can be given to another user: the root of a user namespace may not."""
+    Path("given").touch()
+    try:
+        os.chown("given", NOBODY, NOBODY)
+    except OSError:
+        return False
+    return True
+
+
+def mounts(disk: Path) -> bool:
+    """Whether a tmpfs can be mounted: root in a container often may not."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    return done.returncode == 0 and subprocess.run(["umount", str(disk)], check=False).returncode == 0
 
 
 def prepared() -> Path:
@@ -63,8 +81,9 @@ def commands(artifact: Path, target: Path) -> list[list[str]]:
 
 def full(rounds: int, rng: random.Random) -> harness.Count:
     """A disk with too little room for runs, cache and what is exported."""
-    if os.geteuid():
-        return without_root(rounds)
+    Path("mounted").mkdir()
+    if os.geteuid() or not shutil.which("mount") or not mounts(Path("mounted").absolute()):
+        return impossible("root that may mount", rounds)
     home, count = prepared(), harness.Count()
     artifact, disk = next(home.glob("finished/changed/*/model.safetensors")), Path("disk").absolute()
     expected = kill.result_of(artifact.parent)
@@ -110,8 +129,8 @@ WHERE = ("FAIRQUANT_RUNS", "FAIRQUANT_CACHE", "target", "table", "image", "artif
 
 def forbidden(rounds: int, rng: random.Random) -> harness.Count:
     """Another user, for whom one place is read-only, unreadable, or no folder at all."""
-    if os.geteuid():
-        return without_root(rounds)
+    if os.geteuid() or not others():
+        return impossible("root that may become another user", rounds)
     home, count = prepared(), harness.Count()
     for arguments in commands(
         Path("model.safetensors"), Path("target")
