@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 import fairquant
 from fairquant.api import RunResult
 from fairquant.registry import Plugins, Registry, discover
+from fairquant.signals import TERMINATING
 
 #: Real data lie beside the checkout, or where FAIRQUANT_TEST_DATA says; tests that need them skip without.
 REAL_DATA = Path(os.environ.get("FAIRQUANT_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -51,6 +54,18 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAIRQUANT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FAIRQUANT_RUNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """A test starts with the handlers of a new process, whatever the tests before it left, or whoever started the tests ignores."""
+    numbers = (signal.SIGINT, *TERMINATING)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

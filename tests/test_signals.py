@@ -22,14 +22,6 @@ from fairquant.signals import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
@@ -102,7 +94,7 @@ def test_what_is_ignored_stays_ignored():
     send(signal.SIGINT)
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_nothing_disturbs_the_end_of_workers():
