@@ -37,6 +37,11 @@ class Count:
         """problem: what went wrong, "" where the work held."""
         self.kills, self.tried, self.held = self.kills + kills, self.tried + 1, self.held + (not problem)
         self.problems += (problem,) if problem else ()
+        print(self, problem, file=sys.stderr, flush=True)  # so that a campaign that is stopped has its counts
+
+    def __str__(self) -> str:
+        kills = f", {self.kills} kills" if self.kills else ""
+        return f"{self.tried} tried, {self.held} held{kills}"
 
 
 @contextmanager
@@ -149,8 +154,7 @@ def start(description: str, parts: Mapping[str, Part], rounds: int, arguments: S
     for name in options.what.split(","):
         with own_places():
             count = parts[name](options.rounds, random.Random(options.seed))
-        kills = f", {count.kills} kills" if count.kills else ""
-        print(f"{name}: {count.tried} tried, {count.held} held{kills} (seed {options.seed})", flush=True)
+        print(f"{name}: {count} (seed {options.seed})", flush=True)
         for problem in count.problems:
             print(f"  {problem}", flush=True)
         failed |= bool(count.problems)

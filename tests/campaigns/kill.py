@@ -176,7 +176,7 @@ def studies(rounds: int, rng: random.Random) -> Count:
             module.search(recipe, runs=folder / f"reference-{place.name}")
         wanted = expected[sampler] if storage != "postgresql" else trials_of(folder / f"reference-{place.name}")
         work = lambda recipe=recipe, place=place, url=url: module.search(recipe, runs=place, storage=url) and None
-        kills, status = killed_until_done(work, rng, 0.9 * seconds)
+        kills, status = killed_until_done(work, rng, 0.5 * seconds)
         where = f"study {count.tried} ({sampler}, {storage})"
         problem = (
             f"{where}: exit {status}" if status else "" if trials_of(place) == wanted else f"{where}: another result"
