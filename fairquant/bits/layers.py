@@ -41,7 +41,7 @@ def find_layers(
             path = f"{prefix}.{own}" if prefix else own
             names.append(path.removesuffix(".weight"))
             shared.setdefault(id(weight), []).append((names[-1], path, module))
-            if any(fnmatchcase(names[-1], pattern) for pattern in keep):
+            if any(matches(names[-1], pattern) for pattern in keep):
                 excluded.add(id(weight))
     check_patterns("quantize.keep", keep, names)
     layers = tuple(_layer(members, unit) for key, members in shared.items() if key not in excluded)
@@ -107,12 +107,17 @@ def float_note(network: nn.Module, layers: Sequence[Layer], multiplied: Set[str]
     )
 
 
+def matches(name: str, pattern: str) -> bool:
+    """A pattern with *, ? and [...], or the name itself, which may contain these characters."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def check_patterns(key: str, patterns: tuple[str, ...], names: list[str]) -> None:
     """UserError for each pattern that matches no layer."""
     problems = [
         f"{key}: {pattern!r} matches no layer.{suggestion(pattern, names)} Layers: {', '.join(names[:6])}, ..."
         for pattern in patterns
-        if not any(fnmatchcase(name, pattern) for name in names)
+        if not any(matches(name, pattern) for name in names)
     ]
     if problems:
         raise UserError(problems)
@@ -125,7 +130,7 @@ def pinned_bits(layers: tuple[Layer, ...], pin: Mapping[str, int]) -> dict[str, 
         layer.name: bits
         for pattern, bits in pin.items()
         for layer in layers
-        if any(fnmatchcase(name, pattern) for name in layer.names)
+        if any(matches(name, pattern) for name in layer.names)
     }
 
 

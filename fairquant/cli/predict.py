@@ -77,7 +77,7 @@ def _pixels(preprocessing: Preprocessing, names: list[str], bars: Bars) -> list[
         except Exception as error:
             bars.say(f"{name}: does not decode: {type(error).__name__}: {error}")
             continue
-        if is_nearly_black(read, preprocessing.intensity):
+        if is_nearly_black(read.kind, read.high, read.largest, preprocessing.intensity):
             bars.say(
                 f"{name}: its largest value is {read.largest:.0f} of {read.high:.0f}: the model, which was made with intensity full, "
                 "sees it nearly black"

@@ -14,7 +14,7 @@ import numpy as np
 
 from fairquant.data.cache_files import Kind
 from fairquant.data.image_cache import cached
-from fairquant.data.reading import ReadImage, decode_image
+from fairquant.data.reading import ReadImage, decode_image, is_nearly_black
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, IntArray, Intensity, Pixels
 
@@ -125,8 +125,8 @@ def _notes(kinds: Mapping[int, Kind], files: Sequence[Path], intensity: Intensit
             yield f"{about}: read with the upper 8 bits of each channel"
         else:
             yield f"{about}: read with intensity {_shown(intensity)}"
-        dark = [kinds[row] for row in rows if kinds[row][2] < kinds[row][1] / 4]
-        if kind in ("16-bit", "DICOM") and intensity == "full" and dark:
+        dark = [kinds[row] for row in rows if is_nearly_black(*kinds[row], intensity)]
+        if dark:
             white, largest = max(each[1] for each in dark), max(kinds[row][2] for row in rows)
             most = max(each[2] for each in dark)
             yield (

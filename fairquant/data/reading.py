@@ -38,9 +38,10 @@ class ReadImage:
     largest: float = 255.0
 
 
-def is_nearly_black(read: ReadImage, intensity: Intensity) -> bool:
-    """Whether an image with more than 8 bits has no value in the upper three quarters of what its format can hold."""
-    return read.kind in ("16-bit", "DICOM") and intensity == "full" and read.largest < read.high / 4
+def is_nearly_black(kind: str, high: float, largest: float, intensity: Intensity) -> bool:
+    """Whether an image (see `ReadImage`) with more than 8 bits has no value in the upper three quarters of what its format can
+    hold."""
+    return kind in ("16-bit", "DICOM") and intensity == "full" and largest < high / 4
 
 
 def read_image(file: Path, size: int, intensity: Intensity = "full") -> ReadImage:

@@ -59,8 +59,8 @@ def read_overrides(overrides: Sequence[str]) -> tuple[Content, list[str]]:
     good = []
     pins: dict[str, object] = {}
     for override in overrides:
-        key, equals, value = (part.strip() for part in override.partition("="))
-        if not equals or not key:
+        key, equals, value = (part.strip(" ") for part in override.partition("="))
+        if not equals or not all(part and part.isprintable() for part in key.split(".")):
             problems.append(f"command line: {override!r} is not key=value, such as budget.average_bits=4")
             continue
         if wrong := _unreadable(value):

@@ -54,6 +54,12 @@ def test_of_two_patterns_that_pin_a_layer_the_later_wins(strange):
         pinned_bits(layers, {"nowhere": 2})
 
 
+def test_a_name_with_the_characters_of_patterns_matches_itself():
+    model = nn.ModuleDict({"cell[0]": nn.Linear(2, 2), "cell[1]": nn.Linear(2, 2)})
+    assert [layer.name for layer in find_layers(model, "channel", ("cell[0]",))] == ["cell[1]"]
+    assert pinned_bits(find_layers(model, "channel"), {"cell[1]": 2}) == {"cell[1]": 2}
+
+
 def test_a_model_that_is_measured_is_left_as_it_was(strange):
     strange.train()
     strange.norm.eval()

@@ -67,6 +67,11 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD, ["activations.bits=16"], ["command line: activations.bits: must be at most 8, got 16"]),
     (GOOD, ["trian.epochs=3"], ["command line: trian: unknown key. Did you mean 'train'?"]),
     (GOOD, ["epochs"], ["command line: 'epochs' is not key=value, such as budget.average_bits=4"]),
+    (GOOD, ["seed\n=1", "budget..size=1kB", ".seed=1"], [
+        r"command line: 'seed\n=1' is not key=value, such as budget.average_bits=4",
+        "command line: 'budget..size=1kB' is not key=value, such as budget.average_bits=4",
+        "command line: '.seed=1' is not key=value, such as budget.average_bits=4",
+    ]),
     (GOOD, ["method=uniform-4", "budget.average_bits=3"], ["command line: budget.average_bits: 3 is below the allocator's 4 bits everywhere"]),
     ("- 1\n- 2\n", [], ["bad.yaml:1: a recipe is a mapping of sections, this is a list"]),
     (GOOD + "alocator: {name: knapsack}\nbudget: {average_bits: 0}\n", ["seed=x"], [
