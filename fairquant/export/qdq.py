@@ -38,7 +38,8 @@ def place_activations(
         operations = ["Conv", "Gemm", "MatMul"]
         options = {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]}
     _separate_biases(graph)
-    tensors = _activations(graph, operations)
+    infinite, padded = _padded_with_infinity(graph)
+    tensors = [name for name in _activations(graph, operations) if name not in infinite]
     ranges = find_ranges(_watched(graph, tensors), tensors, calibration, method, coverage)
     bounds = dict(ranges.bounds)
     for tensor, (low, high) in _learned_inputs(graph, weights, learned).items():
@@ -48,7 +49,7 @@ def place_activations(
     }
     tool = QDQQuantizer(
         graph, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, tensor_data), [],
-        [*_kept(graph, weights), *_unaligned(graph, weights), *products], operations, options,
+        [*_kept(graph, weights), *_unaligned(graph, weights), *products, *padded], operations, options,
     )  # fmt: skip
     try:
         with _quiet():
@@ -198,6 +199,30 @@ def _aligned(node: Any, name: str, transposed: bool) -> bool:
         return False
     across = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     return transposed != (node.op_type == "Conv" or across)
+
+
+def _padded_with_infinity(graph: Any) -> tuple[set[str], list[str]]:
+    """Tensors that are padded with infinity, as before a maximum, and the nodes that write and read them: no range holds infinity,
+    and these nodes stay in float."""
+    from onnx import numpy_helper
+
+    constants = {each.name: each for each in graph.graph.initializer}
+    constants |= {
+        node.output[0]: attribute.t
+        for node in graph.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+    pads = [
+        node
+        for node in graph.graph.node
+        if node.op_type == "Pad" and len(node.input) > 2 and node.input[2] in constants
+        and not np.isfinite(numpy_helper.to_array(constants[node.input[2]])).all()
+    ]  # fmt: skip
+    infinite = {name for node in pads for name in node.output}
+    readers = [node for node in graph.graph.node if infinite & set(node.input)]
+    return infinite, [node.name for node in (*pads, *readers)]
 
 
 def _products(graph: Any) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairquant.export.codes import GraphWeight
-from fairquant.export.qdq import _kept, _learned_inputs, _products, _with_bias
+from fairquant.export.qdq import _kept, _learned_inputs, _padded_with_infinity, _products, _with_bias
 from fairquant.roles import QuantizedWeight
 
 onnx = pytest.importorskip("onnx")
@@ -80,3 +80,15 @@ def test_every_layer_of_an_exported_convolutional_network_reads_quantized_values
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     assert len(layers) > 10
     assert all(makers[node.input[0]] == "DequantizeLinear" for node in layers)
+
+
+@pytest.mark.parametrize("value", [-np.inf, 0.0])
+def test_what_is_padded_with_infinity_and_its_readers_stay_in_float(value):
+    nodes = [
+        make("Constant", [], ["fill"], name="fill", value=array(np.float32(value), "value")),
+        make("Pad", ["x", "ends", "fill"], ["wide"], name="pad"), make("MaxPool", ["wide"], ["y"], name="pool", kernel_shape=[2, 2]),
+        make("Relu", ["y"], ["z"], name="after"),
+    ]  # fmt: skip
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], [array(np.zeros(8, np.int64), "ends")]))
+    expected = ({"wide"}, ["pad", "pool"]) if value else (set(), [])
+    assert _padded_with_infinity(model) == expected

@@ -155,6 +155,18 @@ class Standardized(nn.Module):
         return self.head(F.relu(self.conv(images)).mean((2, 3)))
 
 
+class Padded(nn.Module):
+    """A maximum over a map that is padded with minus infinity, as networks from TensorFlow have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        padded = F.pad(self.stem(images), (0, 1, 0, 1), value=-float("inf"))
+        return self.head(self.conv(F.max_pool2d(padded, 3, 2)).mean((2, 3)))
+
+
 #: Network -> its layers, in order, and what stays in float32.
 KINDS = {
     Signal: (["one", "two", "head"], {}),
@@ -182,4 +194,5 @@ KINDS = {
     Alone: (["weight"], {}),
     Twice: (["one", "idle", "head"], {}),
     Standardized: (["conv", "head"], {}),
+    Padded: (["stem", "conv", "head"], {}),
 }
