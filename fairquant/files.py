@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from fairquant.errors import RunBusy
+from fairquant.errors import RunBusy, UserError
 
 SCRATCH = "fairquant-scratch-"
 #: Seconds after which a temporary file or folder belongs to no process any more.
@@ -21,7 +22,9 @@ ABANDONED = 24 * 3600.0
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path`, flush to disk, rename. On any error the old file stays."""
+    """Write to a temporary name beside `path`, flush to disk, rename. On any error the old file stays; a device is not replaced."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is a folder, a device or a pipe", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}.tmp")
     try:
@@ -37,9 +40,43 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_target(option: str, path: Path | None, ending: str) -> None:
+    """UserError where a command must not write its output to a path (None: none is wanted), before it does any work: a folder, a
+    device, a place that does not take files, and an existing file of another kind, such as the command's own input."""
+    if path is None:
+        return
+    parent = next(each for each in path.absolute().parents if each.exists())
+    if not path.name:
+        raise UserError(f"{option} {str(path)!r}: names no file. Give one that ends in {ending}")
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"{option} {path}: is {'a folder' if path.is_dir() else 'no regular file'}. Name a file that ends in {ending}"
+        )
+    if path.exists() and path.suffix.lower() != ending:
+        raise UserError(f"{option} {path}: exists, and would be replaced. Only a file that ends in {ending} is")
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: {parent} is no folder that can be written to")
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a regular file. UserError for anything else, such as a pipe, which may never end, and for a larger file."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}")
+    with open(path, "rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{path}: is larger than {most / 1e6:.0f} MB: it cannot be what is expected here")
+    return content
+
+
 def plain_cell(value: object) -> object:
     """A value for a csv file: a text that a spreadsheet would run as a formula gets an apostrophe before it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def printable(text: str) -> str:
+    """A name from a file as a terminal may show it: characters that would control the terminal are written as escapes."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def remove_temporary(folder: Path) -> None:

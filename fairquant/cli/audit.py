@@ -10,6 +10,7 @@ import typer
 from fairquant.cli.options import AllImages, OtherData, Overrides, Strict
 from fairquant.cli.run import exit_by
 from fairquant.errors import UserError
+from fairquant.files import check_target
 
 if TYPE_CHECKING:
     from fairquant.export.audit import ShippedAudit
@@ -28,6 +29,7 @@ def audit(
     """Audit a file on its recipe's test images: full precision, trained artifact and exported file side by side."""
     if every and dataset is None:
         raise UserError("--all: only with --dataset. The model was trained on most images of its own data")
+    check_target("--out", out, ".json")
     from fairquant.report.write import write_json
 
     _check_overrides(overrides or [])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fairquant.errors import UserError
+from fairquant.files import check_target
 
 
 def bench(
@@ -50,6 +51,7 @@ def bench(
 
 def _per_layer(files: list[Path], batch: int, seconds: float, threads: int, out: Path | None) -> None:
     """Milliseconds of each layer, as an export has it; seconds: for each layer."""
+    check_target("--out", out, ".json")
     from fairquant.cli.display import Bars
     from fairquant.export.bench import bench_layers, machine
     from fairquant.report.write import write_json

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fairquant.cli.options import Demo, Overrides, RecipeArgument
+from fairquant.files import check_target, write_atomically
 
 if TYPE_CHECKING:
     from fairquant.roles import Downloadable
@@ -28,10 +29,10 @@ def check(
     demo: Demo = False,
 ) -> None:
     """Read the data of a recipe and show what came in: dropped rows by reason, every class in every group, what to look at."""
+    check_target("--html", html, ".html")
     from fairquant.cli.display import Bars
     from fairquant.data.describe import aligned, cells_text, leaks
     from fairquant.errors import UserError
-    from fairquant.files import write_atomically
     from fairquant.recipe import read_recipe
     from fairquant.registry import discover
     from fairquant.report.data import data_page, reading_rows

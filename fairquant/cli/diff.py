@@ -10,6 +10,7 @@ import typer
 
 from fairquant.cli.options import AllImages, OtherData, Overrides
 from fairquant.errors import UserError
+from fairquant.files import check_target, write_atomically
 
 if TYPE_CHECKING:
     from fairquant.report.diff import Diff
@@ -29,11 +30,12 @@ def diff(
     html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
 ) -> None:
     """Show two runs or artifacts side by side, paired where they were tested on the same images."""
+    check_target("--out", out, ".json")
+    check_target("--html", html, ".html")
     from fairquant.cli.display import Bars
 
     with Bars() as bars:
         bars.say("loading ...")
-        from fairquant.files import write_atomically
         from fairquant.report.pages import diff_page
         from fairquant.report.run import plain
         from fairquant.report.write import write_json

@@ -9,6 +9,7 @@ import typer
 
 from fairquant.cli.options import IMAGE_ENDINGS, Overrides
 from fairquant.errors import UserError
+from fairquant.files import check_target
 
 #: Images of a folder that are calibrated with, at most.
 MOST = 512
@@ -39,6 +40,7 @@ def export(
 ) -> None:
     """Write ONNX with the same integer codes, for ONNX Runtime's int8 kernels. Data: dataset.root=FOLDER or --images."""
     _check_choices(format, activations, method, coverage)
+    check_target("--out", out, ".onnx")
     _check_overrides(overrides or [])
     from fairquant.artifact.load import read_artifact
     from fairquant.cli.display import Bars

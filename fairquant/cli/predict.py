@@ -12,7 +12,7 @@ import typer
 
 from fairquant.cli.options import IMAGE_ENDINGS
 from fairquant.errors import UserError
-from fairquant.files import plain_cell
+from fairquant.files import plain_cell, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,8 @@ def predict(
         point = operating_point_of(runtime.metadata)
         preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
         top = min(top, len(classes))
-        positives = () if point is None else tuple(classes[number] for number in point.classes)
+        shown = classes if format == "json" else [printable(name) for name in classes]
+        positives = () if point is None else tuple(shown[number] for number in point.classes)
         writer = _Writer(format, top, None if point is None else point.threshold, " or ".join(positives))
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
@@ -58,7 +59,7 @@ def predict(
                 fractions = softmax(runtime.logits(preprocessing.normalise(np.stack([each for _, each in pixels]))))
                 for (name, _), fraction in zip(pixels, fractions, strict=True):
                     order = (-fraction).argsort(kind="stable")[:top]
-                    writer.write(name, [(classes[c], float(fraction[c])) for c in order], decide(point, fraction))
+                    writer.write(name, [(shown[c], float(fraction[c])) for c in order], decide(point, fraction))
             advance(rows.stop - rows.start)
     if bad:
         raise typer.Exit(1)
@@ -75,7 +76,7 @@ def _pixels(preprocessing: Preprocessing, names: list[str], bars: Bars) -> list[
         except UserError:
             raise
         except Exception as error:
-            bars.say(f"{name}: does not decode: {type(error).__name__}: {error}")
+            bars.say(f"{printable(name)}: does not decode: {type(error).__name__}: {printable(str(error))}")
             continue
         if is_nearly_black(read.kind, read.high, read.largest, preprocessing.intensity):
             bars.say(
@@ -106,7 +107,9 @@ def _files(given: list[str]) -> list[str]:
     files: list[str] = []
     for name in given:
         if name == "-":
-            files += [line.strip() for line in sys.stdin if line.strip()]
+            files += [line.strip() for line in sys.stdin or () if line.strip()]
+        elif not name:
+            raise UserError("an image's name is empty. Name files, folders, or - for a list on standard input")
         elif Path(name).is_dir():
             files += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
         else:
@@ -130,7 +133,7 @@ class _Writer:
         if self.format == "csv":
             decided = () if decision is None else (f"{decision[0]:.6f}", str(decision[1]).lower())
             cells = (cell for c, p in ranked for cell in (plain_cell(c), f"{p:.6f}"))
-            self.csv.writerow([plain_cell(name), *cells, *decided])
+            self.csv.writerow([plain_cell(printable(name)), *cells, *decided])
         elif self.format == "json":
             content: dict[str, object] = {
                 "image": name, "classes": [{"class": c, "probability": round(p, 6)} for c, p in ranked]
@@ -145,4 +148,4 @@ class _Writer:
                 score, threshold = apart(decision[0], self.threshold or 0.0)
                 rule = f"{answer} for {self.positives} (score {score} {sign} threshold {threshold})"
                 shown = f"{rule}  most probable: {shown}"
-            print(f"{name}  {shown}")
+            print(f"{printable(name)}  {shown}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fairquant.addresses import without_secrets
 from fairquant.errors import UserError
 
 DEFAULT = "sqlite:///mlflow.db"
+#: Kinds of databases that MLflow takes, and folders.
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "file")
 
 
 def ui(
@@ -17,19 +21,32 @@ def ui(
     store: Annotated[
         str | None, typer.Option(help=f"The tracking store.  [default: the recipe's, or {DEFAULT}]")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
 ) -> None:
     """Open the MLflow UI, where runs, comparisons and studies are compared."""
     import subprocess
     import sys
 
     place = store or store_of(recipe)
+    _check_store(place)
     address = f"http://127.0.0.1:{port}"
-    print(f"MLflow UI on {address} (store {place}); Ctrl-C ends it")
+    print(f"MLflow UI on {address} (store {without_secrets(place)}); Ctrl-C ends it")
     for name, view in views(place, address).items():
         print(f"  {name}: {view}")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place, "--port", str(port)]
-    raise SystemExit(subprocess.call(command))
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port)]
+    # not on the command line, which every user of the machine can read: the address may hold a password
+    raise SystemExit(subprocess.call(command, env={**os.environ, "MLFLOW_BACKEND_STORE_URI": place}))
+
+
+def _check_store(place: str) -> None:
+    """UserError for an address that the UI cannot be opened on."""
+    scheme = place.partition("://")[0].partition("+")[0].lower() if "://" in place else "file"
+    if scheme in ("http", "https"):
+        raise UserError(f"{without_secrets(place)}: is a tracking server, which has its own UI: open it in a browser")
+    if scheme not in STORES:
+        raise UserError(
+            f"{without_secrets(place)}: must be a folder or the address of a database ({', '.join(STORES)})"
+        )
 
 
 def views(place: str, address: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairquant.errors import UserError, suggestion
+from fairquant_datasets.typed_tables import EXCEL, OLD_EXCEL, PARQUET, read_cells
 
 Row = dict[str, str]
 
@@ -54,10 +55,10 @@ def read_table(file: Path, needed: Sequence[str], all_columns: bool = False) -> 
     """The needed columns (or all) of a table. Raises UserError, all problems at once: a file that cannot be read, columns that
     are missing or named twice, rows with another number of fields, quotation marks that do not pair."""
     ending = file.suffix.lower()
-    if ending in (".parquet", ".pq"):
-        return _from_pandas(file, "parquet", needed, all_columns)
-    if ending in (".xlsx", ".xls", ".xlsm"):
-        return _from_pandas(file, "excel", needed, all_columns)
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file}: is a folder, a device or a pipe, not a table")
+    if ending in (*PARQUET, *EXCEL, *OLD_EXCEL):
+        return _from_cells(file, needed, all_columns)
     text, notes = _text(file)
     declared = SEPARATOR_LINE.match(text)  # Excel's own
     text = text if declared is None else "\n" + text[declared.end() :]
@@ -173,34 +174,18 @@ def _miscounted(file: Path, line: int, fields: list[str], head: list[str], separ
     return f"{file}:{line}: {len(fields)} fields, but {len(head)} columns: {hint}"
 
 
-def _from_pandas(file: Path, kind: str, needed: Sequence[str], all_columns: bool) -> TableFile:
-    """Parquet or Excel, by pandas; whole numbers without .0, blanks as ""."""
-    import pandas
-
-    try:
-        if kind == "parquet":
-            table = pandas.read_parquet(file)
-        else:  # a text such as NA is a text, and columns keep their own names
-            table = pandas.read_excel(file, dtype=object, header=None, na_filter=False)
-            table = table.set_axis([str(name) for name in table.iloc[0]], axis=1).iloc[1:] if len(table) else table
-    except ImportError as error:
-        raise UserError(f"{file}: reading {kind} needs another package. Run: pip install 'fairquant[excel]'") from error
-    except Exception as error:
-        raise UserError(f"{file}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
-    columns = [str(name).strip() for name in table.columns]
-    check_columns(file, columns, needed)
-    kept = [place for place, name in enumerate(columns) if all_columns or name in needed]
-    texts = {columns[place]: [_shown(value) for value in table.iloc[:, place].tolist()] for place in kept}
-    names = list(texts)
-    rows = [dict(zip(names, values, strict=True)) for values in zip(*texts.values(), strict=True)]
-    return TableFile(file=file, rows=rows, lines=range(2, len(rows) + 2), columns=columns)
-
-
-def _shown(value: object) -> str:
-    import pandas
-
-    if value is None or pandas.isna(value) is True:  # NaN, NaT, NA
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
+def _from_cells(file: Path, needed: Sequence[str], all_columns: bool) -> TableFile:
+    """A table whose cells have types."""
+    cells = read_cells(file)
+    check_columns(file, cells.columns, needed)
+    kept = {name: place for place, name in enumerate(cells.columns) if name and (all_columns or name in needed)}
+    blank = [name for name, place in kept.items() if name in needed and not any(row[place] for row in cells.values)]
+    if blank and file.suffix.lower() not in PARQUET:
+        raise UserError(
+            f"{file}: no value in {', '.join(map(repr, blank))}. Of formulas the results count that a spreadsheet stored: open the "
+            "file in one and save it"
+        )
+    return TableFile(
+        file=file, rows=[{name: row[place] for name, place in kept.items()} for row in cells.values], lines=cells.lines,
+        columns=cells.columns, notes=cells.notes,
+    )  # fmt: skip

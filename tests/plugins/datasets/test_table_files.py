@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -86,12 +88,55 @@ def test_parquet_and_excel_are_tables_as_well(monkeypatch):
         ]
         with pytest.raises(UserError, match="no column 'sex'"):
             read_table(Path(name), ["sex"])
-    monkeypatch.setattr(pandas, "read_excel", lambda *args, **options: (_ for _ in ()).throw(ImportError("openpyxl")))
+    monkeypatch.setitem(sys.modules, "openpyxl", None)  # not installed
     with pytest.raises(UserError, match=r"pip install 'fairquant\[excel\]'"):
         read_table(Path("t.xlsx"), ["image"])
-    Path("bad.parquet").write_bytes(b"x")
-    with pytest.raises(UserError, match="cannot be read as parquet"):
-        read_table(Path("bad.parquet"), ["image"])
+    for name, content in (("bad.parquet", b"x"), ("bad.xlsx", b""), ("bad.xls", b"x")):
+        Path(name).write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read as|needs another package"):
+            read_table(Path(name), ["image"])
+
+
+def test_whole_numbers_of_parquet_keep_their_digits_and_an_index_is_a_column():
+    pandas = pytest.importorskip("pandas")
+    large = [2**62, 2**62 + 1]
+    frame = pandas.DataFrame(
+        {"image": ["a", "b"], "label": pandas.array([1, None], "Int64")}, index=pandas.Index(large, name="patient")
+    )
+    frame.assign(boxes=[[1], [2]], raw=[b"x", b"y"]).to_parquet("t.parquet")
+    table = read_table(Path("t.parquet"), ["image", "label", "patient"])
+    assert [row["patient"] for row in table.rows] == [str(each) for each in large]
+    assert [row["label"] for row in table.rows] == ["1", ""]
+    assert table.notes == ("t.parquet: columns of lists, structures or bytes cannot be read: boxes, raw",)
+
+
+def test_workbooks_that_are_not_what_they_seem():
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["image", "label"], ["a", "=1+1"]):
+        book.active.append(row)
+    book.create_sheet("old")
+    book.save("t.xlsx")
+    with pytest.raises(UserError, match="no value in 'label'. Of formulas the results count"):
+        read_table(Path("t.xlsx"), NEEDED)
+    assert read_table(Path("t.xlsx"), ["image"]).notes == ("t.xlsx: of 2 sheets the first is read, 'Sheet'",)
+    book.active.cell(500_000, 2, "far")
+    book.save("t.xlsx")
+    table = read_table(Path("t.xlsx"), ["image"])
+    assert (len(table.rows), table.lines[-1]) == (2, 500_000)
+    book.active.cell(3, 16384, "beyond")
+    book.save("t.xlsx")
+    with pytest.raises(UserError, match=r"t.xlsx:3: 16384 cells, but 2 columns: give every column a name"):
+        read_table(Path("t.xlsx"), ["image"])
+    Path("t.xlsx").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(600))
+    with pytest.raises(UserError, match="is encrypted, or an old .xls file"):
+        read_table(Path("t.xlsx"), ["image"])
+
+
+def test_a_pipe_is_no_table():
+    os.mkfifo("t.csv")
+    with pytest.raises(UserError, match="is a folder, a device or a pipe, not a table"):
+        read_table(Path("t.csv"), ["image"])
 
 
 def test_a_hundred_thousand_rows_take_a_moment():
