@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairquant.errors import UserError
 from fairquant.roles.dataset import Intensity
 
 if TYPE_CHECKING:
@@ -56,13 +55,15 @@ def decode_image(content: bytes, file: Path, size: int, intensity: Intensity = "
     values without a known range; UserError, which names the file, where pydicom is not installed.
     """
     if content[128:132] == b"DICM":
-        return _read_dicom(content, file, size, intensity)
+        from fairquant.data.dicom import read_dicom
+
+        return read_dicom(content, file, size, intensity)
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content)) as opened:
         frames = getattr(opened, "n_frames", 1)
         if frames > 1 and opened.format != "MPO":  # a photograph with further views: the first is the picture
-            raise ValueError(_several(frames))
+            raise ValueError(several_frames(frames))
         if opened.mode in (*DEEP_GREY, "I", "F"):
             kind = (
                 "16-bit" if opened.mode in DEEP_GREY else f"32-bit {'float' if opened.mode == 'F' else 'whole-number'}"
@@ -70,12 +71,12 @@ def decode_image(content: bytes, file: Path, size: int, intensity: Intensity = "
             read = np.asarray(ImageOps.exif_transpose(opened))
             values = (read.view(np.uint32) if _is_unsigned(opened) else read).astype(np.float64)
             full = SIXTEEN_BITS if kind == "16-bit" else None
-            return _windowed(values, size, kind, intensity, full, inverted=_tag(opened, PHOTOMETRIC) == 0)
+            return windowed(values, size, kind, intensity, full, inverted=_tag(opened, PHOTOMETRIC) == 0)
         kind = _kind(opened, intensity)
         upright = ImageOps.exif_transpose(opened)
         if kind == "transparent":
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright.convert("RGBA"))
-        return ReadImage(pixels=_squared(upright.convert("RGB"), size), kind=kind)
+        return ReadImage(pixels=squared(upright.convert("RGB"), size), kind=kind)
 
 
 def _tag(image: Image, number: int) -> object:
@@ -89,7 +90,8 @@ def _is_unsigned(image: Image) -> bool:
     return image.mode == "I" and _tag(image, BITS) == 32 and _tag(image, SAMPLE_FORMAT) in (None, 1)
 
 
-def _several(frames: int) -> str:
+def several_frames(frames: int) -> str:
+    """What to do with a file of several frames."""
     return f"{frames} frames or pages: save the one that the model is to see as a file of its own"
 
 
@@ -107,13 +109,14 @@ def _kind(image: Image, intensity: Intensity) -> str:
     return ""
 
 
-def _squared(image: Image, size: int) -> Pixels:
+def squared(image: Image, size: int) -> Pixels:
+    """The image resized to size x size."""
     from PIL import Image
 
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
-def _windowed(
+def windowed(
     values: Floats, size: int, kind: str, intensity: Intensity, full: tuple[float, float] | None, inverted: bool = False
 ) -> ReadImage:
     """Grey values [H, W] through the window. full: the range of the format, None where it has none. inverted: the smallest
@@ -140,56 +143,3 @@ def _windowed(
     return ReadImage(
         pixels=np.repeat(pixels[..., None], 3, 2), kind=kind, low=low, high=high, largest=float(values.max())
     )
-
-
-def _read_dicom(content: bytes, file: Path, size: int, intensity: Intensity) -> ReadImage:
-    """A DICOM file: values rescaled (modality), its window where intensity is "full" (PS3.3 C.11.2), MONOCHROME1 inverted."""
-    try:
-        import pydicom
-        from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-    except ImportError as error:
-        raise UserError(f"{file}: reading DICOM needs pydicom. Run: pip install 'fairquant[dicom]'") from error
-    from PIL import Image
-
-    data = pydicom.dcmread(io.BytesIO(content))
-    if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
-        raise ValueError(_several(frames))
-    colours = str(data.PhotometricInterpretation)
-    if colours == "PALETTE COLOR" or int(data.SamplesPerPixel) > 1:
-        stored = apply_color_lut(data.pixel_array, data) if colours == "PALETTE COLOR" else data.pixel_array
-        depth = int(data.BitsStored) if colours != "PALETTE COLOR" else 8 * stored.dtype.itemsize
-        if intensity != "full":
-            raise ValueError("colour DICOM is read in its full range only: dataset.intensity: full")
-        return ReadImage(pixels=_squared(Image.fromarray((stored >> (depth - 8)).astype(np.uint8)), size), kind="DICOM")
-    values = np.asarray(apply_modality_lut(data.pixel_array, data), np.float64)
-    full = None
-    if intensity == "full":
-        values, full = _own_window(values, data)
-    return _windowed(values, size, "DICOM", intensity, full, inverted=colours == "MONOCHROME1")
-
-
-def _own_window(values: Floats, data: Any) -> tuple[Floats, tuple[float, float]]:  # a pydicom Dataset, which is untyped
-    """The values [H, W] as the file wants them shown, and which of these are black and white."""
-    from pydicom.pixels.processing import apply_voi_lut
-
-    if data.get("VOILUTSequence"):
-        shown = np.asarray(apply_voi_lut(values.astype(np.int64), data), np.float64)
-        return shown, (0.0, 2.0 ** int(data.VOILUTSequence[0].LUTDescriptor[2]) - 1)
-    if data.get("WindowCenter") is not None and data.get("WindowWidth") is not None:
-        centre, width = (
-            float(each[0] if isinstance(each, list | tuple) or hasattr(each, "__iter__") else each)
-            for each in (data.WindowCenter, data.WindowWidth)
-        )
-        if width <= 0:
-            raise ValueError(f"its window is {width:g} wide: set dataset.intensity to percentile or to [low, high]")
-        function = str(data.get("VOILUTFunction") or "LINEAR")
-        if function == "SIGMOID":
-            return 1 / (1 + np.exp(-4 * (values - centre) / width)), (0.0, 1.0)
-        if function == "LINEAR_EXACT":
-            return values, (centre - width / 2, centre + width / 2)
-        return values, (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2)
-    bits, signed = int(data.BitsStored), bool(data.PixelRepresentation)
-    edges = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
-    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-    low, high = sorted(slope * edge + intercept for edge in edges)
-    return values, (low, high)

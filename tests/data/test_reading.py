@@ -159,7 +159,7 @@ def test_a_window_of_one_value_divides_and_one_of_none_is_refused(tmp_path):
     dicom(tmp_path / "a.dcm", VALUES, WindowCenter=1000.5, WindowWidth=1)
     assert read_image(tmp_path / "a.dcm", 2).pixels[..., 0].tolist() == [[0, 0], [255, 255]]
     dicom(tmp_path / "b.dcm", VALUES, WindowCenter=1000, WindowWidth=0)
-    with pytest.raises(ValueError, match="its window is 0 wide"):
+    with pytest.raises(ValueError, match="its window is 0 wide around 1000: set dataset.intensity"):
         read_image(tmp_path / "b.dcm", 2)
     few = np.zeros((20, 20), np.uint16)
     few[0, 0] = 9
@@ -202,3 +202,72 @@ def test_a_dicom_file_that_is_nearly_black_says_so(tmp_path):
     (note, dark) = decode_images([tmp_path / "a.dcm"], DataContext(0, 2, tmp_path / "cache"), 0).notes
     assert note.startswith("1 DICOM image(s), such as a.dcm")
     assert dark.startswith("the largest value in 1 DICOM image(s) is 255 of 4095: they are read as nearly black")
+
+
+@pytest.mark.parametrize("window", [{"WindowCenter": "nan"}, {"WindowWidth": "nan"}, {"WindowWidth": "inf"}], ids=str)
+def test_a_window_that_is_no_number_is_refused(tmp_path, window):
+    dicom(tmp_path / "a.dcm", VALUES, **{"WindowCenter": 1000, "WindowWidth": 100, **window})
+    with pytest.raises(ValueError, match="its window is"):
+        read_image(tmp_path / "a.dcm", 2)
+
+
+def test_a_table_for_values_says_their_range(tmp_path):
+    from pydicom.dataset import Dataset
+
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4096, 0, 16], "US"
+    table.add_new("LUTData", "US", [4 * n for n in range(4096)])
+    dicom(tmp_path / "a.dcm", np.array([[0, 4095], [2048, 0]], np.uint16), ModalityLUTSequence=[table])
+    assert read_image(tmp_path / "a.dcm", 2).pixels[..., 0].tolist() == [[0, 255], [128, 0]]
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(8, 1), (16, 257)])
+def test_a_palette_is_read_by_the_bits_of_its_entries(tmp_path, bits, factor):
+    entries = (np.array([0, 255, 128, 64], np.uint8 if bits == 8 else np.uint16) * factor).tobytes()
+    palette = {
+        f"{colour}PaletteColorLookupTable{what}": value
+        for colour in ("Red", "Green", "Blue")
+        for what, value in (("Descriptor", [4, 0, bits]), ("Data", entries))
+    }
+    dicom(
+        tmp_path / "a.dcm", np.array([[0, 1], [2, 3]], np.uint16), PhotometricInterpretation="PALETTE COLOR", **palette
+    )
+    assert read_image(tmp_path / "a.dcm", 2).pixels[..., 0].tolist() == [[0, 255], [128, 64]]
+
+
+def test_what_lacks_pixels_or_has_too_many_is_refused(tmp_path, monkeypatch):
+    from fairquant.data import dicom as module
+
+    dicom(tmp_path / "a.dcm", VALUES)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    monkeypatch.setattr(module, "MOST_PIXELS", 3)
+    with pytest.raises(ValueError, match="2 x 2 pixels are more than"):
+        read_image(tmp_path / "a.dcm", 2)
+    monkeypatch.undo()
+    data.PixelData = pydicom.encaps.encapsulate([b"no jpeg"])
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLSLossless
+    data.save_as(tmp_path / "b.dcm")
+    with pytest.raises(ValueError, match="its pixels cannot be decoded"):
+        read_image(tmp_path / "b.dcm", 2)
+    del data.PhotometricInterpretation, data.BitsStored
+    data.save_as(tmp_path / "b.dcm")
+    with pytest.raises(ValueError, match="has no PhotometricInterpretation, BitsStored: it is no image"):
+        read_image(tmp_path / "b.dcm", 2)
+
+
+def test_deflated_elements_are_unpacked_up_to_a_limit(tmp_path, monkeypatch):
+    from fairquant.data import dicom as module
+
+    dicom(tmp_path / "a.dcm", VALUES)
+    expected = read_image(tmp_path / "a.dcm", 2).pixels
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    data.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    assert np.array_equal(read_image(tmp_path / "b.dcm", 2).pixels, expected)
+    monkeypatch.setattr(module, "UNPACKED", 100)
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        read_image(tmp_path / "b.dcm", 2)
+    content = (tmp_path / "b.dcm").read_bytes()
+    (tmp_path / "c.dcm").write_bytes(content[:140] + bytes(4) + content[144:])
+    with pytest.raises(ValueError, match="do not begin where it says"):
+        read_image(tmp_path / "c.dcm", 2)
