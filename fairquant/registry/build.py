@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TypeVar, get_args, get_type_hints
@@ -32,10 +33,21 @@ def build(cls: type[T], values: object, path: str, noun: str, problems: Problems
         problems.append((f"{path}.{key}", _unknown_option(str(key), noun, known)))
     good = {key: value for key, value in values.items() if key in known}
     try:
-        return TypeAdapter(cls).validate_python(good)
+        made = TypeAdapter(cls).validate_python(good)
     except ValidationError as error:
         problems += _problems(error.errors(), cls, path, noun, known)
-    return None
+        return None
+    infinite = [key for key in good if not _is_finite(getattr(made, key, None))]  # given as a text, such as nan
+    problems += [(f"{path}.{key}" if path else key, f"must be a finite number, got {good[key]!r}") for key in infinite]
+    return None if infinite else made
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _problems(errors: Sequence[ErrorDetails], cls: type, path: str, noun: str, known: list[str]) -> Problems:

@@ -40,6 +40,13 @@ def problems_of(values: object, cls: type = Settings) -> list[tuple[str, str]]:
     return problems
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    scale: float = float("inf")
+    pairs: tuple[float, ...] = ()
+    name: str = ""
+
+
 def test_good_values_make_the_data_class():
     problems: list = []
     built = build(Settings, {"rate": 1, "names": ["a", "b"], "inner": {"depth": 2}}, "train", "train", problems)
@@ -99,6 +106,16 @@ def test_an_unknown_option_is_reported_with_the_known_ones():
     ((key, text),) = problems_of({"epoch": 1})
     assert key == "train.epoch"
     assert text == "train has no option 'epoch'. Did you mean 'epochs'? Options: rate, epochs, kind, names, inner"
+
+
+def test_a_text_that_names_no_finite_number_is_not_one():
+    problems = []
+    assert build(Given, {"scale": "nan", "pairs": ["1", "-inf"], "name": "nan"}, "given", "given", problems) is None
+    assert problems == [
+        ("given.scale", "must be a finite number, got 'nan'"),
+        ("given.pairs", "must be a finite number, got ['1', '-inf']"),
+    ]
+    assert build(Given, {"name": "nan"}, "given", "given", problems).scale == float("inf")  # a default of its own
 
 
 def test_an_option_that_was_renamed_says_its_new_name():
