@@ -28,6 +28,8 @@ def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> n
             f"model.name: timm has no model {settings.name!r}.{suggestion(settings.name, known)} "
             f"See timm.list_models(): {len(known)} names"
         )
+    if problem := tag_problem(settings.name):
+        raise UserError(f"model.name: {problem}")
     options = dict(settings.options) | _size_option(settings, classes)
     try:
         model: nn.Module = timm.create_model(settings.name, pretrained=pretrained, num_classes=classes, **options)
@@ -41,6 +43,19 @@ def create(settings: ModelSettings, classes: int, pretrained: bool = False) -> n
                 "model.pretrained=false to train from scratch"
             ) from error
         raise UserError(f"model: timm cannot build {settings.name!r} with {options}: {error}") from error
+
+
+def tag_problem(name: str) -> str:
+    """What is wrong with the name of weights behind a network's name; "" where nothing is."""
+    import timm
+
+    network, dot, tag = name.partition(".")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        known = list(timm.list_pretrained(f"{network}.*"))
+        return f"timm has no weights {tag!r} of {network!r}.{suggestion(name, known)} Leave out {dot + tag!r}, or name others"
+    return ""
 
 
 def count_values(settings: ModelSettings, classes: int) -> int | None:
@@ -74,46 +89,37 @@ def _size_option(settings: ModelSettings, classes: int) -> dict[str, int]:
     attempts: tuple[dict[str, int], ...] = ({}, {"img_size": size})
     if config is None or config.fixed_input_size:
         attempts = attempts[::-1]
-    for attempt in attempts:
-        if _accepts(settings, classes, attempt):
+    refusals = [_refusal(settings, classes, attempt, size) for attempt in attempts]
+    for attempt, refusal in zip(attempts, refusals, strict=True):
+        if not refusal:
             return attempt
-    if problem := _refused_options(settings, classes):
+    own = size if config is None else config.input_size[-1]
+    if settings.options and (problem := _refusal(settings, classes, {}, own)):
         raise UserError(f"model.options: timm cannot build {settings.name!r} with {dict(settings.options)}: {problem}")
-    own = "its own size" if config is None else f"{config.input_size[-1]}"
+    if config is None:
+        raise UserError(
+            f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels: {refusals[0]}"
+        )
     raise UserError(
         f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels; "
         f"it is made for {own}. Set model.image_size={own}, or choose another model"
     )
 
 
-def _refused_options(settings: ModelSettings, classes: int) -> str:
-    """Why the network cannot be built with the options at any size; "" where it can."""
-    import timm
-
-    try:
-        with torch.device("meta"):
-            timm.create_model(settings.name, num_classes=classes, **settings.options)
-    except NotImplementedError:
-        return ""
-    except Exception as error:
-        return (str(error) or type(error).__name__).splitlines()[0]
-    return ""
-
-
-def _accepts(settings: ModelSettings, classes: int, attempt: dict[str, Any]) -> bool:
-    """Whether the network can be built so and takes an image of the size. An operation that the meta device lacks counts
-    as accepted: the real network decides."""
+def _refusal(settings: ModelSettings, classes: int, attempt: dict[str, Any], size: int) -> str:
+    """Why the network cannot be built so, or takes no image of the size; "" where it does. An operation that the meta device lacks
+    counts as accepted: the real network decides."""
     import timm
 
     try:
         with torch.device("meta"), torch.no_grad():
             model = timm.create_model(settings.name, num_classes=classes, **settings.options, **attempt).eval()
-            model(torch.zeros(1, 3, settings.image_size, settings.image_size))
+            model(torch.zeros(1, 3, size, size))
     except NotImplementedError:
-        return True
-    except Exception:
-        return False
-    return True
+        return ""
+    except Exception as error:
+        return (str(error) or type(error).__name__).splitlines()[0][:300]
+    return ""
 
 
 def architecture_of(settings: ModelSettings) -> dict[str, object]:

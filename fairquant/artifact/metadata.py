@@ -54,11 +54,18 @@ class _Architecture(_Strict):
     def _whole(self) -> _Architecture:
         if self.source == "timm" and (self.name is None or self.image_size is None or self.options is None):
             raise ValueError("a network of timm needs name, image_size and options")
-        for key, value in (self.options or {}).items():
-            if key in FOREIGN:
-                raise ValueError(f"the option {key!r} is refused")
-            _check_option(key, value, 0)
+        check_options(self.options or {})
         return self
+
+
+def check_options(options: Mapping[str, JsonValue]) -> None:
+    """ValueError for a network's options that no artifact may hold: they read other files, or no classifier of images has them."""
+    for key, value in options.items():
+        if key in FOREIGN:
+            raise ValueError(
+                f"the option {key!r} is refused: it reads something else. Weights are named by model.weights"
+            )
+        _check_option(key, value, 0)
 
 
 def _check_option(key: str, value: JsonValue, nested: int) -> None:

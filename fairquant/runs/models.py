@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fairquant.artifact.architecture import architecture_of, create
+from fairquant.artifact.architecture import architecture_of, create, tag_problem
 from fairquant.artifact.finite import finite_problems, listed, value_problem
+from fairquant.artifact.metadata import check_options
 from fairquant.artifact.own_module import first_logits
 from fairquant.data.transforms import Normalization
 from fairquant.errors import UserError, suggestion
@@ -79,6 +80,12 @@ def model_problems(settings: ModelSettings) -> list[str]:
     problems = []
     if not is_model(settings.name):
         problems.append(f"model.name: timm has no network {settings.name!r}.{suggestion(settings.name, list_models())}")
+    elif problem := tag_problem(settings.name):
+        problems.append(f"model.name: {problem}")
+    try:
+        check_options(settings.options)
+    except ValueError as error:
+        problems.append(f"model.options: {error}")
     if settings.weights is not None and not Path(settings.weights).is_file():
         problems.append(f"model.weights: no file {settings.weights!r}")
     return problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,13 +84,18 @@ def _nameless(declared: Mapping[Value, Value | None]) -> list[Value]:
     return [value for value, name in declared.items() if name is None]
 
 
+#: Whole numbers, and such with decimals that are few enough for a float.
+WHOLE, DECIMAL = re.compile(r"([+-]?\d{1,400})(?:\.0*|,0{0,2})?"), re.compile(r"[+-]?\d{0,15}[.,]?\d{0,15}")
+
+
 def canonical(value: Value) -> str:
-    """One spelling for equal values: 1.0 is 1, NaN is nan, True is true."""
+    """One spelling for equal values: 1.0 is 1, NaN is nan, True is true. Whole numbers are compared digit by digit, of which a
+    patient's may have more than a float holds; 1e3, which may be a name, is no number here."""
     text = str(value).strip().casefold()
-    number = as_number(text)
-    if number is None:
-        return text
-    return str(int(number)) if number == int(number) else repr(number)
+    if whole := WHOLE.fullmatch(text):
+        return str(int(whole[1]))
+    number = as_number(text) if DECIMAL.fullmatch(text) else None
+    return text if number is None else repr(number)
 
 
 def as_number(text: str) -> float | None:
@@ -100,7 +106,7 @@ def as_number(text: str) -> float | None:
             return None
         text = f"{whole}.{decimals}"
     try:
-        number = float(text)
+        number = float(text) if "_" not in text else math.nan  # 1_2 is a name, which Python reads as 12
     except ValueError:
         return None
     return number if math.isfinite(number) else None

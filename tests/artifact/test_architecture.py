@@ -21,7 +21,7 @@ def test_a_network_takes_images_of_the_size_asked_for(name, size):
 
 
 def test_a_network_that_cannot_take_the_size_is_refused(monkeypatch):
-    monkeypatch.setattr(architecture, "_accepts", lambda *_: False)
+    monkeypatch.setattr(architecture, "_refusal", lambda settings, classes, attempt, size: "no")
     with pytest.raises(
         UserError,
         match="timm cannot build 'resnet10t' for images of 33 pixels; it is made for [0-9]+. Set model.image_size=",
@@ -33,6 +33,17 @@ def test_a_network_that_cannot_take_the_size_is_refused(monkeypatch):
 def test_options_that_timm_refuses_are_reported(size):
     with pytest.raises(UserError, match="timm cannot build 'resnet10t' with .*stem_widht"):
         create(ModelSettings(name="resnet10t", image_size=size, options={"stem_widht": 8}), 5)
+
+
+def test_options_under_which_it_takes_no_colour_images_are_reported():
+    with pytest.raises(UserError, match="model.options: timm cannot build 'resnet10t' with .*in_chans.*channel"):
+        create(ModelSettings(name="resnet10t", image_size=33, options={"in_chans": 1}), 5)
+
+
+@pytest.mark.parametrize("name", ["resnet18.foo", "resnet18."])
+def test_weights_that_timm_does_not_know_are_reported(name):
+    with pytest.raises(UserError, match="model.name: timm has no weights '(foo)?' of 'resnet18'"):
+        create(ModelSettings(name=name, image_size=32), 5)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet10t", 32), ("deit_tiny_patch16_224", 32)])

@@ -7,8 +7,10 @@ from fairquant_datasets.values import (
     UNKNOWN,
     AttributeValues,
     LabelValues,
+    as_number,
     attribute_values,
     bin_names,
+    canonical,
     label_values,
     one_hot,
 )
@@ -156,3 +158,27 @@ def test_columns_may_hold_the_truth_values_of_other_programs():
     labels, notes, problems = one_hot(columns, ["t.csv:2", "t.csv:3", "t.csv:4"])
     assert (labels, problems) == (["MEL", "NV", ""], [])
     assert notes == ["1 row(s) left out: none of label_columns is marked"]
+
+
+def test_equal_values_have_one_spelling_and_no_others():
+    for same in (
+        ["1", "1.0", "01", " 1 ", "1,00", 1, 1.0, "1.000", "+1"],
+        ["NaN", "nan"],
+        ["True", True],
+        ["0.5", ".5", "0,50", 0.5],
+    ):
+        assert len({canonical(each) for each in same}) == 1, same
+    different = [
+        "12_3",
+        "1_23",
+        "123",
+        "3e2",
+        "300",
+        "9007199254740993",
+        "9007199254740992",
+        "1,200",
+        "1.2",
+        "12345678901234567890",
+    ]
+    assert len({canonical(each) for each in different}) == len(different)
+    assert as_number("1_2") is None
