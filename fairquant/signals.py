@@ -20,9 +20,13 @@ Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | No
 def terminate_by_exception() -> None:
     """From here on SIGTERM and SIGHUP raise Terminated in the main thread; those that are ignored (nohup) stay so."""
     if threading.current_thread() is threading.main_thread():
-        for number in TERMINATING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _raise)
+        for number in _heeded():
+            signal.signal(number, _raise)
+
+
+def _heeded() -> list[int]:
+    """Those of TERMINATING that whoever started the process, such as nohup, does not want ignored."""
+    return [number for number in TERMINATING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -51,7 +55,7 @@ def leave_at_once() -> None:
     """For a worker process: SIGINT, which a terminal sends to all, is its parent's; the others end it without a word, since it has
     nothing to lose (see `terminating`)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in TERMINATING:
+    for number in _heeded():
         signal.signal(number, lambda number, frame: os._exit(128 + number))
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *TERMINATING})
@@ -60,7 +64,7 @@ def leave_at_once() -> None:
 @contextmanager
 def terminating() -> Iterator[None]:
     """For a worker process that has work: SIGTERM and SIGHUP raise Terminated in the block, so that it is saved."""
-    before = {number: signal.signal(number, _raise) for number in TERMINATING}
+    before = {number: signal.signal(number, _raise) for number in _heeded()}
     try:
         yield
     finally:

@@ -130,6 +130,15 @@ def test_a_worker_without_work_leaves_at_once_and_leaves_ctrl_c_to_its_parent():
         assert done.stdout.strip() == ("" if status else "still here")
 
 
+def test_what_nohup_has_ignored_stays_ignored_in_workers():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    terminate_by_exception()
+    with terminating():
+        send(signal.SIGHUP)
+    code = "import os, signal\nfrom fairquant.signals import leave_at_once\nleave_at_once()\nos.kill(os.getpid(), signal.SIGHUP)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_an_error_in_the_block_is_not_replaced_by_a_signal():
     def work() -> None:
         with Postponed():

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from fairquant.bits.knapsack import solve_knapsack
 from fairquant.bits.problem import BitChoices, Budget, plan_of, unit_costs
+from fairquant.errors import PluginFailed
 from fairquant.roles.allocator import BitPlan, BudgetConstraint, whole_bits
 from fairquant.roles.importance import Layer
 from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
@@ -111,11 +112,16 @@ class Attachment:
 
     @torch.no_grad()
     def encode(self) -> dict[str, QuantizedWeight]:
-        """What is stored of every layer, by its name."""
-        return {
-            layer.name: quantizer.encode(layer.weight)
-            for layer, quantizer in zip(self.layers, self.quantizers, strict=True)
-        }
+        """What is stored of every layer, by its name. Raises PluginFailed where it is not what the layer computes with."""
+        stored = {}
+        for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
+            stored[layer.name] = quantizer.encode(layer.weight)
+            used, kept = quantizer(layer.weight), stored[layer.name].decode().to(layer.weight.device)
+            if used.shape != kept.shape or not torch.allclose(used, kept, rtol=1e-4, atol=1e-6):
+                raise PluginFailed(
+                    f"quantizer {type(quantizer).__name__}: what encode() stores of layer {layer.name!r} is not what forward() gives"
+                )
+        return stored
 
     def detach(self) -> None:
         """Remove the quantizers; the weights become the quantized ones (once, also where modules share them)."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class _Shared:
         return value
 
 
+def _read_only(values: NDArray[Number]) -> NDArray[Number]:
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictions(_Shared):
     """logits [N, C] float32; labels, groups [N] int64; ids name the images.
@@ -55,18 +62,21 @@ class Predictions(_Shared):
     reference: Predictions | None = None
     operating: OperatingPoint | None = None
 
+    def __post_init__(self) -> None:
+        """The arrays cannot be written into: all metrics read the same ones."""
+        for name in ("logits", "labels", "groups"):
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
+
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The class with the largest logit [N]."""
-        answer: NDArray[np.int64] = self.logits.argmax(1).astype(np.int64)
-        return answer
+        return _read_only(self.logits.argmax(1).astype(np.int64))
 
     @cached_property
     def probabilities(self) -> Floats:
         """Softmax of the logits [N, C] in float64."""
         shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
-        fraction: Floats = shifted / shifted.sum(1, keepdims=True)
-        return fraction
+        return _read_only(shifted / shifted.sum(1, keepdims=True))
 
     def score(self, classes: tuple[int, ...]) -> Floats:
         """Summed probability of some classes [N]."""
@@ -87,7 +97,7 @@ class Confusion(_Shared):
 
     def __init__(self, table: Floats, class_names: tuple[str, ...] = (), reference: Confusion | None = None) -> None:
         """table [..., G, C true, C predicted]: counts of images. class_names: C names, where they are known."""
-        self._table, self.class_names, self._reference = table, class_names, reference
+        self._table, self.class_names, self._reference = _read_only(table), class_names, reference
 
     @property
     def reference(self) -> Confusion:

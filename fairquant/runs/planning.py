@@ -19,6 +19,7 @@ from fairquant.bits.costs import CostModel, Operations, latency_cost_model, with
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import CachedProbe, LossProbe
 from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
+from fairquant.bits.unchanged import unchanged
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.ranks import is_leader
 from fairquant.recipe.latency import read_table
@@ -101,7 +102,9 @@ class Planning:
 
         def solve(bits: float) -> tuple[Allocation, BitPlan]:
             allocator, asked = self.quantization.allocator, replace(problem, average_bits=bits)
-            allocation = allocated(allocator.value.allocate(asked), asked, allocator.name)
+            with unchanged(asked, f"allocator {allocator.name!r}"):
+                found = allocator.value.allocate(asked)
+            allocation = allocated(found, asked, allocator.name)
             return allocation, plan_of(layers, allocation.bits)
 
         if recipe.bytes is None:

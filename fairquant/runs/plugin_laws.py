@@ -113,6 +113,7 @@ def check_quantizer(quantizer: Quantizer, layers: tuple[Layer, ...], choices: tu
     gives. choices: the widths that layers may be given."""
     layer = min(layers, key=lambda each: each.weight.numel())
     weight, who = layer.weight.detach(), f"quantizer {name!r}"
+    before = weight.clone()
     built: object = quantizer.build(weight, torch.full((layer.units,), max(choices)), choices)
     if not isinstance(built, WeightQuantizer):
         raise PluginFailed(f"{who}: build() returned {type(built).__name__}, a WeightQuantizer is wanted")
@@ -127,5 +128,7 @@ def check_quantizer(quantizer: Quantizer, layers: tuple[Layer, ...], choices: tu
             raise PluginFailed(f"{who}: {what} is {shown} for the weight {tuple(weight.shape)} of layer {layer.name!r}")
         if not bool(torch.isfinite(found).all()):
             raise PluginFailed(f"{who}: {what} of layer {layer.name!r} is NaN or infinite")
+    if not torch.equal(weight, before):
+        raise PluginFailed(f"{who} wrote into the weight of layer {layer.name!r} that it was given: write into a copy")
     if not torch.equal(built(weight), decoded):
         raise PluginFailed(f"{who}: what encode() stores of layer {layer.name!r} is not what forward() gives")

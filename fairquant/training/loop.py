@@ -22,7 +22,7 @@ from fairquant.artifact.finite import finite_problems, listed
 from fairquant.bits.attach import Attachment
 from fairquant.data.loading import TrainingBatches
 from fairquant.data.ranks import is_leader
-from fairquant.errors import NotFinite, PluginFailed, TrainingDiverged
+from fairquant.errors import NotFinite, TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import KeepsMemory, Regularizer, Split, Step
@@ -33,7 +33,7 @@ from fairquant.training.checkpoints import Content, load_checkpoint, put_aside, 
 from fairquant.training.devices import autocast, default_workers
 from fairquant.training.distributed import backward, broadcast_state, gather, sync_batch_norm
 from fairquant.training.model import Model
-from fairquant.training.observe import RunningLosses, capture_features
+from fairquant.training.observe import RunningLosses, capture_features, penalty_of
 from fairquant.training.optimizer import clipped_together, make_optimizer, rate_factor
 from fairquant.training.predict import predict
 from fairquant.training.rounds import Frozen, freeze_units, frozen_fraction
@@ -158,10 +158,11 @@ class _Training:
     def _one_step(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         """images [B, 3, H, W] (this rank's slice), labels, groups [B] (the whole batch)."""
         step = self._forward(images, labels, groups)
-        task, penalty = step.losses.mean(), self._penalty(step)
+        task, penalties = step.losses.mean(), self._penalties(step)
+        penalty = sum((value for _, value in penalties), step.losses.new_zeros(()))
         loss = task + penalty
         if not bool(torch.isfinite(loss)):
-            raise self._diverged(f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
+            raise self._no_number(task, penalties)
         self.optimizer.zero_grad(set_to_none=True)
         backward(loss, self.network)
         if self.settings.clip_norm is not None:
@@ -199,21 +200,21 @@ class _Training:
             features=gather(seen[-1].float(), count) if seen else None, teacher=teacher,
         )  # fmt: skip
 
-    def _penalty(self, step: Step) -> Tensor:
-        """The regularizers' sum, each with its own memory."""
-        penalty = step.losses.new_zeros(())
+    def _no_number(self, task: Tensor, penalties: Sequence[tuple[str, Tensor]]) -> TrainingDiverged:
+        """What to say where the loss is not finite."""
+        parts = [("the loss", task), *((f"the penalty of regularizer {label!r}", value) for label, value in penalties)]
+        name, value = next(((n, v) for n, v in parts if not bool(torch.isfinite(v))), ("the sum of penalties", task))
+        return self._diverged(f"{name} is {value.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
+
+    def _penalties(self, step: Step) -> list[tuple[str, Tensor]]:
+        """Each regularizer's label and penalty [], with its own memory."""
         memories = dict(self.memories.items())
         if isinstance(running := memories.get(RUNNING_LOSSES), RunningLosses):
             step = replace(step, running=running.update(step, self.settings.running_group_losses))
-        for component in self.of.regularizers:
-            added: object = component.value.penalty(replace(step, memory=memories.get(component.name)))
-            if not isinstance(added, Tensor) or added.ndim or added.is_complex():
-                shown = tuple(added.shape) if isinstance(added, Tensor) else type(added).__name__
-                raise PluginFailed(
-                    f"regularizer {component.label!r} returned {shown}, a tensor [] of one real number is wanted"
-                )
-            penalty = penalty + added
-        return penalty
+        return [
+            (each.label, penalty_of(each, replace(step, memory=memories.get(each.name))))
+            for each in self.of.regularizers
+        ]
 
     def _measure(self) -> Values:
         """Losses of the epoch and validation metrics."""

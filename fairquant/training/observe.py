@@ -1,4 +1,4 @@
-"""What regularizers may need besides the step itself: running group losses, and the inputs of the classifier."""
+"""What regularizers may need besides the step itself (running group losses, the inputs of the classifier), and what they return."""
 
 from __future__ import annotations
 
@@ -10,8 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairquant.errors import UserError
-from fairquant.roles import Step
+from fairquant.bits.unchanged import unchanged
+from fairquant.errors import PluginFailed, UserError
+from fairquant.recipe.schema import Component
+from fairquant.roles import Regularizer, Step
+
+
+def penalty_of(component: Component[Regularizer], step: Step) -> Tensor:
+    """A regularizer's penalty []. Raises PluginFailed unless it is one real number, through which gradients can flow where it is
+    not 0."""
+    who = f"regularizer {component.label!r}"
+    with unchanged(step, who):
+        found: object = component.value.penalty(step)
+    if not isinstance(found, Tensor) or found.ndim or not found.is_floating_point():
+        shown = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise PluginFailed(f"{who} returned {shown}, a tensor [] of one real number is wanted")
+    if not found.requires_grad and bool(found != 0):
+        raise PluginFailed(
+            f"{who} returned {found.item():g} without a gradient, which changes nothing: was a value detached?"
+        )
+    return found
 
 
 class RunningLosses(nn.Module):

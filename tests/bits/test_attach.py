@@ -12,6 +12,7 @@ from torch import nn
 
 from fairquant.bits import attach, find_layers, plan_of
 from fairquant.bits.problem import BitChoices, Budget
+from fairquant.errors import PluginFailed
 from fairquant.roles import BitPlan
 
 CHOICES = (0, 2, 4, 8)
@@ -137,3 +138,15 @@ def test_projection_spends_what_learned_bits_leave_of_the_budget():
     projected = attachment.project_to_budget()
     assert 4.1 < projected.average <= 4.2
     assert attachment.project_to_budget().bits["0"].tolist() == projected.bits["0"].tolist()
+
+
+def test_what_is_stored_of_a_layer_is_what_it_computes_with():
+    network = model()
+    attachment = learning(network)
+    attachment.project_to_budget()
+    last = attachment.quantizers[-1]
+    last.encode = lambda weight: type(last).encode(last, 2 * weight)
+    with pytest.raises(
+        PluginFailed, match="quantizer BaqWeight.*: what encode.. stores of layer '4' is not what forward"
+    ):
+        attachment.encode()

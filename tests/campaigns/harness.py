@@ -86,6 +86,8 @@ def started(work: Callable[[], object], out: Path) -> int:
         return child
     status = 1
     try:
+        for number in (signal.SIGHUP, signal.SIGINT):  # which nohup, or a shell in the background, has ignored
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         os.setpgid(0, 0)
         for number, file in ((1, out), (2, out.with_suffix(".err"))):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

@@ -71,3 +71,20 @@ def test_gaps_are_better_low_and_a_metric_may_say_otherwise():
         needs, gap, lower_is_better = "predictions", False, True
 
     assert [lower_is_better(metric()) for metric in (Accuracy, Gap, Error)] == [False, True, True]
+
+
+def test_what_metrics_read_cannot_be_written_into():
+    p = random_predictions(count=5)
+    table = np.ones((1, 2, 2))
+    for values in (
+        p.logits,
+        p.labels,
+        p.groups,
+        p.predicted,
+        p.probabilities,
+        Confusion(table).table,
+        Confusion(table).hits,
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            values[...] = 0
+    table[...] = 2.0  # the caller's own array stays as it is

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from fairquant_paper.uniform import Uniform
 from torch import nn
 
 from fairquant.bits import find_layers
@@ -144,6 +145,18 @@ def test_a_quantizer_that_stores_something_else_is_named():
     ):  # fmt: skip
         with pytest.raises(PluginFailed, match=message):
             check_quantizer(Builds(made), LAYERS, (2, 4), "theirs")
+
+
+def test_a_quantizer_that_changes_the_weight_is_named():
+    def zeroes(weight, bits, choices):
+        weight.zero_()
+        return Uniform().build(weight, bits, choices)
+
+    quantizer = Builds(lambda bits: None)
+    object.__setattr__(quantizer, "build", zeroes)
+    layers = find_layers(nn.Sequential(nn.Linear(3, 4)), "channel")
+    with pytest.raises(PluginFailed, match="wrote into the weight of layer '0'"):
+        check_quantizer(quantizer, layers, (2, 4), "theirs")
 
 
 def test_scores_that_belong_to_a_graph_or_are_complex_are_refused():

@@ -128,7 +128,9 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_advice(tmp_path):
         def penalty(self, step):
             return step.losses.sum() * float("inf")
 
-    with pytest.raises(TrainingDiverged, match=r"loss is inf in epoch 1, step 1. Lower the"):
+    with pytest.raises(
+        TrainingDiverged, match=r"the penalty of regularizer 'infinite' is inf in epoch 1, step 1. Lower the"
+    ):
         train(trainer(regularizers=(Component("infinite", Infinite()),), checkpoint=tmp_path / "train.pt"), SETTINGS)
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from fairquant.errors import UserError
+from fairquant.errors import PluginFailed, UserError
+from fairquant.recipe.schema import Component
 from fairquant.roles import Step
-from fairquant.training.observe import RunningLosses, capture_features
+from fairquant.training.observe import RunningLosses, capture_features, penalty_of
 
 
 def test_running_losses_remember_groups_that_are_missing():
@@ -44,3 +45,40 @@ def test_features_are_the_inputs_of_the_classifier():
         capture_features(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())),
     ):
         pass
+
+
+def _step():
+    logits = torch.randn(4, 2, requires_grad=True)
+    labels = torch.tensor([0, 1, 0, 1])
+    return Step(
+        losses=nn.functional.cross_entropy(logits, labels, reduction="none"), logits=logits, labels=labels,
+        groups=torch.zeros(4, dtype=torch.long), group_count=1,
+    )  # fmt: skip
+
+
+class Asks:
+    """A regularizer of one function."""
+
+    def __init__(self, function):
+        self.penalty = function
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda step: None, "returned NoneType, a tensor"),
+        (lambda step: step.losses, r"returned torch.float32 \(4,\), a tensor"),
+        (lambda step: (step.losses > 0).sum(), "returned torch.int64 .*one real number is wanted"),
+        (lambda step: step.losses.detach().sum(), "without a gradient, which changes nothing"),
+        (lambda step: step.labels.fill_(0).sum() + step.losses.sum(), "wrote into labels, which others read"),
+        (lambda step: (torch.set_grad_enabled(False), step.losses.sum())[1], "left gradients turned off"),
+    ],
+)
+def test_a_penalty_that_is_none_is_named_with_its_regularizer(function, message):
+    with pytest.raises(PluginFailed, match=f"regularizer 'theirs' .*{message}"):
+        penalty_of(Component("theirs", Asks(function)), _step())
+    assert torch.is_grad_enabled()
+
+
+def test_a_penalty_of_0_needs_no_gradient():
+    assert penalty_of(Component("theirs", Asks(lambda step: step.losses.new_zeros(()))), _step()) == 0
