@@ -23,8 +23,7 @@ ABANDONED = 24 * 3600.0
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path`, flush to disk, rename. On any error the old file stays; a device is not replaced."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "is a folder, a device or a pipe", str(path))
+    check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}.tmp")
     try:
@@ -58,10 +57,15 @@ def check_target(option: str, path: Path | None, ending: str) -> None:
         raise UserError(f"{option} {path}: {parent} is no folder that can be written to")
 
 
-def read_bounded(path: Path, most: int) -> bytes:
-    """The content of a regular file. UserError for anything else, such as a pipe, which may never end, and for a larger file."""
+def check_regular(path: Path) -> None:
+    """OSError for a folder, a device or a pipe, which may never end. What does not exist is found by opening it."""
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}")
+        raise OSError(errno.EINVAL, "is a folder, a device or a pipe", str(path))
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a regular file. Raises OSError, and UserError for a larger file."""
+    check_regular(path)
     with open(path, "rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:

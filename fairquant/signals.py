@@ -128,6 +128,9 @@ def blocked() -> Iterator[None]:
         if not hasattr(signal, "pthread_sigmask"):
             yield
             return
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # Python starts it with the first process, and unblocks these signals when it does
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *TERMINATING})
         try:
             yield

@@ -117,6 +117,16 @@ def test_blocked_signals_arrive_after_the_block_and_a_worker_saves_its_work():
     assert arrived == ["in the block"]
 
 
+def test_processes_that_are_started_in_the_block_inherit_that_signals_are_blocked():
+    code = (
+        "import multiprocessing, signal\nfrom fairquant.signals import blocked\n"
+        "if __name__ == '__main__':\n    context = multiprocessing.get_context('spawn')\n    with blocked():\n"
+        "        lock = context.Lock()\n        print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_a_worker_without_work_leaves_at_once_and_leaves_ctrl_c_to_its_parent():
     code = (
         "import os, signal, sys\nfrom fairquant.signals import blocked, leave_at_once\n"

@@ -16,6 +16,7 @@ from typing import Any
 from fairquant.artifact.format import BITS, CODEBOOKS, FORMAT, SCALES, check_seal
 from fairquant.artifact.metadata import check_metadata
 from fairquant.errors import UserError
+from fairquant.files import check_regular
 
 #: More than any classifier of images needs: bytes of a file, weights of a model (a pruned one takes no bytes).
 MOST_BYTES, MOST_WEIGHTS = 4 << 30, 1 << 31
@@ -80,6 +81,7 @@ def read_header(path: Path) -> Header:
 def read_bounded(path: Path) -> bytes:
     """The content of a file of at most MOST_BYTES."""
     try:
+        check_regular(path)
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise UserError(f"{path}: {size / 1e9:.1f} GB is more than a model of this kind can be")

@@ -120,7 +120,7 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
         splits = load_data(recipe, bars, plugins.registry)
         check_intensity(recipe, splits, preprocessing, file)
         return calibration_images(recipe, splits, preprocessing)
-    names = sorted(each for each in images.rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
+    names = sorted(each for each in images.rglob("*") if each.is_file() and each.suffix.lower() in IMAGE_ENDINGS)
     pixels = []
     for each in names[:MOST]:
         try:

@@ -111,7 +111,9 @@ def _files(given: list[str]) -> list[str]:
         elif not name:
             raise UserError("an image's name is empty. Name files, folders, or - for a list on standard input")
         elif Path(name).is_dir():
-            files += sorted(str(each) for each in Path(name).rglob("*") if each.suffix.lower() in IMAGE_ENDINGS)
+            files += sorted(
+                str(each) for each in Path(name).rglob("*") if each.is_file() and each.suffix.lower() in IMAGE_ENDINGS
+            )
         else:
             files.append(name)
     if not files:

@@ -16,6 +16,7 @@ from fairquant.data.cache_files import Kind
 from fairquant.data.image_cache import cached
 from fairquant.data.reading import ReadImage, decode_image, is_nearly_black
 from fairquant.errors import UserError
+from fairquant.files import check_regular
 from fairquant.roles.dataset import DataContext, IntArray, Intensity, Pixels
 
 
@@ -100,6 +101,7 @@ def content_digests(files: Sequence[Path]) -> list[str]:
 
     def digest(file: Path) -> str | OSError:
         try:
+            check_regular(file)
             with open(file, "rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from fairquant.addresses import hidden_in, secret_problems
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe.accept import read_accept
-from fairquant.recipe.bounded import LARGEST_SEED, number_problems
+from fairquant.recipe.bounded import LARGEST_SEED, MOST_TEXT, number_problems
 from fairquant.recipe.cross_checks import cross_check
 from fairquant.recipe.lines import Content, line_of, parse_yaml
 from fairquant.recipe.merge import merge, read_overrides
@@ -64,7 +64,8 @@ def read_recipe(
     """
     file = library(registry).find(recipe)
     try:
-        text = file.read_text(encoding="utf-8")
+        with open(file, encoding="utf-8") as stream:  # a pipe is fine (`<(...)` of a shell), but not without an end
+            text = stream.read(MOST_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from error
     content, lines, problems = parse_yaml(text, str(file))

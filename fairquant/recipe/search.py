@@ -167,6 +167,9 @@ def _parameter(path: str, values: Any, problems: Problems) -> Parameter | None:
     key = f"search.parameters.{path}"
     if isinstance(values, list):
         values = {"choices": values}
+    if not all(part and part.isprintable() and "=" not in part for part in path.split(".")):
+        problems.append(("search.parameters", f"{path!r} is no key of a recipe, such as budget.average_bits"))
+        return None
     if not isinstance(values, Mapping):
         problems.append((key, f"expected a list of values or {{low: ..., high: ...}}, got {values!r}"))
         return None
@@ -207,6 +210,7 @@ def _range(
         f"low must be below high, got {low!r} and {high!r}" if not low < high
         else f"a log scale needs low above 0, got {low!r}" if log and low <= 0
         else "step and log exclude each other" if log and step is not None
+        else f"step must be above 0 and at most {high - low:g}, got {step!r}" if step is not None and not 0 < step <= high - low
         else None
     )  # fmt: skip
     if wrong is not None:

@@ -97,11 +97,15 @@ def run_cells(
             relay = _Relay(messages=messages, displays=[None] * len(cells), cells=cells, make=displays)
             try:
                 return _collect(cells, running, relay, on_done)
-            except (KeyboardInterrupt, Terminated):
+            except (KeyboardInterrupt, Terminated, EOFError, ConnectionResetError, ConnectionRefusedError) as stop:
                 with undisturbed():
                     end(list((pool._processes or {}).values()))
                     pool.shutdown(cancel_futures=True)
-                raise
+                if isinstance(stop, KeyboardInterrupt | Terminated):
+                    raise
+                raise UserError(
+                    "the process that passes the workers' messages on has ended. The same command resumes"
+                ) from stop
 
 
 def _collect(

@@ -62,5 +62,5 @@ def test_an_output_that_cannot_be_written_and_a_third_folder_are_mistakes(quicks
     (tmp_path / "folder").mkdir()
     failed = CliRunner().invoke(app, ["diff", *names, "--html", "folder"])
     assert isinstance(failed.exception, UserError)
-    assert "cannot be written: Is a directory" in str(failed.exception)
+    assert "--html folder: is a folder" in str(failed.exception)
     assert "'third' is not key=value" in str(CliRunner().invoke(app, ["diff", *names, "third"]).exception)

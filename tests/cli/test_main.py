@@ -45,3 +45,18 @@ def test_a_users_mistake_is_its_text_and_exit_2_and_a_closed_pipe_is_no_mistake(
     with pytest.raises(SystemExit) as caught:
         fairquant.cli.main()
     assert caught.value.code == 0
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback():
+    code = """
+import sys
+class Stop:
+    def find_spec(self, name, *rest):
+        if name == "fairquant.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+from fairquant.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "fairquant: stopped.\n")

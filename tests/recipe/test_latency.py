@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from fairquant.errors import UserError
-from fairquant.recipe import read_recipe
+from fairquant.recipe import latency, read_recipe
 from fairquant.recipe.latency import read_table, widest
 
 
@@ -19,6 +20,12 @@ from fairquant.recipe.latency import read_table, widest
         ('{"layers": {"a": 3}}', "layers.a: expected"),
         ('{"layers": {"a": {"eight": 3}}}', "layers.a: 'eight' is not a number of bits"),
         ('{"layers": {"a": {"8": -3}}}', "layers.a.8: must be milliseconds, 0 or more, got -3"),
+        ('{"layers": {"a": {"08": 3}}}', "layers.a: '08' is not a number of bits"),
+        ('{"layers": {"a": {"8": 1, "8": 2}}}', "'8' is given twice"),
+        ('{"layers": {"a": {"8": 1}, "a": {"8": 2}}}', "'a' is given twice"),
+        ('{"layers": {"a": {"8": 1' + 400 * "0" + "}}}", "layers.a.8: must be milliseconds, 0 or more, got 1000"),
+        ('{"layers": {"a": {"8": 1' + 5000 * "0" + "}}}", "cannot be a latency table"),
+        (100_000 * "[", "cannot be a latency table"),
         ('{"layers": {"a": {"8": true}}}', "layers.a.8: must be milliseconds, 0 or more, got True"),
     ],
 )
@@ -48,3 +55,13 @@ def test_the_recipe_says_what_a_latency_budget_needs(tmp_path, monkeypatch, regi
         with pytest.raises(UserError) as caught:
             read_recipe("quickstart", overrides, registry=registry)
         assert all(word in str(caught.value) for word in message), str(caught.value)
+
+
+def test_a_table_is_a_file_and_no_larger_than_one_can_be(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UserError, match="is a folder, a device or a pipe"):
+        read_table(tmp_path / "pipe.json")
+    monkeypatch.setattr(latency, "MOST_BYTES", 10)
+    (tmp_path / "large.json").write_text(11 * " ")
+    with pytest.raises(UserError, match="larger than"):
+        read_table(tmp_path / "large.json")
