@@ -132,6 +132,8 @@ class _Metadata(_Strict):
         for what, names in (("classes", self.classes), ("groups", self.groups)):
             if len(set(names)) < len(names):
                 raise ValueError(f"two of its {what} have one name")
+            if not all(name.isprintable() for name in names):
+                raise ValueError(f"a name of its {what} has characters that control a terminal")
         if self.operating_point is not None and set(self.operating_point.classes) - set(self.classes):
             raise ValueError("its operating point is of classes that it does not have")
         return self

@@ -66,6 +66,8 @@ def in_memory_splits(
     if short:
         raise UserError(short)
     for key, given in (("class_names", classes), ("group_names", names)):
+        if wrong := [name for name in given if not name.isprintable()]:
+            raise UserError(f"{key}: {wrong[0]!r} has a line break or another character that controls a terminal")
         if len(set(given)) < len(given):
             raise UserError(f"{key}: {next(name for name in given if given.count(name) > 1)!r} is there twice")
     return Splits(

@@ -55,6 +55,8 @@ def _latency(file: str, settings: QuantizeSettings) -> Problems:
         most = widest(read_table(file))
     except UserError as error:
         return [*problems, *(("budget.latency_table", problem) for problem in error.problems)]
-    if most < max([*settings.choices, *settings.pin.values()]):
+    if most < 0:
+        problems.append(("budget.latency_table", "has no times for any width up to 8 bits"))
+    elif most < max([*settings.choices, *settings.pin.values()]):
         problems.append(("quantize.choices", f"budget.latency_table has times for up to {most} bits only"))
     return problems

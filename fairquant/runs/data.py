@@ -13,6 +13,11 @@ from fairquant.roles import DataContext, Split, Splits
 from fairquant.runs.folder import Display
 from fairquant.runs.plugin_errors import naming_plugins
 
+#: What is wrong with a name that no artifact may hold.
+UNPRINTABLE = (
+    "has a line break or another character that controls a terminal: give it another name, in a table by a map"
+)
+
 
 def missing_data(recipe: Recipe, registry: Registry) -> list[str]:
     """What the recipe's dataset lacks on this machine, in words."""
@@ -48,6 +53,8 @@ def _problems(splits: object) -> list[str]:
             problems.append(f"{what} are {names!r}, a tuple of names is wanted")
         elif what in ("class_names", "group_names") and (not names or len(set(names)) < len(names)):
             problems.append(f"{what} are {names!r}: one or more names are wanted, each once")
+        elif what in ("class_names", "group_names"):
+            problems += [f"{what}: {name!r} {UNPRINTABLE}" for name in names if not name.isprintable()]
     if not isinstance(splits.fingerprint, str) or not splits.fingerprint:
         problems.append(f"fingerprint is {splits.fingerprint!r}, a digest of the content is wanted")
     if problems:

@@ -15,6 +15,7 @@ from fairquant.roles.dataset import DataContext, Splits, SplitSeed
 Floats = NDArray[np.float32 | np.float64]
 
 #: Skin tones I-VI (RGB, 0-1) and how common each is in the data: dark skin is rare, as in practice.
+MOST_IMAGES = 1_000_000
 TONES = np.array(
     [[0.96, 0.84, 0.77], [0.91, 0.76, 0.65], [0.82, 0.65, 0.51], [0.68, 0.49, 0.35], [0.47, 0.32, 0.22], [0.30, 0.20, 0.15]],
     np.float32,
@@ -96,8 +97,8 @@ class SyntheticLesions:
     def __post_init__(self) -> None:
         if self.groups not in ("binary", "six"):
             raise ValueError(f"groups: 'binary' or 'six', got {self.groups!r}")
-        if self.images < 60:
-            raise ValueError(f"images: must be at least 60, got {self.images!r}")
+        if not 60 <= self.images <= MOST_IMAGES:
+            raise ValueError(f"images: must be from 60 to {MOST_IMAGES}, got {self.images!r}")
 
     def check(self) -> list[str]:
         """Nothing is ever missing."""

@@ -135,6 +135,8 @@ def test_headers_that_lie_under_a_good_checksum_do_no_harm(untrained_artifact, t
         (lambda facts: facts["architecture"].update(image_size=1 << 20), "its architecture.image_size: Input should be less than or equal to 4096"),
         (lambda facts: facts.update(classes=[f"a{n}" for n in range(100_000)]), "the model that it names has"),
         (lambda facts: facts.update(classes=["a"] * 3), "two of its classes have one name"),
+        (lambda facts: facts["classes"].__setitem__(0, "\x1b[31mred"), "a name of its classes has characters that control"),
+        (lambda facts: facts["architecture"].update(name="resnet18.foo"), "timm has no weights 'foo' of 'resnet18'"),
         (lambda facts: facts.update(classes={}), "its classes: Input should be a valid list"),
         (lambda facts: facts.update(recipe=5), "its recipe: Input should be a valid dictionary"),
         (lambda facts: facts.update(groups=[{}]), "its groups: Input should be a valid string"),

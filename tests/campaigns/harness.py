@@ -69,7 +69,8 @@ class Ended:
     def problem(self, *expected: int) -> str:
         """What a user must not see; "" where the command ended as it must."""
         if "Traceback (most recent call last)" in self.err + self.out:
-            return f"traceback: {self.err.strip().splitlines()[-1][:200]}"
+            _, _, told = (self.err + self.out).partition("Traceback (most recent call last)")
+            return f"traceback: {told[-1500:]}"
         if self.status not in expected:
             return f"exit {self.status}: {(self.err.strip().splitlines() or [''])[-1][:200]}"
         if self.status == 2 and not self.err.strip():

@@ -57,6 +57,16 @@ def test_the_recipe_says_what_a_latency_budget_needs(tmp_path, monkeypatch, regi
         assert all(word in str(caught.value) for word in message), str(caught.value)
 
 
+def test_a_table_without_times_for_any_width_is_named(tmp_path, monkeypatch, registry):
+    monkeypatch.chdir(tmp_path)
+    Path("t.json").write_text('{"layers": {"a": {"16": 3}}}')
+    Path("r.yaml").write_text(
+        "dataset: {name: synthetic-lesions}\nbudget: {latency: 3 ms, latency_table: t.json}\nquantize: {units: tensor}\n"
+    )
+    with pytest.raises(UserError, match="budget.latency_table: has no times for any width up to 8 bits"):
+        read_recipe("r.yaml", registry=registry)
+
+
 def test_a_table_is_a_file_and_no_larger_than_one_can_be(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(UserError, match="is a folder, a device or a pipe"):

@@ -47,6 +47,7 @@ def test_what_a_dataset_loads_is_checked(registry, splits):
     for found, message in (
         (None, r"load\(\) returned NoneType, Splits are wanted"),
         (replace(splits, class_names=["a"]), "class_names are .'a'., a tuple of names"),
+        (replace(splits, class_names=("a\nb", *splits.class_names[1:])), "class_names: .*controls a terminal"),
         (replace(splits, group_names=("a", "a")), "group_names are .*each once"),
         (replace(splits, fingerprint=None), "fingerprint is None"),
         (replace(splits, train=None), "train: it is NoneType, a Split is wanted"),
