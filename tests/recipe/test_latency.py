@@ -61,7 +61,7 @@ def test_a_table_without_times_for_any_width_is_named(tmp_path, monkeypatch, reg
     monkeypatch.chdir(tmp_path)
     Path("t.json").write_text('{"layers": {"a": {"16": 3}}}')
     Path("r.yaml").write_text(
-        "dataset: {name: synthetic-lesions}\nbudget: {latency: 3 ms, latency_table: t.json}\nquantize: {units: tensor}\n"
+        "dataset: {name: synthetic-lesions}\nbudget: {average_bits: null, latency: 3 ms, latency_table: t.json}\nquantize: {units: tensor}\n"
     )
     with pytest.raises(UserError, match="budget.latency_table: has no times for any width up to 8 bits"):
         read_recipe("r.yaml", registry=registry)
