@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
@@ -64,12 +64,28 @@ def leave_at_once() -> None:
 @contextmanager
 def terminating() -> Iterator[None]:
     """For a worker process that has work: SIGTERM and SIGHUP raise Terminated in the block, so that it is saved."""
-    before = {number: signal.signal(number, _raise) for number in _heeded()}
+    before: dict[int, Handler] = {}
     try:
+        for number in _heeded():
+            before[number] = signal.getsignal(number)  # first: a signal may arrive before the next line
+            signal.signal(number, _raise)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _set(before)
+
+
+def _set(handlers: Mapping[int, Handler]) -> None:
+    """Set all handlers, also where a signal that the earlier ones raise arrives meanwhile; it takes effect after that."""
+    arrived: Terminated | None = None
+    while True:
+        try:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            break
+        except Terminated as stop:
+            arrived = stop
+    if arrived is not None:
+        raise arrived
 
 
 @dataclass

@@ -117,6 +117,25 @@ def test_blocked_signals_arrive_after_the_block_and_a_worker_saves_its_work():
     assert arrived == ["in the block"]
 
 
+def test_signals_at_the_ends_of_the_block_leave_the_handlers_as_they_were(monkeypatch):
+    """A signal arrives with each call that sets a handler."""
+    real = signal.signal
+    before = {number: signal.getsignal(number) for number in TERMINATING}
+
+    def disturbed(number: int, handler: object) -> object:
+        found = real(number, handler)
+        for each in TERMINATING:
+            if callable(signal.getsignal(each)):
+                send(each)
+                break
+        return found
+
+    monkeypatch.setattr(signal, "signal", disturbed)
+    with pytest.raises(Terminated), terminating():
+        pass
+    assert {number: signal.getsignal(number) for number in TERMINATING} == before
+
+
 def test_processes_that_are_started_in_the_block_inherit_that_signals_are_blocked():
     code = (
         "import multiprocessing, signal\nfrom fairquant.signals import blocked\n"
