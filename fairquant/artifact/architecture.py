@@ -89,17 +89,16 @@ def _size_option(settings: ModelSettings, classes: int) -> dict[str, int]:
     attempts: tuple[dict[str, int], ...] = ({}, {"img_size": size})
     if config is None or config.fixed_input_size:
         attempts = attempts[::-1]
-    refusals = [_refusal(settings, classes, attempt, size) for attempt in attempts]
-    for attempt, refusal in zip(attempts, refusals, strict=True):
+    refusal = ""
+    for attempt in attempts:
+        refusal = _refusal(settings, classes, attempt, size)
         if not refusal:
             return attempt
     own = size if config is None else config.input_size[-1]
     if settings.options and (problem := _refusal(settings, classes, {}, own)):
         raise UserError(f"model.options: timm cannot build {settings.name!r} with {dict(settings.options)}: {problem}")
     if config is None:
-        raise UserError(
-            f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels: {refusals[0]}"
-        )
+        raise UserError(f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels: {refusal}")
     raise UserError(
         f"model.image_size: timm cannot build {settings.name!r} for images of {size} pixels; "
         f"it is made for {own}. Set model.image_size={own}, or choose another model"
