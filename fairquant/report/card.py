@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fairquant.data.splits import TOO_FEW
 from fairquant.recipe.events import IntervalReport, MetricReport, Report
 from fairquant.recipe.schema import Recipe
+from fairquant.recipe.shipped import HasPrivateOptions
 from fairquant.report.answer import HOW, limit_words, points
 from fairquant.report.data import dropped
 from fairquant.report.words import budget_text, in_float_text
@@ -28,7 +29,7 @@ SHOWN = (
 def model_card(recipe: Recipe, report: Report, verdict: Sequence[str], notes: Sequence[str]) -> str:
     """Intended use, data, method, audit, what compression changed for whom, limits."""
     return "\n".join(
-        [_header(recipe, report), _summary(recipe, report, verdict), _data(report), _method(recipe, report), _audit(report),
+        [_header(recipe, report), _summary(recipe, report, verdict), _data(recipe, report), _method(recipe, report), _audit(report),
          _change(report), _limits(notes)]
     )  # fmt: skip
 
@@ -59,15 +60,18 @@ the table below without an audit of your own.
 """
 
 
-def _data(report: Report) -> str:
-    dataset = report["dataset"]
+def _data(recipe: Recipe, report: Report) -> str:
+    dataset, value = report["dataset"], recipe.dataset.value
+    # the names of a user's own columns stay at home
+    named = isinstance(value, HasPrivateOptions) and "attributes" not in value.private
+    by = f"groups by {', '.join(map(_name, dataset['attributes']))}; " if named else ""
     groups = "\n".join(
         f"| {_name(name)} | {each['train']} | {each['validation']} | {each['test']} |"
         for name, each in dataset["counts"]["groups"].items()
     )
     return f"""## Data
 
-{dataset["name"]}, groups by {", ".join(map(_name, dataset["attributes"]))}; classes: {", ".join(map(_name, dataset["classes"]))}.
+{dataset["name"]}, {by}classes: {", ".join(map(_name, dataset["classes"]))}.
 
 | group | train | validation | test |
 |---|---|---|---|

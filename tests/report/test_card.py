@@ -41,6 +41,14 @@ def test_the_card_claims_no_more_than_the_audit(registry):
     assert "DEMO" not in card
 
 
+def test_columns_of_a_users_own_table_are_not_named(registry, tmp_path):
+    (tmp_path / "t.csv").write_text("image,label,RACECOL\n")
+    report, own = run_report(), ["dataset={name: image-table, table: t.csv, attributes: [RACECOL]}"]
+    report["dataset"]["attributes"] = ["RACECOL"]
+    assert "RACECOL" not in model_card(read_recipe("quickstart", own, registry=registry), report, [], [])
+    assert "groups by RACECOL" in model_card(read_recipe("quickstart", registry=registry), report, [], [])
+
+
 def test_an_untrained_model_is_not_said_to_be_trained(registry):
     recipe = read_recipe("quickstart", ["method=uniform-4-ptq"], registry=registry, demo=True)
     card = model_card(recipe, run_report(), [], [])
