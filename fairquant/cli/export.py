@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import IMAGE_ENDINGS, Overrides
+from fairquant.cli.options import Overrides, images_in
 from fairquant.errors import UserError
 from fairquant.files import check_target
 
@@ -120,7 +120,9 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
         splits = load_data(recipe, bars, plugins.registry)
         check_intensity(recipe, splits, preprocessing, file)
         return calibration_images(recipe, splits, preprocessing)
-    names = sorted(each for each in images.rglob("*") if each.is_file() and each.suffix.lower() in IMAGE_ENDINGS)
+    from fairquant.data.reading import why_not
+
+    names = images_in(images)
     pixels = []
     for each in names[:MOST]:
         try:
@@ -128,7 +130,7 @@ def _calibration(file: Path, metadata: Metadata, images: Path | None, overrides:
         except UserError:
             raise
         except Exception as error:
-            bars.say(f"{each}: does not decode: {type(error).__name__}: {error}")
+            bars.say(f"{each}: does not decode: {why_not(error)}")
     if not pixels:
         raise UserError(f"--images {images}: no image there that can be read")
     if len(names) > MOST:

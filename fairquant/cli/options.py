@@ -11,6 +11,22 @@ import typer
 IMAGE_ENDINGS = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom", ".ppm", ".pgm", ".jp2",
 )  # fmt: skip
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images in a folder and those below: files with such an ending, and DICOM files without any."""
+    return sorted(each for each in folder.rglob("*") if _is_image(each))
+
+
+def _is_image(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    if file.suffix:
+        return file.suffix.lower() in IMAGE_ENDINGS
+    with open(file, "rb") as stream:
+        return stream.read(132).endswith(b"DICM")
+
+
 RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe file, or the name of one that ships, such as quickstart.")
 ]

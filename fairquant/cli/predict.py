@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import IMAGE_ENDINGS
+from fairquant.cli.options import images_in
 from fairquant.errors import UserError
 from fairquant.files import plain_cell, printable
 
@@ -67,7 +67,7 @@ def predict(
 
 def _pixels(preprocessing: Preprocessing, names: list[str], bars: Bars) -> list[tuple[str, NDArray[np.uint8]]]:
     """Name and pixels [S, S, 3] of the images that can be decoded; the others, and those that are nearly black, are named."""
-    from fairquant.data.reading import is_nearly_black
+    from fairquant.data.reading import is_nearly_black, why_not
 
     pixels = []
     for name in names:
@@ -76,7 +76,7 @@ def _pixels(preprocessing: Preprocessing, names: list[str], bars: Bars) -> list[
         except UserError:
             raise
         except Exception as error:
-            bars.say(f"{printable(name)}: does not decode: {type(error).__name__}: {printable(str(error))}")
+            bars.say(f"{printable(name)}: does not decode: {printable(why_not(error))}")
             continue
         if is_nearly_black(read.kind, read.high, read.largest, preprocessing.intensity):
             bars.say(
@@ -111,9 +111,7 @@ def _files(given: list[str]) -> list[str]:
         elif not name:
             raise UserError("an image's name is empty. Name files, folders, or - for a list on standard input")
         elif Path(name).is_dir():
-            files += sorted(
-                str(each) for each in Path(name).rglob("*") if each.is_file() and each.suffix.lower() in IMAGE_ENDINGS
-            )
+            files += [str(each) for each in images_in(Path(name))]
         else:
             files.append(name)
     if not files:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairquant.data.cache_files import Description, Kind, StoredImages, Writer, describe, one_at_a_time, open_stored
-from fairquant.data.reading import ReadImage
+from fairquant.data.reading import ReadImage, why_not
 from fairquant.errors import UserError
 from fairquant.roles.dataset import DataContext, Pixels
 
@@ -94,7 +94,7 @@ def _decode_all(source: Source, context: DataContext, put: Put) -> Description:
         except UserError:
             raise
         except Exception as error:
-            failures[row] = f"{type(error).__name__}: {error}"
+            failures[row] = why_not(error)
             read = ReadImage(pixels=np.zeros(source.shape[1:], np.uint8))
         put(row, read.pixels)
         checksums[row] = zlib.crc32(read.pixels.tobytes())

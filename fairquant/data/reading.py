@@ -43,6 +43,11 @@ def is_nearly_black(kind: str, high: float, largest: float, intensity: Intensity
     return kind in ("16-bit", "DICOM") and intensity == "full" and largest < high / 4
 
 
+def why_not(error: Exception) -> str:
+    """Why an image does not decode: our own words, or those of a library with the kind of error."""
+    return str(error) if isinstance(error, ValueError) and str(error) else f"{type(error).__name__}: {error}"
+
+
 def read_image(file: Path, size: int, intensity: Intensity = "full") -> ReadImage:
     """The image in a file; see `decode_image`. Raises OSError besides, where the file cannot be read."""
     return decode_image(file.read_bytes(), file, size, intensity)
@@ -58,9 +63,13 @@ def decode_image(content: bytes, file: Path, size: int, intensity: Intensity = "
         from fairquant.data.dicom import read_dicom
 
         return read_dicom(content, file, size, intensity)
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(content)) as opened:
+    try:
+        picture = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:  # whose message names an object in memory
+        raise ValueError("is no image of a known format" if content else "is an empty file") from None
+    with picture as opened:
         frames = getattr(opened, "n_frames", 1)
         if frames > 1 and opened.format != "MPO":  # a photograph with further views: the first is the picture
             raise ValueError(several_frames(frames))

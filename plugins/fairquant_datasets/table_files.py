@@ -24,6 +24,8 @@ MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+#: 15 digits and more in scientific notation.
+ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d*)?[eE]\+?(?:1[5-9]|[2-9]\d)")
 #: Problems of one table that are listed.
 SHOWN = 10
 #: Characters of a field, at most.
@@ -53,7 +55,19 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[Row]:
 
 def read_table(file: Path, needed: Sequence[str], all_columns: bool = False) -> TableFile:
     """The needed columns (or all) of a table. Raises UserError, all problems at once: a file that cannot be read, columns that
-    are missing or named twice, rows with another number of fields, quotation marks that do not pair."""
+    are missing or named twice, rows with another number of fields, quotation marks that do not pair, long numbers that lost digits."""
+    table = _read(file, needed, all_columns)
+    for name in needed:
+        for number, row in enumerate(table.rows):
+            if ROUNDED.fullmatch(row[name]):
+                raise UserError(
+                    f"{table.at(number)}: {name} {row[name]!r} is a long number as a spreadsheet or a floating-point column "
+                    "keeps it: digits are lost. Store such numbers as text"
+                )
+    return table
+
+
+def _read(file: Path, needed: Sequence[str], all_columns: bool) -> TableFile:
     ending = file.suffix.lower()
     if file.exists() and not file.is_file():
         raise UserError(f"{file}: is a folder, a device or a pipe, not a table")
@@ -72,6 +86,10 @@ def read_table(file: Path, needed: Sequence[str], all_columns: bool = False) -> 
     check_columns(file, head, needed)
     width = len(head)
     wrong = [number for number, fields in enumerate(rows) if len(fields) != width]
+    if len(wrong) == len(rows) - 1 and all(len(fields) == width + 1 and not fields[-1].strip() for fields in rows[1:]):
+        raise UserError(
+            f"{file}: every row but the first ends with {separator!r}: name that column in the first row, or take them away"
+        )
     if wrong:
         listed = [_miscounted(file, lines[n], rows[n], head, separator) for n in wrong[:SHOWN]]
         more = [f"... and {len(wrong) - SHOWN} more rows"] if len(wrong) > SHOWN else []

@@ -14,6 +14,8 @@ from fairquant.errors import UserError
 PARQUET, EXCEL, OLD_EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm"), (".xls",)
 #: Bytes of a workbook when it is unpacked, at most.
 UNPACKED = 2 * 10**9
+#: Whole numbers up to here are exact as floating-point ones.
+EXACT = 2.0**53
 #: Cells of a sheet, at most.
 MOST_CELLS = 10**8
 #: How files begin that Office encrypts, and .xls files.
@@ -130,5 +132,5 @@ def _text(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+        return str(int(value)) if abs(value) < EXACT else repr(value)  # 9.007e+17: a table's columns are checked for it
     return unicodedata.normalize("NFC", str(value).strip())

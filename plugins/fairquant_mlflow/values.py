@@ -25,6 +25,14 @@ def flatten(values: Mapping[str, object], path: str = "") -> dict[str, object]:
     return flat
 
 
+def _beside_ends(group: str) -> str:
+    """A group's name beside the ends of the interval, one to one: `low` is `group low`, and `group low` is `group group low`."""
+    own = group
+    while own.startswith("group "):
+        own = own.removeprefix("group ")
+    return f"group {group}" if own in ("low", "high") else group
+
+
 def final_values(report: Report) -> dict[str, float | None]:
     """Final metrics: value, interval ends and each group's value; change against full precision; bits; bytes."""
     values: dict[str, float | None] = {
@@ -34,7 +42,7 @@ def final_values(report: Report) -> dict[str, float | None]:
     for label, metric in report["metrics"].items():
         values[label] = metric["value"]
         values[f"{label}/low"], values[f"{label}/high"] = metric["low"], metric["high"]
-        values |= {f"{label}/{group}": value for group, value in metric["by_group"].items()}
+        values |= {f"{label}/{_beside_ends(group)}": value for group, value in metric["by_group"].items()}
         values[f"baseline/{label}"] = report["baseline"]["metrics"][label]["value"]
     for name, change in report["change"].items():
         values[f"change/{name}"] = change["value"]

@@ -235,6 +235,15 @@ def test_a_palette_is_read_by_the_bits_of_its_entries(tmp_path, bits, factor):
     assert read_image(tmp_path / "a.dcm", 2).pixels[..., 0].tolist() == [[0, 255], [128, 64]]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "is an empty file"), (b"text", "is no image of a known format")]
+)
+def test_what_is_no_image_says_so_without_an_address_in_memory(tmp_path, content, message):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_image(tmp_path / "a.png", 2)
+
+
 def test_what_lacks_pixels_or_has_too_many_is_refused(tmp_path, monkeypatch):
     from fairquant.data import dicom as module
 

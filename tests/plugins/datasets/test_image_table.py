@@ -264,4 +264,6 @@ def test_why_images_do_not_decode_is_said(tmp_path):
     file = own(tmp_path / "d")
     (file.parent / "pictures" / "3.png").write_bytes(b"no picture")
     notes = mine(file).load(context(tmp_path)).notes
-    assert any("1 image(s) do not decode and are skipped: 3.png. UnidentifiedImageError" in note for note in notes)
+    assert any(
+        "1 image(s) do not decode and are skipped: 3.png. is no image of a known format" in note for note in notes
+    )

@@ -110,6 +110,22 @@ def test_whole_numbers_of_parquet_keep_their_digits_and_an_index_is_a_column():
     assert table.notes == ("t.parquet: columns of lists, structures or bytes cannot be read: boxes, raw",)
 
 
+def test_long_numbers_that_lost_their_digits_are_refused():
+    pandas = pytest.importorskip("pandas")
+    Path("t.csv").write_text("image,label\na,1e5\nb,9.007E+17\n")
+    pandas.DataFrame({"image": ["a"], "label": [9.007e17], "other": [1e300]}).to_parquet("t.parquet")
+    for name, line in (("t.csv", 3), ("t.parquet", 2)):
+        with pytest.raises(UserError, match=f"{name}:{line}: label '9.007[eE].17' is a long number"):
+            read_table(Path(name), NEEDED)
+        assert read_table(Path(name), ["image"]).rows
+
+
+def test_rows_that_all_end_with_a_separator_are_one_problem():
+    with pytest.raises(UserError, match="every row but the first ends with ','") as caught:
+        read("image,label\na,b,\nc,d,\n")
+    assert len(caught.value.problems) == 1
+
+
 def test_workbooks_that_are_not_what_they_seem():
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
