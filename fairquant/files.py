@@ -53,8 +53,10 @@ def check_target(option: str, path: Path | None, ending: str) -> None:
         )
     if path.exists() and path.suffix.lower() != ending:
         raise UserError(f"{option} {path}: exists, and would be replaced. Only a file that ends in {ending} is")
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"{option} {path}: {parent} is no folder that can be written to")
+    if not parent.is_dir():
+        raise UserError(f"{option} {path}: {parent} is no folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: {parent}: permission denied")
 
 
 def check_regular(path: Path) -> None:
