@@ -64,10 +64,10 @@ def run(
             display=line, on_trial=lambda trial: _say(bars, trial),
         )  # fmt: skip
     print_summary(folder)
-    trials_of = _results(folder)["trials"]
-    if trials_of and not any(each["state"] == "complete" for each in trials_of):
-        print("no trial was completed: there is nothing to choose from")
-        raise typer.Exit(1)
+    done = _results(folder)["trials"]
+    if done and not any(each["state"] == "complete" for each in done):
+        why = next((f". Trial {each['number']}: {each['problem']}" for each in done if each["problem"]), "")
+        raise UserError(f"no trial was completed{why}")
 
 
 @app.command()
