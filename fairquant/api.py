@@ -35,7 +35,7 @@ from fairquant.data.in_memory import (
 )
 from fairquant.data.ranks import barrier, init_process_group, is_alone, is_leader, leader_first
 from fairquant.data.transforms import Normalization
-from fairquant.errors import RunBusy, UserError
+from fairquant.errors import MachineFailed, RunBusy, UserError
 from fairquant.files import folder_lock, is_locked, remove_temporary, write_atomically
 from fairquant.recipe import Recipe, read_recipe, recipe_from
 from fairquant.recipe.events import Report
@@ -233,7 +233,7 @@ def _report_failure(error: BaseException, run: Run) -> BaseException:
     run.log("".join(traceback.format_exception(error)))
     run.notify("fairquant_run_failed", error=error)
     if isinstance(error, OSError) and not isinstance(error, UserError):
-        return UserError(f"{error.filename or run.folder}: {error.strerror or error}. The run can be resumed")
+        return MachineFailed(f"{error.filename or run.folder}: {error.strerror or error}. The run can be resumed")
     return plugin_failure(error, run.recipe, run.plugins.registry) or error
 
 

@@ -49,6 +49,10 @@ class NotFinite(UserError):
     """A model with values, or outputs, that are NaN or infinite."""
 
 
+class MachineFailed(UserError):
+    """Not the run but the machine is at fault, such as a full disk: the run can be resumed."""
+
+
 class RunBusy(UserError):
     """Another process holds the run's folder."""
 

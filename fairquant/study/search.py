@@ -20,7 +20,7 @@ import optuna
 from optuna.storages._heartbeat import get_heartbeat_thread
 
 from fairquant.addresses import scrubbed, without_secrets
-from fairquant.errors import Terminated, UserError
+from fairquant.errors import MachineFailed, Terminated, UserError
 from fairquant.files import write_atomically
 from fairquant.recipe import Recipe
 from fairquant.recipe.events import StudyInfo
@@ -156,6 +156,10 @@ def work(worker: Worker, on_trial: OnTrial) -> None:
                 if not _take(worker, study, held, stale, on_trial):
                     return
             lost = None
+        except MachineFailed:
+            with suppress(*storage_errors()):
+                return_to_queue(study, held)
+            raise
         except storage_errors() as error:
             now = time.monotonic()
             lost = now if lost is None else lost
@@ -181,6 +185,8 @@ def _take(worker: Worker, study: optuna.Study, held: list[int], stale: StaleTria
     with get_heartbeat_thread(trial._trial_id, study._storage):
         try:
             values = worker.run_trial(trial)
+        except MachineFailed:
+            raise
         except storage_errors():
             raise
         except optuna.TrialPruned:

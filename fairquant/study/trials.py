@@ -17,7 +17,7 @@ import optuna
 from fairquant.api import ValidationOnly, execute
 from fairquant.audit.acceptance import acceptance
 from fairquant.audit.evaluate import evaluate
-from fairquant.errors import Infeasible, Pruned, UserError
+from fairquant.errors import Infeasible, MachineFailed, Pruned, UserError
 from fairquant.recipe import Recipe, read_recipe
 from fairquant.recipe.constraints import BROKEN, UNDECIDED
 from fairquant.recipe.events import Report, StudyInfo
@@ -103,6 +103,8 @@ class Worker:
             for objective in self.search.objectives:
                 if not math.isfinite(facts[objective.quantity]):
                     raise UserError(f"{objective.quantity} is not defined on validation: too few images of it")
+        except MachineFailed:
+            raise  # of the machine, not of the trial, which is run again
         except storage_errors():
             raise  # of the database, not of the trial
         except Pruned:
