@@ -11,7 +11,7 @@ import optuna
 import pytest
 from helpers.predictions import only, random_predictions
 
-from fairquant.errors import Pruned
+from fairquant.errors import MachineFailed, Pruned
 from fairquant.recipe.accept import read_accept
 from fairquant.recipe.search import Objective, Parameter
 from fairquant.runs.predictions import predictions_npz
@@ -56,6 +56,23 @@ def test_a_trial_that_raises_is_recorded_and_the_study_continues(tmp_path, monke
     results = json.loads((folder / "study.json").read_text())["results"]
     assert [trial["state"] for trial in results["trials"]] == ["complete", "failed"]
     assert results["trials"][1]["problem"] == "MemoryError: not enough memory"
+
+
+def test_a_full_disk_stops_the_study_and_the_same_command_runs_the_trial_again(monkeypatch):
+    from fairquant_fair.allocators import Knapsack
+
+    def full(self, problem):
+        raise OSError(28, "No space left on device", "train.pt")
+
+    text = HEAD.replace("fq-qat-ptq", "hawq-ptq") + SMALL + (
+        "search: {parameters: {budget.average_bits: [2]}, objectives: {accuracy: maximize}, sampler: grid}\n"
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(Knapsack, "allocate", full)
+        with pytest.raises(MachineFailed, match="train.pt: No space left on device. The run can be resumed"):
+            search(write(text), "importance.name=fisher")
+    results = json.loads((search(write(text), "importance.name=fisher") / "study.json").read_text())["results"]
+    assert [trial["state"] for trial in results["trials"]] == ["complete"]
 
 
 def test_a_hopeless_trial_is_pruned_and_shown_as_such(monkeypatch):
