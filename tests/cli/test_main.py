@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 from helpers.command import fairquant as command
@@ -13,13 +13,19 @@ import fairquant.cli
 from fairquant.errors import UserError
 
 
+def processor_seconds() -> float:
+    """Of all processes that this one started: a busy machine does not add to it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_starts_at_once():
     command("--help")
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = processor_seconds()
         assert "validate" in command("--help").stdout
-        times.append(time.perf_counter() - start)
+        times.append(processor_seconds() - start)
     assert min(times) < 0.5
 
 
