@@ -46,8 +46,7 @@ def predict(
         point = operating_point_of(runtime.metadata)
         preprocessing, classes = Preprocessing.of(runtime.metadata, file), runtime.metadata["classes"]
         top = min(top, len(classes))
-        shown = classes if format == "json" else [printable(name) for name in classes]
-        positives = () if point is None else tuple(shown[number] for number in point.classes)
+        positives = () if point is None else tuple(classes[number] for number in point.classes)
         writer = _Writer(format, top, None if point is None else point.threshold, " or ".join(positives))
         advance = bars.bar("images", len(names)) if len(names) > batch else lambda steps: None
         for rows in in_batches(len(names), batch):
@@ -59,7 +58,7 @@ def predict(
                 fractions = softmax(runtime.logits(preprocessing.normalise(np.stack([each for _, each in pixels]))))
                 for (name, _), fraction in zip(pixels, fractions, strict=True):
                     order = (-fraction).argsort(kind="stable")[:top]
-                    writer.write(name, [(shown[c], float(fraction[c])) for c in order], decide(point, fraction))
+                    writer.write(name, [(classes[c], float(fraction[c])) for c in order], decide(point, fraction))
             advance(rows.stop - rows.start)
     if bad:
         raise typer.Exit(1)
