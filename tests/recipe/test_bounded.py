@@ -36,10 +36,10 @@ CASES = {
 @pytest.mark.parametrize(("text", "message"), CASES.values(), ids=CASES.keys())
 def test_they_are_refused_at_once_in_words(text, message, tmp_path, registry):
     (tmp_path / "r.yaml").write_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UserError, match=message):
         read_recipe(tmp_path / "r.yaml", registry=registry, searching=True)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize(

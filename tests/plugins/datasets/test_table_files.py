@@ -157,9 +157,9 @@ def test_a_pipe_is_no_table():
 
 def test_a_hundred_thousand_rows_take_a_moment():
     Path("t.csv").write_text("image,label\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(100_000)))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read_table(Path("t.csv"), NEEDED).rows) == 100_000
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_sheet_keeps_its_texts_and_the_names_of_its_columns():

@@ -11,8 +11,8 @@ from fairquant_mlflow.patience import is_slow, mark_slow, within
 def test_a_server_that_hangs_is_given_up_after_a_while():
     start = time.monotonic()
     with pytest.raises(TimeoutError, match="MLflow at 'http://slow' has not taken an epoch within 0 s"):
-        within(0.2, "http://slow", "an epoch", lambda: time.sleep(5))
-    assert time.monotonic() - start < 2
+        within(0.2, "http://slow", "an epoch", lambda: time.sleep(60))
+    assert time.monotonic() - start < 30
 
 
 def test_a_database_here_is_not_hurried_and_errors_pass():
