@@ -146,9 +146,13 @@ def blocked() -> Iterator[None]:
             return
         from multiprocessing import resource_tracker
 
-        resource_tracker.ensure_running()  # Python starts it with the first process, and unblocks these signals when it does
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *TERMINATING})
+        wanted = {signal.SIGINT, *TERMINATING}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
         try:
+            # Python starts its resource tracker with the first process. It ignores SIGINT and SIGTERM, which are unblocked by
+            # that; SIGHUP would end it, and stays blocked in it.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

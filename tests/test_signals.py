@@ -146,6 +146,19 @@ def test_processes_that_are_started_in_the_block_inherit_that_signals_are_blocke
     assert done.stdout == "True\n", done.stderr
 
 
+def test_the_process_that_python_starts_with_the_first_worker_outlives_a_closed_terminal():
+    """It would be started again, with a warning, and would print tracebacks about what the first one knew."""
+    code = (
+        "import multiprocessing, os, signal, time\nfrom fairquant.signals import blocked\n"
+        "from multiprocessing.resource_tracker import _resource_tracker as tracker\n"
+        "if __name__ == '__main__':\n    with blocked():\n        lock = multiprocessing.get_context('spawn').Lock()\n"
+        "    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):\n        os.kill(tracker._pid, number)\n"
+        "    time.sleep(0.5)\n    print(tracker._check_alive(), os.waitpid(tracker._pid, os.WNOHANG))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True (0, 0)\n", "")
+
+
 def test_a_worker_without_work_leaves_at_once_and_leaves_ctrl_c_to_its_parent():
     code = (
         "import os, signal, sys\nfrom fairquant.signals import blocked, leave_at_once\n"
