@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import traceback
@@ -35,7 +36,7 @@ from fairquant.data.in_memory import (
 )
 from fairquant.data.ranks import barrier, init_process_group, is_alone, is_leader, leader_first
 from fairquant.data.transforms import Normalization
-from fairquant.errors import MachineFailed, RunBusy, UserError
+from fairquant.errors import MachineFailed, RunBusy, Terminated, UserError
 from fairquant.files import folder_lock, is_locked, remove_temporary, write_atomically
 from fairquant.recipe import Recipe, read_recipe, recipe_from
 from fairquant.recipe.events import Report
@@ -56,14 +57,18 @@ from fairquant.runs.folder import (
     other_versions,
     run_folder,
 )
-from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, write_identity
+from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, unfit, write_identity
 from fairquant.runs.models import model_problems, recipe_model
 from fairquant.runs.pipeline import CHECKPOINT, run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.results import Results
+from fairquant.runs.source import network_digest
 from fairquant.training.checkpoints import state_digest
 from fairquant.training.devices import choose_device
 from fairquant.training.model import Model
+
+#: Errors of the machine, whoever meets them: a full or broken disk.
+MACHINES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,9 @@ def _finished(run: Run) -> RunResult | None:
         report = finished_report(run.folder, VALIDATION_ONLY)
     if report is None:
         return None
+    if problem := unfit(report, run):
+        run.display.say(f"{run.folder}: {problem}: the run is done again")
+        return None
     if is_leader() and (others := other_versions(report, run.plugins)):
         run.display.say(f"{run.folder}: finished with {others}. Remove the folder to run it again")
     return RunResult(report, run.folder, was_finished=True)
@@ -230,11 +238,13 @@ def _locked(run: Run, wait: bool) -> Iterator[None]:
 def _report_failure(error: BaseException, run: Run) -> BaseException:
     """Log what stopped the run and notify its listeners; returns the error that the user is to see."""
     run.log(f"stopped: {described(error)}")
-    run.log("".join(traceback.format_exception(error)))
+    if not isinstance(error, KeyboardInterrupt | Terminated):
+        run.log("".join(traceback.format_exception(error)))
     run.notify("fairquant_run_failed", error=error)
-    if isinstance(error, OSError) and not isinstance(error, UserError):
+    failure = plugin_failure(error, run.recipe, run.plugins.registry)
+    if isinstance(error, OSError) and not isinstance(error, UserError) and (failure is None or error.errno in MACHINES):
         return MachineFailed(f"{error.filename or run.folder}: {error.strerror or error}. The run can be resumed")
-    return plugin_failure(error, run.recipe, run.plugins.registry) or error
+    return failure or error
 
 
 def quantize(
@@ -277,7 +287,9 @@ def quantize(
          "train": {"epochs": 5, "learning_rate": 1e-4, "augment": "none"}, "baseline": {"epochs": 0}},
         [*overrides, f"method={method}"], registry=plugins.registry, source="fairquant.quantize", name=name,
     )  # fmt: skip
-    dataset = Component(IN_MEMORY, InMemoryDataset(splits.fingerprint, state_digest(network.state_dict())))
+    dataset = Component(
+        IN_MEMORY, InMemoryDataset(splits.fingerprint, f"{state_digest(network.state_dict())} {network_digest(model)}")
+    )
     height, width = first.shape[-2:]
     shape = {} if height == width else {"image_shape": [height, width]}
     recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=width))

@@ -90,8 +90,12 @@ class CachedProbe:
         """Write the results, merged with what others wrote in the meantime."""
         if "_answers" in self.__dict__:
             answers = json.dumps(self._read() | self._answers)
-            content = {"answers": answers, "checksum": hashlib.sha256(answers.encode()).hexdigest()}
+            content = {"answers": answers, "checksum": self._checksum(answers)}
             write_atomically(self._file, json.dumps(content).encode())
+
+    def _checksum(self, answers: str) -> str:
+        """Of the results and of what they are for."""
+        return hashlib.sha256(f"{self._file.stem} {answers}".encode()).hexdigest()
 
     @cached_property
     def _file(self) -> Path:
@@ -112,7 +116,7 @@ class CachedProbe:
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
             stored = str(content["answers"])
-            if hashlib.sha256(stored.encode()).hexdigest() != content["checksum"]:
+            if self._checksum(stored) != content["checksum"]:
                 return {}
             answers: dict[str, list[float]] = json.loads(stored)
         except (OSError, ValueError, LookupError, TypeError):  # none yet, or damaged: measured again

@@ -36,9 +36,11 @@ Decode = Callable[[int], NDArray[np.uint8]]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a file says about its rows. shape: (N, S, S, 3); checksums [N]: CRC-32 of each row, 0 for one without an image; failures:
-    row -> why it did not decode; kinds: row -> (kind, value that became white, largest value), where a file is special."""
+    """What a file says about its rows. key: of the images that it was made of; shape: (N, S, S, 3); checksums [N]: CRC-32 of each
+    row, 0 for one without an image; failures: row -> why it did not decode; kinds: row -> (kind, value that became white, largest
+    value), where a file is special."""
 
+    key: str
     shape: tuple[int, int, int, int]
     checksums: tuple[int, ...]
     failures: dict[int, str]
@@ -98,14 +100,14 @@ class StoredImages:
         return {**self.__dict__, "_opened": None}
 
 
-def open_stored(file: Path, shape: tuple[int, int, int, int], decode: Decode) -> StoredImages | None:
-    """The images in a cache file; None where there is none, or it is damaged, cut off or of another shape."""
+def open_stored(file: Path, key: str, shape: tuple[int, int, int, int], decode: Decode) -> StoredImages | None:
+    """The images in a cache file; None where there is none, or it is damaged, cut off, of another shape or of other images."""
     try:
         stream = open(file, "rb", buffering=0)  # noqa: SIM115  as above
     except OSError:
         return None
     description = _read_description(stream, shape)
-    if description is None:
+    if description is None or description.key != key:
         stream.close()
         return None
     return StoredImages(file=file, description=description, decode=decode, _opened=stream)
@@ -194,9 +196,9 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def describe(
-    shape: tuple[int, int, int, int], checksums: list[int], failures: dict[int, str], kinds: dict[int, Kind]
+    key: str, shape: tuple[int, int, int, int], checksums: list[int], failures: dict[int, str], kinds: dict[int, Kind]
 ) -> Description:
     """A description whose rows are in order, so that equal images give equal files."""
     return Description(
-        shape=shape, checksums=tuple(checksums), failures=dict(sorted(failures.items())), kinds=dict(sorted(kinds.items()))
+        key=key, shape=shape, checksums=tuple(checksums), failures=dict(sorted(failures.items())), kinds=dict(sorted(kinds.items()))
     )  # fmt: skip

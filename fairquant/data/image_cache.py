@@ -64,7 +64,7 @@ def cached(source: Source, context: DataContext) -> tuple[Pixels, Description, t
 
 
 def _open(source: Source, context: DataContext) -> StoredImages | None:
-    return open_stored(context.cache / f"images-{source.key}.bin", source.shape, _Decode(source))
+    return open_stored(context.cache / f"images-{source.key}.bin", source.key, source.shape, _Decode(source))
 
 
 def _fill(source: Source, context: DataContext) -> None:
@@ -108,4 +108,4 @@ def _decode_all(source: Source, context: DataContext, put: Put) -> Description:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return describe(source.shape, checksums, failures, kinds)
+    return describe(source.key, source.shape, checksums, failures, kinds)

@@ -206,3 +206,4 @@ class Report(TypedDict):
     optimality: OptimalityReport
     timings: dict[str, float]
     versions: dict[str, str]
+    identity: str

@@ -31,6 +31,7 @@ from fairquant.recipe.schema import Recipe
 from fairquant.roles import BitPlan, MetricValue, Splits
 from fairquant.roles.dataset import counts_of
 from fairquant.runs.folder import Run, versions
+from fairquant.runs.identity import digest_of
 from fairquant.runs.results import Results
 
 DEMO = " (DEMO: synthetic data, a few epochs)"
@@ -56,6 +57,7 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> Report:
         "optimality": optimality_report(results),
         "timings": {name: round(seconds, 3) for name, seconds in run.timings.items()},
         "versions": versions(run.plugins),
+        "identity": digest_of(run.identity),
     }
 
 

@@ -24,7 +24,7 @@ from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
 from fairquant.training.selection import Measures
 
-#: Key of the metadata that holds `state_digest` of the tensors.
+#: Key of the metadata that holds what the weights were trained for (`baseline_key`), and `state_digest` of the tensors.
 DIGEST = "digest"
 
 
@@ -36,7 +36,7 @@ def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> No
     with folder_lock(folder, blocking=True) if is_leader() else nullcontext():
         barrier()
         stored = folder / "model.safetensors"
-        if (state := _stored(stored, model)) is not None:
+        if (state := _stored(stored, model, key)) is not None:
             network.load_state_dict(state)
             run.log(f"baseline: taken from {folder}")
             return
@@ -45,6 +45,7 @@ def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> No
                 model=model, train=splits.train, validation=splits.validation, seed=recipe.seed, made_for=key,
                 checkpoint=folder / "train.pt", measures=Measures(metrics=recipe.selection), on_step=run.steps("full precision"),
                 on_epoch=lambda epoch, values: run.epoch("baseline", epoch, values),
+                on_resume=lambda epoch, step: run.tell(f"full precision: resumed after {epoch} epochs and {step} steps"),
             )  # fmt: skip
             train(trainer, recipe.baseline)
         if not is_leader():
@@ -55,12 +56,12 @@ def train_baseline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> No
             name: value.cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_dict().items()
         }
-        write_atomically(stored, save(final, {DIGEST: state_digest(final)}))
+        write_atomically(stored, save(final, {DIGEST: f"{key} {state_digest(final)}"}))
         (folder / "train.pt").unlink(missing_ok=True)
 
 
-def _stored(file: Path, model: Model) -> dict[str, Tensor] | None:
-    """The weights in the cache; None where there are none, or not those that were written: they are trained again."""
+def _stored(file: Path, model: Model, key: str) -> dict[str, Tensor] | None:
+    """The weights in the cache; None where there are none, or not those that were written for this key: they are trained again."""
     if not file.is_file():
         return None
     try:
@@ -69,7 +70,7 @@ def _stored(file: Path, model: Model) -> dict[str, Tensor] | None:
         state: dict[str, Tensor] = load_file(file)
         own = model.network.state_dict()
         fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
-        if fits and state_digest({name: state[name] for name in own}) == digest:
+        if fits and f"{key} {state_digest({name: state[name] for name in own})}" == digest:
             return state
     except (OSError, SafetensorError, RuntimeError):
         pass

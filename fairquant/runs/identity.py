@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fairquant.files import write_atomically
+from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Plugins
 from fairquant.registry.registry import OURS
 from fairquant.roles import Splits
-from fairquant.runs.folder import run_folder
+from fairquant.runs.folder import Run, run_folder
+from fairquant.runs.source import source_digest
 
 #: The file of a run's folder.
 IDENTITY = "identity.json"
@@ -54,23 +55,15 @@ def identity_of(recipe: Recipe, splits: Splits, plugins: Plugins) -> Identity:
 
 def _plugins(recipe: Recipe, plugins: Plugins) -> Iterator[tuple[str, str]]:
     """Version and source of every distribution, other than this one, that the recipe has a component of."""
+    found: dict[tuple[str, str], set[str]] = {}
     for role, component in recipe.components():
         entry = next((each for each in plugins.registry.entries(role) if each.name == component.name), None)
         if entry is not None and entry.origin != OURS:
             package = type(component.value).__module__.partition(".")[0]
-            yield f"plugin {entry.origin}", f"{entry.version} {source_digest(package)}"
-
-
-def source_digest(package: str) -> str:
-    """SHA-256 of the Python files of a package; empty where they cannot be found."""
-    file = getattr(sys.modules.get(package), "__file__", None)
-    if file is None:
-        return ""
-    place = Path(file)
-    total = hashlib.sha256()
-    for each in sorted(place.parent.rglob("*.py")) if place.name == "__init__.py" else [place]:
-        total.update(each.read_bytes())
-    return total.hexdigest()
+            found.setdefault((entry.origin, entry.version), set()).add(package)
+    for (origin, version), packages in sorted(found.items()):
+        digests = [source_digest(package, origin) for package in sorted(packages)]
+        yield f"plugin {origin}", f"{version} {hashlib.sha256(''.join(digests).encode()).hexdigest()}"
 
 
 def digest_of(identity: Identity) -> str:
@@ -81,12 +74,35 @@ def digest_of(identity: Identity) -> str:
 def place_of(recipe: Recipe, runs: Path, identity: Identity) -> tuple[Path, str]:
     """The folder of this recipe with this content, and what is other in the folder that it would have had; "" where nothing is."""
     first = run_folder(recipe, runs)
-    if not first.exists() or not holds_run(first):
+    if _is_free(first, identity):
         return first, ""
-    stored = read_identity(first)
-    if stored == identity:
-        return first, ""
-    return first.with_name(f"{first.name}-{digest_of(identity)[:8]}"), what_changed(stored, identity)
+    digest = digest_of(identity)
+    names = [f"{first.name}-{digest[:length]}" for length in (8, 16, 32, 64)]
+    folder = next(
+        (each for name in names if _is_free(each := first.with_name(name), identity)), first.with_name(names[0])
+    )
+    return folder, what_changed(read_identity(first), identity)
+
+
+def _is_free(folder: Path, identity: Identity) -> bool:
+    """Whether a folder holds nothing yet, or this content."""
+    return not folder.exists() or not holds_run(folder) or read_identity(folder) == identity
+
+
+def unfit(report: Report, run: Run) -> str:
+    """Why a finished run's report does not tell this run's result; "" where it does."""
+    made_for: object = report.get("identity")
+    if made_for is not None and made_for != digest_of(run.identity):
+        return "its report is of another run"
+    artifact: object = report.get("artifact")
+    if not isinstance(artifact, dict) or not {"path", "sha256"} <= artifact.keys():  # of a trial, which keeps no file
+        return ""
+    file = run.folder / str(artifact["path"])
+    if not file.is_file():
+        return f"{file.name} is gone"
+    if hashlib.sha256(file.read_bytes()).hexdigest() != artifact["sha256"]:
+        return f"{file.name} is not the file that its report is about"
+    return ""
 
 
 def holds_run(folder: Path) -> bool:

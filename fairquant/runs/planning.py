@@ -35,8 +35,8 @@ from fairquant.roles import (
     Split,
     Splits,
 )
-from fairquant.runs.identity import source_digest
 from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
+from fairquant.runs.source import source_digest
 from fairquant.training.model import Model
 
 
@@ -172,7 +172,7 @@ class Planning:
         probe = LossProbe(
             model=model.network, layers=self.layers, quantizer=quantizer.value, batches=stream, groups=groups
         )
-        source = source_digest(type(quantizer.value).__module__.partition(".")[0])
+        source = source_digest(type(quantizer.value).__module__)
         about = [quantizer.to_dict(), source, str(model.network), [layer.name for layer in self.layers], groups]
         return CachedProbe(probe, self.cache_dir, json.dumps(about))
 

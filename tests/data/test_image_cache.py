@@ -106,6 +106,14 @@ def test_a_damaged_file_changes_no_pixel_and_is_written_anew(damage, tmp_path):
     assert file.read_bytes() == whole
 
 
+def test_another_sets_file_of_the_same_shape_changes_no_pixel(tmp_path):
+    file = filled(tmp_path)
+    cached(Drawn(seed=1), context(tmp_path))
+    file.write_bytes((tmp_path / "images-drawn1.bin").read_bytes())
+    images, _, _ = cached(Drawn(), context(tmp_path))
+    assert np.array_equal(pixels(images), EXPECTED[GOOD])
+
+
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 4000), value=st.integers(1, 255), length=st.integers(1, 600))
 def test_no_damage_of_bytes_changes_a_pixel(place, value, length, tmp_path_factory):
@@ -168,8 +176,8 @@ def test_a_file_where_the_folder_should_be_is_no_reason_to_stop(tmp_path):
 
 def test_a_file_of_another_shape_is_not_taken(tmp_path):
     file = filled(tmp_path)
-    assert open_stored(file, (COUNT, SIZE, SIZE, 1), lambda row: EXPECTED[row]) is None
-    assert open_stored(file, (COUNT - 1, SIZE, SIZE, 3), lambda row: EXPECTED[row]) is None
+    assert open_stored(file, "drawn0", (COUNT, SIZE, SIZE, 1), lambda row: EXPECTED[row]) is None
+    assert open_stored(file, "drawn0", (COUNT - 1, SIZE, SIZE, 3), lambda row: EXPECTED[row]) is None
 
 
 def test_temporary_files_of_killed_processes_are_removed_after_a_day(tmp_path):

@@ -70,3 +70,23 @@ def test_other_weights_under_the_same_name_are_another_baseline(recipe, splits):
     one = baseline_key(with_weights, splits)
     Path("w.pt").write_bytes(b"two")
     assert baseline_key(with_weights, splits) != one
+
+
+def test_a_model_that_was_trained_for_something_else_is_put_aside(recipe, splits, plugins, registry):
+    def run_of(own) -> Run:
+        return Run(recipe=own, folder=Path("run"), runs=Path("runs"), plugins=plugins, splits=splits, identity={})
+
+    other = read_recipe(
+        "quickstart",
+        ["baseline.epochs=1", "baseline.augment=none", "baseline.batch_size=8", "seed=9"],
+        registry=registry,
+    )
+    first, second = bound(small_network(1)), bound(small_network(1))
+    train_baseline(recipe, run_of(recipe), splits, first)
+    train_baseline(other, run_of(other), splits, second)
+    files = [Path("runs/baselines") / baseline_key(each, splits) / "model.safetensors" for each in (recipe, other)]
+    files[0].write_bytes(files[1].read_bytes())
+    again = bound(small_network(1))
+    train_baseline(recipe, run_of(recipe), splits, again)
+    assert torch.equal(again.network[0].weight, first.network[0].weight)
+    assert files[0].with_suffix(".broken").exists()

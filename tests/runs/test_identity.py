@@ -84,6 +84,40 @@ def test_other_content_goes_to_another_folder_and_the_old_one_is_kept(change, wo
         assert fairquant.run(recipe).folder == first.folder  # the content of before
 
 
+def test_a_folder_of_a_second_content_is_checked_as_well(recipe):
+    fairquant.run(recipe)
+    folders = []
+    for _ in range(2):
+        change_labels() if not folders else remove_rows()
+        folders.append(fairquant.run(recipe).folder)
+    folders[0].rename("between")
+    folders[1].rename(folders[0])
+    Path("between").rename(folders[1])
+    found = fairquant.run(recipe)
+    assert not found.was_finished
+    assert found.folder not in folders
+
+
+def test_a_finished_run_without_its_file_or_with_another_runs_report_is_done_again(recipe):
+    first = fairquant.run(recipe)
+    expected = (first.folder / "model.safetensors").read_bytes()
+    other = fairquant.run(recipe, "seed=1").folder
+    damages = (
+        (lambda: (first.folder / "model.safetensors").unlink(), "model.safetensors is gone"),
+        (lambda: (first.folder / "model.safetensors").write_bytes(b"x"), "is not the file that its report is about"),
+        (lambda: [(first.folder / name).write_bytes((other / name).read_bytes()) for name in ("report.json", "model.safetensors")], "its report is of another run"),
+    )  # fmt: skip
+    for damage, words in damages:
+        damage()
+        display = Heard()
+        again = fairquant.run(recipe, display=display)
+        assert not again.was_finished
+        assert any(words in text for text in display.said)
+        assert again.folder == first.folder
+        assert (first.folder / "model.safetensors").read_bytes() == expected
+        assert fairquant.run(recipe).was_finished
+
+
 def test_other_weights_under_the_same_name_are_another_run(recipe):
     import timm
     from safetensors.torch import save_file
