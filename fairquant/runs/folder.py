@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from fairquant.addresses import hidden_in
 from fairquant.recipe.events import Report, RunInfo
 from fairquant.recipe.schema import Recipe
 from fairquant.registry import Plugins
@@ -91,7 +92,8 @@ class Run:
         self.log(f"{name}: {self.timings[name]:.1f} s")
 
     def log(self, text: str) -> None:
-        _logger(self.folder).info(text)
+        """To the log, without the secrets of addresses in it."""
+        _logger(self.folder).info(hidden_in(text))
 
     def say(self, text: str) -> None:
         """To the log, the screen and the report's notes."""
@@ -99,6 +101,11 @@ class Run:
         self.display.say(text)
         if text not in self.messages:
             self.messages.append(text)
+
+    def tell(self, text: str) -> None:
+        """To the log and the screen: nothing that belongs to the result."""
+        self.log(text)
+        self.display.say(text)
 
     def steps(self, what: str) -> Callable[[int, int], None]:
         """A callback (done, total) that moves a progress bar."""
@@ -122,11 +129,10 @@ class Run:
 
     def notify(self, event: str, **values: object) -> None:
         """Call the listeners; one that fails costs a warning."""
-        from fairquant.runs.torch_state import TorchState  # finished runs are listed without torch
+        from fairquant.runs.process_state import ProcessState  # finished runs are listed without torch
 
-        for warning in self.plugins.notify_watched(event, {"run": self.info, **values}, TorchState().undo):
-            self.log(f"warning: {warning}")
-            self.display.say(f"warning: {warning}")
+        for warning in self.plugins.notify_watched(event, {"run": self.info, **values}, ProcessState().undo):
+            self.tell(f"warning: {hidden_in(warning)}")
 
 
 def _logger(folder: Path) -> logging.Logger:

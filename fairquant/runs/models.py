@@ -105,6 +105,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
             if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
                 raise ValueError("it holds no state dict of tensors")
+            if odd := [name for name in state if not isinstance(name, str)]:
+                raise ValueError(f"the name of a tensor is {odd[0]!r}, not text: it is no state dict of a module")
             return _without_wrapper(state)
     except Exception as error:
         raise UserError(f"model.weights: {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
@@ -135,7 +137,9 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
     head = _head_name(model)
     notes, problems, good = [], [], {}
     for name, value in state.items():
-        if name not in own:
+        if kind := _unfit_kind(value, None if name.endswith("num_batches_tracked") else own.get(name)):
+            problems.append(f"model.weights: {source!r}: {name!r} is {kind}: save it as a plain tensor of real numbers")
+        elif name not in own:
             problems.append(f"model.weights: {source!r} has {name!r}, which the model does not.{suggestion(name, own)}")
         elif own[name].shape != value.shape:
             resized = _for_this_size(model, name, value)
@@ -169,6 +173,21 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> lis
     if broken := finite_problems(model):
         raise UserError(f"model.weights: {source!r}: {listed(broken)}")
     return notes
+
+
+def _unfit_kind(value: Tensor, own: Tensor | None) -> str:
+    """What a tensor is that cannot be a weight; "" where it can be this one."""
+    if value.is_meta:
+        return "without content (device meta)"
+    if value.is_nested or value.layout != torch.strided:
+        return "sparse" if not value.is_nested else "nested"
+    if value.is_quantized:
+        return "quantized"
+    if value.is_complex():
+        return "complex"
+    if own is not None and value.is_floating_point() != own.is_floating_point():
+        return f"{value.dtype}, the model's {own.dtype}".replace("torch.", "")
+    return ""
 
 
 def _for_this_size(model: nn.Module, name: str, value: Tensor) -> Tensor | None:

@@ -198,6 +198,7 @@ def train_quantized(recipe: Recipe, run: Run, splits: Splits, model: Model, base
         regularizers=recipe.regularizers, teacher=baseline.network,
         measures=measures(recipe, splits, baseline), on_step=run.steps("training"),
         on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
+        on_resume=lambda epoch, step: run.tell(f"training: resumed after {epoch} epochs and {step} steps"),
     )  # fmt: skip
     train(trainer, recipe.train)
 

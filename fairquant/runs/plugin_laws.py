@@ -101,8 +101,10 @@ def allocated(found: object, problem: AllocationProblem, name: str) -> Allocatio
     if wrong := int((~(chosen & problem.allowed.cpu()).any(1)).sum()):
         raise PluginFailed(f"{who} gave {wrong} units bits that are none of their choices, of {list(problem.choices)}")
     if not problem.fits(bits.cpu()):
+        unit = "bits" if problem.limit is None else "units of the budget"
         raise PluginFailed(
-            f"{who} exceeds the budget: its plan costs {float(problem.cost(bits.cpu()).sum()):.6g}, {problem.capacity:.6g} are allowed"
+            f"{who} exceeds the budget: its plan costs {float(problem.cost(bits.cpu()).sum()):.6g} {unit}, "
+            f"{problem.capacity:.6g} are allowed"
         )
     return found
 

@@ -1,28 +1,72 @@
-"""Settings of torch that hold for the whole process, which a listener may not change."""
+"""Settings that hold for the whole process, which a listener may not change."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
+DEVICES = ("cpu", "cuda")
+
+
+def _set_gradients(enabled: bool) -> None:
+    torch.set_grad_enabled(enabled)
+
+
+def _set_autocast(enabled: tuple[bool, ...]) -> None:
+    for device, each in zip(DEVICES, enabled, strict=True):
+        torch.set_autocast_enabled(device, each)
+
+
+#: What a setting is called, how it is read, and how it is set again. (Any: each setting has a type of its own.)
+SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+    "gradients": (torch.is_grad_enabled, _set_gradients),
+    "threads": (torch.get_num_threads, torch.set_num_threads),
+    "deterministic": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "device": (torch.get_default_device, torch.set_default_device),
+    "precision of products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "autocast": (
+        lambda: tuple(torch.is_autocast_enabled(device) for device in DEVICES),
+        _set_autocast,
+    ),
+    "folder": (os.getcwd, os.chdir),
+    "standard output": (lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
+    "standard error": (lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream)),
+    "recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
+}  # fmt: skip
+
+
+def _read() -> dict[str, Any]:
+    found = {}
+    for name, (read, _) in SETTINGS.items():
+        with suppress(OSError):  # a folder that is gone
+            found[name] = read()
+    return found
+
 
 @dataclass(frozen=True)
-class TorchState:
-    """Settings of torch that hold for the whole process, as they are now."""
+class ProcessState:
+    """The settings as they are now, and whether an alarm is set."""
 
-    gradients: bool = field(default_factory=torch.is_grad_enabled)
-    threads: int = field(default_factory=torch.get_num_threads)
-    deterministic: bool = field(default_factory=torch.are_deterministic_algorithms_enabled)
-    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
+    settings: Mapping[str, Any] = field(default_factory=_read)
 
     def undo(self) -> str:
         """Set them again; what was other, in words."""
-        now = TorchState()
-        changed = [each.name for each in fields(self) if getattr(self, each.name) != getattr(now, each.name)]
-        if changed:
-            torch.set_grad_enabled(self.gradients)
-            torch.set_num_threads(self.threads)
-            torch.use_deterministic_algorithms(self.deterministic)
-            torch.set_default_dtype(self.dtype)
-        return f"changed torch's settings ({', '.join(changed)})" if changed else ""
+        now = _read()
+        changed = [
+            name for name, value in self.settings.items() if now.get(name) is not value and now.get(name) != value
+        ]
+        for name in changed:
+            with suppress(OSError):
+                SETTINGS[name][1](self.settings[name])
+        if hasattr(signal, "setitimer") and signal.getitimer(signal.ITIMER_REAL)[0]:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            changed.append("alarm")
+        return f"changed settings of the process ({', '.join(changed)})" if changed else ""
