@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 #: Names of query parameters whose values are secrets.
 SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|sig", re.IGNORECASE)
@@ -12,6 +14,9 @@ HIDDEN = "..."
 TOKEN = 16
 #: An address with something before an @ inside other text. (Bounded, so that long texts are searched in linear time.)
 IN_TEXT = re.compile(r"(?<![\w+.-])[A-Za-z][\w+.-]{0,30}://\S{0,2000}@[^\s'\"\])}]{0,2000}")
+#: A web server's address without anything that may be a secret.
+WEB = re.compile(r"https?://([\w.~-]+@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?(/[\w.~/-]*)?", re.IGNORECASE)
+USER_AND_PASSWORD = re.compile(r"(^|/)[^/@:]*:[^/@]+@|;[^=]*pass[^=]*[:=]", re.IGNORECASE)
 #: As in a list of settings: host=... password=...
 PAIR = re.compile(r"\b(pass\w*|pwd|token|secret)=([^\s&;]+)", re.IGNORECASE)
 
@@ -90,6 +95,17 @@ def secret_problems(content: object, path: str = "") -> list[tuple[str, str]]:
     elif isinstance(content, str) and "://" in content and (problem := secret_problem(content)):
         problems.append((path, problem))
     return problems
+
+
+def store_problem(address: str) -> str:
+    """Why the address of a store cannot stand in a recipe; "" where it can. What is no usual form is refused as well, since nobody
+    knows where in it a password stands."""
+    plain = unicodedata.normalize("NFKC", unquote(address)).strip()
+    if plain.lower().startswith("http") and not WEB.fullmatch(plain) and not secrets_of(plain):
+        return "is not an address of the form http://HOST:PORT/PATH (a user's name before the host may be given, nothing else)"
+    if not secrets_of(plain) and USER_AND_PASSWORD.search(plain):
+        return "looks like an address with a password in it, of no usual form: a recipe is written to files and logs"
+    return secret_problem(plain)
 
 
 def secret_problem(address: str) -> str:

@@ -19,7 +19,7 @@ from fairquant.errors import UserError
 from fairquant.files import check_regular
 
 #: More than any classifier of images needs: bytes of a file, weights of a model (a pruned one takes no bytes).
-MOST_BYTES, MOST_WEIGHTS = 4 << 30, 1 << 31
+MOST_BYTES, MOST_WEIGHTS = 4 << 30, 1 << 29
 NEEDED = ("architecture", "classes", "preprocessing", "layers")
 
 

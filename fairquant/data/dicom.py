@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fairquant.data.reading import Floats, ReadImage, several_frames, squared, windowed
+from fairquant.data.reading import ReadImage, several_frames, squared, windowed
 from fairquant.errors import UserError
 from fairquant.roles.dataset import Intensity
 
@@ -20,6 +21,7 @@ from fairquant.roles.dataset import Intensity
 MOST_PIXELS, UNPACKED = 2 * 10**8, 2 * 10**9
 #: Transfer syntaxes (PS3.5 A.2 and A.5).
 EXPLICIT, DEFLATED = b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.1.99"
+Floats = NDArray[np.float64]
 NEEDED = (
     "PhotometricInterpretation",
     "SamplesPerPixel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 PERCENTILES = (0.5, 99.5)
 DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -78,7 +77,7 @@ def decode_image(content: bytes, file: Path, size: int, intensity: Intensity = "
                 "16-bit" if opened.mode in DEEP_GREY else f"32-bit {'float' if opened.mode == 'F' else 'whole-number'}"
             )
             read = np.asarray(ImageOps.exif_transpose(opened))
-            values = (read.view(np.uint32) if _is_unsigned(opened) else read).astype(np.float64)
+            values = read.view(np.uint32) if _is_unsigned(opened) else read
             full = SIXTEEN_BITS if kind == "16-bit" else None
             return windowed(values, size, kind, intensity, full, inverted=_tag(opened, PHOTOMETRIC) == 0)
         kind = _kind(opened, intensity)
@@ -125,11 +124,20 @@ def squared(image: Image, size: int) -> Pixels:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
+#: Rows of an image that are computed together.
+ROWS = 256
+
+
 def windowed(
-    values: Floats, size: int, kind: str, intensity: Intensity, full: tuple[float, float] | None, inverted: bool = False
+    values: NDArray[Any],
+    size: int,
+    kind: str,
+    intensity: Intensity,
+    full: tuple[float, float] | None,
+    inverted: bool = False,
 ) -> ReadImage:
-    """Grey values [H, W] through the window. full: the range of the format, None where it has none. inverted: the smallest
-    value is white."""
+    """Grey values [H, W], of any kind of number, through the window. full: the range of the format, None where it has none.
+    inverted: the smallest value is white."""
     from PIL import Image
 
     if not np.isfinite(values).all():
@@ -145,8 +153,12 @@ def windowed(
         )
     else:
         low, high = full
-    scaled = (values - low) / (high - low) if high > low else (values > low).astype(np.float64)  # a window of one value
-    grey = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.float32), mode="F")
+    shown = np.empty(values.shape, np.float32)
+    for start in range(0, len(values), ROWS):  # a large image is never held whole in float64
+        part = values[start : start + ROWS].astype(np.float64)
+        scaled = (part - low) / (high - low) if high > low else part > low  # a window of one value
+        shown[start : start + ROWS] = 255 * np.clip(scaled, 0, 1)
+    grey = Image.fromarray(shown, mode="F")
     resized = np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
     pixels = np.rint(255 - resized if inverted else resized).astype(np.uint8)
     return ReadImage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import yaml
@@ -12,6 +13,8 @@ from fairquant.registry.build import Problems
 #: Characters of a file, values within values, and values with aliases written out: far more than any recipe has.
 MOST_TEXT, MOST_DEPTH, MOST_VALUES = 2_000_000, 64, 100_000
 MOST_DIGITS = 30
+#: YAML's whole numbers, decimal, hexadecimal, binary, and those to the base 60 (1:30:00), of which there are fractions too.
+NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0b[01_]+|[0-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?)")
 #: What a seed may be: scikit-learn takes no larger ones, and one that follows from the seed must fit as well.
 LARGEST_SEED = 2**32 - 16
 
@@ -70,7 +73,7 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def _is_long_number(text: str) -> bool:
-    return len(text) > MOST_DIGITS and text.lstrip("+-").replace("_", "").isdigit()
+    return len(text) > MOST_DIGITS and NUMBER.fullmatch(text) is not None
 
 
 def number_problems(content: object, path: str = "") -> Problems:

@@ -179,8 +179,11 @@ class _Reporter:
     def __call__(self, key: str, text: str) -> str:
         at: object = self.given
         for key_part in key.split("."):
-            if not isinstance(at, dict) or key_part not in at:
+            name, _, _ = key_part.partition("[")  # of an entry of a list, which is given whole
+            if not isinstance(at, dict) or not {name, key_part} & at.keys():
                 break
+            if key_part not in at:
+                return f"command line: {key}: {text}"
             at = at[key_part]
         else:
             return f"command line: {key}: {text}"

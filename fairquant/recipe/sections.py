@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fairquant.addresses import secret_problem
+from fairquant.addresses import store_problem
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -216,5 +216,5 @@ class TrackingSettings:
     system_metrics: bool = False
 
     def __post_init__(self) -> None:
-        if self.mlflow is not None and (problem := secret_problem(self.mlflow)):
+        if self.mlflow is not None and (problem := store_problem(self.mlflow)):
             raise ValueError(f"mlflow: {problem}")

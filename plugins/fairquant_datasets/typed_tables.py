@@ -16,8 +16,8 @@ PARQUET, EXCEL, OLD_EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm"), (".xls",)
 UNPACKED = 2 * 10**9
 #: Whole numbers up to here are exact as floating-point ones.
 EXACT = 2.0**53
-#: Cells of a sheet, at most.
-MOST_CELLS = 10**8
+#: Rows and cells of a table, at most.
+MOST_ROWS, MOST_CELLS = 2_000_000, 40_000_000
 #: How files begin that Office encrypts, and .xls files.
 OLE = b"\xd0\xcf\x11\xe0"
 
@@ -53,6 +53,12 @@ def read_cells(file: Path) -> Cells:
 def _parquet(file: Path) -> Cells:
     from pyarrow import parquet, types
 
+    about = parquet.ParquetFile(file).metadata
+    if about.num_rows > MOST_ROWS or about.num_rows * about.num_columns > MOST_CELLS:
+        raise UserError(
+            f"{file}: {about.num_rows} rows of {about.num_columns} columns: it cannot be a table of images "
+            f"(at most {MOST_ROWS} rows and {MOST_CELLS} cells)"
+        )
     table = parquet.read_table(file)
     names = [str(name).strip() for name in table.column_names]
     nested = [

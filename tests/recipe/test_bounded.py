@@ -17,6 +17,10 @@ CASES = {
     "deep lists": (f"{HEAD}metrics: {'[' * 3000}{']' * 3000}\n", "more than 64 deep"),
     "deep mappings": (f"{HEAD}budget: {'{a: ' * 3000}1{'}' * 3000}\n", "more than 64 deep"),
     "digits": (f"{HEAD}seed: {'9' * 5000}\n", "a number of 5000 digits"),
+    "hexadecimal digits": (f"{HEAD}seed: 0x{'f' * 6000}\n", "a number of 6002 digits"),
+    "binary digits": (f"{HEAD}seed: 0b{'1' * 20_000}\n", "a number of 20002 digits"),
+    "to the base 60": (f"{HEAD}seed: {':'.join('1' * 200_000)}\n", "a number of 399999 digits"),
+    "a fraction to the base 60": (f"{HEAD}train: {{learning_rate: {':'.join('1' * 5000)}.5}}\n", "a number of 10001 digits"),
     "large": (f"{HEAD}seed: 18446744073709551616\n", "18446744073709551616 is too large"),
     "seed": (f"{HEAD}seed: 4294967296\n", "expected a whole number from 0 to"),
     "billion laughs": (f"{HEAD}{LAUGHS}", "aliases stand for more than 100000 values"),
@@ -50,6 +54,9 @@ def test_they_are_refused_at_once_in_words(text, message, tmp_path, registry):
         ("metrics=[accuracy", "cannot be read"), ("seed=[", "cannot be read"),
         ("tracking.mlflow=http://alice:PW@host", "must hold no password"),
         ("tracking.mlflow=http://host/?token=PW", "must hold no password"),
+        ("tracking.mlflow='http:/alice:PW@host'", "mlflow: "), ("tracking.mlflow='http://host/#access_key=PW'", "is not an address of the form"),
+        ("tracking.mlflow='//alice:PW@host'", "looks like an address with a password"), ("tracking.mlflow='http://host/;password:PW'", "is not an address"),
+        ("tracking.mlflow='HTTP://alice%3APW%40host'", "mlflow: "), ("tracking.mlflow='https://alice:PW＠host'", "must hold no password"),
     ],
 )  # fmt: skip
 def test_so_are_overrides_and_no_secret_is_repeated(override, message, tmp_path, registry, monkeypatch):

@@ -66,6 +66,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD, ["budget.average_bits=null"], ["command line: budget: give average_bits, size, bops or latency"]),
     (GOOD, ["activations.bits=16"], ["command line: activations.bits: must be at most 8, got 16"]),
     (GOOD, ["trian.epochs=3"], ["command line: trian: unknown key. Did you mean 'train'?"]),
+    (GOOD + "metrics: [accuracy]\n", ["metrics=[acuracy]"], ["command line: metrics[0].name: no metric is called 'acuracy'. Did you mean 'accuracy'? Known: METRICS"]),
     (GOOD, ["epochs"], ["command line: 'epochs' is not key=value, such as budget.average_bits=4"]),
     (GOOD, ["seed\n=1", "budget..size=1kB", ".seed=1"], [
         r"command line: 'seed\n=1' is not key=value, such as budget.average_bits=4",
@@ -88,7 +89,8 @@ def test_a_bad_recipe_is_reported_exactly(tmp_path, registry, text, overrides, l
     with pytest.raises(UserError) as caught:
         read_recipe("bad.yaml", overrides, registry=registry)
     known = ", ".join(sorted(registry.names("dataset")))
-    lines = [line.replace("DATASETS", known) for line in lines]
+    metrics = ", ".join(sorted(registry.names("metric")))
+    lines = [line.replace("DATASETS", known).replace("METRICS", metrics) for line in lines]
     expected = "\n".join([f"{len(lines)} problem(s) in bad.yaml", *(f"  {line}" for line in lines)])
     assert caught.value.render() == expected
 

@@ -133,3 +133,25 @@ def test_every_shipped_recipe_has_a_model_that_can_be_built(registry, name):
     model, normalize, _ = build_model(recipe.model, 5)
     assert sum(parameter.numel() for parameter in model.parameters()) > 1e6
     assert len(normalize.mean) == 3
+
+
+KINDS = {
+    "sparse": lambda value: value.to_sparse(), "complex": lambda value: value.to(torch.complex64), "bool": lambda value: value > 0,
+    "without content": lambda value: value.to("meta"), "quantized": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_that_cannot_be_weights_are_named_with_what_they_are(tmp_path, weights, kind):
+    state = weights[1].state_dict()
+    state["conv1.0.weight"] = KINDS[kind](state["conv1.0.weight"])
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=f"'conv1.0.weight' is {kind}"):
+        build_model(ModelSettings(name="resnet10t", weights=str(tmp_path / "w.pt")), 1000)
+
+
+@pytest.mark.parametrize("name", [3, ("a", "b")])
+def test_names_that_are_no_text_are_no_state_dict(tmp_path, name):
+    torch.save({name: torch.ones(2)}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="the name of a tensor is .*, not text"):
+        build_model(ModelSettings(name="resnet10t", weights=str(tmp_path / "w.pt")), 2)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fairquant_datasets.table_files import read_table
 
@@ -95,6 +96,15 @@ def test_parquet_and_excel_are_tables_as_well(monkeypatch):
         Path(name).write_bytes(content)
         with pytest.raises(UserError, match="cannot be read as|needs another package"):
             read_table(Path(name), ["image"])
+
+
+def test_a_small_parquet_file_of_too_many_rows_is_refused_before_it_is_read():
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(3_000_000, np.int8)), ["a.png"])
+    parquet.write_table(pyarrow.table({"image": column, "label": column}), "t.parquet")
+    assert Path("t.parquet").stat().st_size < 100_000
+    with pytest.raises(UserError, match="t.parquet: 3000000 rows of 2 columns: it cannot be a table of images"):
+        read_table(Path("t.parquet"), NEEDED)
 
 
 def test_whole_numbers_of_parquet_keep_their_digits_and_an_index_is_a_column():
