@@ -190,6 +190,7 @@ def replicate(
         shown = f"{array.dtype} {array.shape}" if array.dtype.kind in "fiubc" else repr(values)[:80]
         raise UserError(
             f"metric {component.label!r} gave {shown} for {len(weights)} replicates, one number for each is wanted"
+            + (", as in Rates(value [R], by_group [R, G])" if metric.needs == "confusion" else "")
         )
     return array
 

@@ -14,6 +14,7 @@ from fairquant.errors import Terminated, UserError
 
 USER, STOPPED = 2, 130
 RESUMES = "The same command resumes."
+NO_MEMORY = "error: not enough memory. Lower batch_size or model.image_size, or use another machine"
 
 
 @dataclass
@@ -54,9 +55,23 @@ def ending() -> Iterator[Status]:
         if not isinstance(error, BrokenPipeError):  # a pipe that is closed: nobody reads what this command says
             status.code = _say(f"error: {_where(error)}{error.strerror or error}", USER)
     except MemoryError:
-        status.code = _say(
-            "error: not enough memory. Lower batch_size or model.image_size, or use another machine", USER
-        )
+        status.code = _say(NO_MEMORY, USER)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        status.code = _say(NO_MEMORY, USER)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Torch has no MemoryError."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def leave(status: Status, threads: list[str]) -> None:
+    """End a process in which a plugin has left threads that run on."""
+    _say(f"warning: ended with threads still running, which a plugin has left: {', '.join(threads)}", status.code)
+    flush_streams(status)
+    os._exit(status.code)
 
 
 def _where(error: OSError) -> str:

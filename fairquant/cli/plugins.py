@@ -117,9 +117,10 @@ def new(
     to: Annotated[Path, typer.Option(help="The folder that the distribution is written to.")] = Path(),
 ) -> None:
     """Write a ready distribution: the component with a working example, its registration, a conformance test."""
+    from fairquant.registry import discover
     from fairquant.registry.scaffold import new_plugin
 
-    target, use = new_plugin(distribution, role, name, to)
+    target, use = new_plugin(distribution, role, name, to, discover().registry)
     print(f"{target}: written. Next:")
     print(f"  pip install -e {target} && fairquant run recipes/quickstart.yaml '{use}'")
     print(f"  pytest {target}")

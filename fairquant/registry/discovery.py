@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from fairquant.registry.contract import objection
 from fairquant.registry.registry import OURS, Registrar, Registry
 
 GROUP = "fairquant"
+DISABLE = "FAIRQUANT_DISABLE_PLUGINS"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Plugins:
         for listener in getattr(self.manager.hook, event).get_hookimpls():
             try:
                 with contained():
-                    listener.function(*(values[name] for name in listener.argnames))
+                    listener.function(*(_own(values[name]) for name in listener.argnames))
             except Exception as error:
                 warnings.append(f"plugin {listener.plugin_name!r} failed in {event}: {described(error)}")
             if left := after():
@@ -55,6 +57,11 @@ class Plugins:
         return {entry.origin: entry.version for entry in self.registry.entries()}
 
 
+def _own(value: object) -> object:
+    """A listener's own copy of plain data, such as a report."""
+    return copy.deepcopy(value) if isinstance(value, dict) else value
+
+
 def discover(points: list[EntryPoint] | None = None) -> Plugins:
     """Load every entry point of the group (or those given) and let each register its components.
 
@@ -65,10 +72,12 @@ def discover(points: list[EntryPoint] | None = None) -> Plugins:
     manager.add_hookspecs(hookspecs)
     registry, problems = Registry(), []
     installed = list(entry_points(group=GROUP)) if points is None else points
-    disabled = {name.strip() for name in os.environ.get("FAIRQUANT_DISABLE_PLUGINS", "").split(",")}
+    disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
+    left_out, known = [], {name for point in installed for name in (point.name, origin_of(point)[0])}
     for point in sorted(installed, key=lambda point: (origin_of(point)[0] != OURS, point.name)):
         origin, version = origin_of(point)
         if point.name in disabled or (origin in disabled and origin != OURS):
+            left_out.append(f"plugin {point.name!r} of {origin} is disabled ({DISABLE})")
             continue
         try:
             with contained():
@@ -78,6 +87,10 @@ def discover(points: list[EntryPoint] | None = None) -> Plugins:
             problems.append(f"plugin {point.name!r} of {origin} is skipped: {why}")
     if problems and os.environ.get("FAIRQUANT_STRICT_PLUGINS", "") not in ("", "0"):
         raise UserError(problems, "the installed plugins (FAIRQUANT_STRICT_PLUGINS is set)")
+    problems += [
+        f"{DISABLE}: no plugin is called {name!r}.{suggestion(name, known)}" for name in sorted(disabled - known)
+    ]
+    registry.left_out = (*problems, *left_out)
     return Plugins(registry, manager, tuple(problems))
 
 

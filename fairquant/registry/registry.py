@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +22,12 @@ OURS = "fairquant"
 
 @dataclass(frozen=True)
 class Role(Generic[T]):
-    """A role by name, with the methods that its components must have; T is the Protocol in `fairquant.roles` that says
-    them in full."""
+    """A role by name, with the methods and attributes that its components must have; T is the Protocol in `fairquant.roles` that
+    says them in full."""
 
     name: str
     methods: tuple[str, ...]
+    attributes: tuple[str, ...] = ()
 
 
 DATASET: Role[Dataset] = Role("dataset", ("check", "load"))
@@ -35,12 +36,14 @@ REDUCER: Role[Reducer] = Role("reducer", ("reduce",))
 ALLOCATOR: Role[Allocator] = Role("allocator", ("allocate",))
 QUANTIZER: Role[Quantizer] = Role("quantizer", ("build",))
 REGULARIZER: Role[Regularizer] = Role("regularizer", ("penalty",))
-METRIC: Role[AnyMetric] = Role("metric", ("evaluate",))
+METRIC: Role[AnyMetric] = Role("metric", ("evaluate",), ("needs", "gap"))
 
 #: Role name to the methods that its components must have, in the order of the pipeline.
 ROLES: dict[str, tuple[str, ...]] = {
     role.name: role.methods for role in (DATASET, IMPORTANCE, REDUCER, ALLOCATOR, QUANTIZER, REGULARIZER, METRIC)
 }
+#: Role name to the attributes, class variables or fields, that its components must have.
+ATTRIBUTES: dict[str, tuple[str, ...]] = {METRIC.name: METRIC.attributes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +61,14 @@ class Entry:
 class Registry:
     """Components by role and name. Adding is cheap (a string); loading imports the plugin's module.
 
-    recipe_folders: folders of recipes and method presets that plugins bring.
+    recipe_folders: folders of recipes and method presets that plugins bring. left_out: plugins that are skipped or disabled, in
+    words.
     """
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
         self.recipe_folders: list[Path] = []
+        self.left_out: tuple[str, ...] = ()
 
     def add(self, role: str, name: str, target: str, summary: str = "", origin: str = "?", version: str = "") -> None:
         """Register `target` ("package.module:Class") under `name`. A name that is taken is refused, naming both.
@@ -119,7 +124,10 @@ class Registry:
     def entry(self, role: str, name: str) -> Entry:
         if (role, name) not in self._entries:
             names = self.names(role)
-            raise UserError(f"no {role} is called {name!r}.{suggestion(name, names)} Known: {', '.join(names)}")
+            left_out = "".join(f". {each[:1].upper()}{each[1:]}" for each in self.left_out)
+            raise UserError(
+                f"no {role} is called {name!r}.{suggestion(name, names)} Known: {', '.join(names)}{left_out}"
+            )
         return self._entries[role, name]
 
     @overload
@@ -144,6 +152,13 @@ class Registry:
         missing = [method for method in ROLES[entry.role] if not callable(getattr(component, method, None))]
         if missing:
             raise UserError(f"{whose}: {entry.target} lacks {', '.join(missing)}() of its role")
+        own = {field.name for field in fields(component)}
+        if missing := [
+            name for name in ATTRIBUTES.get(entry.role, ()) if name not in own and not hasattr(component, name)
+        ]:
+            raise UserError(
+                f"{whose}: {entry.target} lacks {' and '.join(missing)}, attributes of its role (fairquant/roles/{entry.role}.py)"
+            )
         return component
 
     def build(self, role: Role[T], name: str, options: object, path: str, problems: Problems) -> T | None:

@@ -34,7 +34,8 @@ class _Shared:
     def shared(self, make: Callable[..., T], *options: Hashable) -> T:
         """make(self, *options), computed once however often metrics and their replicates ask for it."""
         if (make, *options) not in self._computed:
-            self._computed[(make, *options)] = make(self, *options)
+            made = make(self, *options)
+            self._computed[(make, *options)] = _read_only(made) if isinstance(made, np.ndarray) else made
         value: T = self._computed[(make, *options)]
         return value
 
@@ -117,20 +118,17 @@ class Confusion(_Shared):
     @cached_property
     def truth(self) -> Floats:
         """Images of each class in each group [..., G, C]."""
-        truth: Floats = self.table.sum(-1)
-        return truth
+        return _read_only(self.table.sum(-1))
 
     @cached_property
     def predicted(self) -> Floats:
         """Predictions of each class in each group [..., G, C]."""
-        predicted: Floats = self.table.sum(-2)
-        return predicted
+        return _read_only(self.table.sum(-2))
 
     @cached_property
     def images(self) -> Floats:
         """Images of each group [..., G]."""
-        images: Floats = self.truth.sum(-1)
-        return images
+        return _read_only(self.truth.sum(-1))
 
 
 @dataclass(frozen=True)

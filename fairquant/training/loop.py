@@ -45,7 +45,8 @@ RUNNING_LOSSES = "running group losses"
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress.
+    """What a training needs besides its settings. on_step(done, total) and on_epoch(epoch, values) report progress,
+    on_resume(epochs, steps) what an earlier process had done.
 
     teacher: the full-precision network, for regularizers that need its logits. parts: names of the groups of `train`, where
     they are not those of the model (see `fairquant.data.protection`). measures: what is measured on validation after each epoch.
@@ -65,6 +66,7 @@ class Trainer:
     measures: Measures = field(default_factory=Measures)
     on_step: Callable[[int, int], None] = lambda done, total: None
     on_epoch: Callable[[int, Values], None] = lambda epoch, values: None
+    on_resume: Callable[[int, int], None] = lambda epochs, steps: None
 
 
 def train(trainer: Trainer, settings: TrainSettings) -> list[Values]:
@@ -268,6 +270,7 @@ class _Training:
         begun = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
         try:
             self._restore(saved)
+            self.of.on_resume(self.epoch, self.step)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):  # of another form: another version's
             put_aside(path)
             self.network.load_state_dict(begun[0])

@@ -14,6 +14,8 @@ import pytest
 from helpers.command import fairquant
 from helpers.recipes import write_recipe
 
+from fairquant.cli.ending import ending
+
 COMMAND = [sys.executable, "-m", "fairquant"]
 
 
@@ -190,3 +192,31 @@ def test_an_impatient_second_ctrl_c_is_no_traceback():
     _, errors = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "text", ["[enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory", "other"]
+)
+def test_torchs_errors_about_memory_are_one_sentence_and_other_bugs_pass(text, capsys):
+    def fails() -> int:
+        with ending() as status:
+            raise RuntimeError(text)
+        return status.code
+
+    if text == "other":
+        with pytest.raises(RuntimeError, match="other"):
+            fails()
+    else:
+        assert fails() == 2
+        assert "not enough memory" in capsys.readouterr().err
+
+
+def test_a_thread_that_a_plugin_leaves_does_not_hold_the_command(tmp_path):
+    code = (
+        "import sys, threading, time\nfrom fairquant.cli import main\n"
+        "threading.Thread(target=time.sleep, args=(600,), name='theirs').start()\nsys.argv = ['fairquant', '--help']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+    assert "ended with threads still running, which a plugin has left: theirs" in done.stderr

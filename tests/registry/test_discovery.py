@@ -69,11 +69,23 @@ def test_strict_raises_and_disable_recovers(tmp_path, monkeypatch):
     monkeypatch.setenv("FAIRQUANT_STRICT_PLUGINS", "1")
     with pytest.raises(UserError, match="plugin 'raises' of \\? is skipped"):
         discover(points)
-    monkeypatch.setenv("FAIRQUANT_DISABLE_PLUGINS", "other, raises")
+    monkeypatch.setenv("FAIRQUANT_DISABLE_PLUGINS", "raises")
     assert discover(points).problems == ()
     monkeypatch.setenv("FAIRQUANT_DISABLE_PLUGINS", "mlflow")
     monkeypatch.delenv("FAIRQUANT_STRICT_PLUGINS")
     assert not discover(points).manager.has_plugin("mlflow")
+
+
+def test_a_name_that_is_not_known_is_reported_with_the_plugins_that_are_left_out(tmp_path, monkeypatch):
+    points = [*our_entry_points(), entry_point(monkeypatch, tmp_path, "raises", BAD["raises"][0])]
+    monkeypatch.setenv("FAIRQUANT_DISABLE_PLUGINS", "mlfow, mlflow")
+    plugins = discover(points)
+    assert plugins.problems[-1] == "FAIRQUANT_DISABLE_PLUGINS: no plugin is called 'mlfow'. Did you mean 'mlflow'?"
+    with pytest.raises(
+        UserError,
+        match=r"no metric is called 'jain'.*\. Plugin 'raises' of \? is skipped: .*\. Plugin 'mlflow' of \S+ is disabled",
+    ):
+        plugins.registry.entry("metric", "jain")
 
 
 def test_plugins_bring_recipes_and_methods(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from fairquant.errors import UserError
 from fairquant.registry import ROLES, Registry
-from fairquant.registry.registry import REDUCER
+from fairquant.registry.registry import METRIC, REDUCER
 
 MODULE = """
 from dataclasses import dataclass
@@ -62,6 +62,18 @@ def test_adding_imports_nothing_and_loading_does(module):
 def test_what_does_not_fit_its_role_is_named_with_its_distribution(module, target, problem):
     with pytest.raises(UserError, match=problem):
         registry_of(target).load(REDUCER, target.partition(":")[2].lower())
+
+
+def test_a_metric_without_the_attributes_of_its_role_is_named(tmp_path, monkeypatch):
+    text = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Bare:\n    def evaluate(self, confusion): ...\n"
+    (tmp_path / "bare_metrics.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry()
+    registry.add("metric", "bare", "bare_metrics:Bare", origin="acme")
+    with pytest.raises(
+        UserError, match="metric 'bare' of acme: bare_metrics:Bare lacks needs and gap, attributes of its role"
+    ):
+        registry.load(METRIC, "bare")
 
 
 def test_an_unknown_name_is_reported_with_the_known_ones():

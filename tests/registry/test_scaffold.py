@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fairquant.errors import UserError
-from fairquant.registry.registry import ROLES
+from fairquant.registry.registry import ROLES, Registry
 from fairquant.registry.scaffold import new_plugin
 
 FAIRQUANT = [sys.executable, "-m", "fairquant"]
@@ -21,7 +21,7 @@ def site(tmp_path_factory) -> Path:
     """One distribution for each role, all installed to a folder of their own."""
     folder, target = tmp_path_factory.mktemp("new"), tmp_path_factory.mktemp("site")
     for role in ROLES:
-        new_plugin(f"acme-{role}-package" if role == "metric" else f"acme-{role}s", role, None, folder)
+        new_plugin(f"acme-{role}-package" if role == "metric" else f"acme-{role}s", role, None, folder, Registry())
     command = [
         sys.executable,
         "-m",
@@ -88,20 +88,23 @@ def test_a_width_that_the_quantizer_lacks_is_reported(site):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_module_is_short(tmp_path, role):
-    target, _ = new_plugin("my-package", role, None, tmp_path)
+    target, _ = new_plugin("my-package", role, None, tmp_path, Registry())
     assert len((target / "my_package" / f"{role}.py").read_text().splitlines()) <= 40
     assert f"my-{role}" in (target / "my_package" / "plugin.py").read_text()
 
 
-def test_names_that_cannot_be(tmp_path):
+def test_names_that_cannot_be(tmp_path, registry):
     for arguments, text in {
+        ("json", "metric", None): "package name 'json', which is taken by an installed module",
+        ("NumPy", "metric", None): "package name 'numpy', which is taken by an installed module",
+        ("foo", "metric", "accuracy"): "fairquant has a metric of this name already",
         ("my-package", "metrik", None): "no such role. Did you mean 'metric'?",
         ("1-package", "metric", None): "package name '1_package', which Python does not allow",
         ("my package", "metric", None): "cannot be a distribution's name",
         ("my-package", "metric", "MyMetric"): "kebab-case, such as my-metric",
     }.items():
         with pytest.raises(UserError, match=text.replace("?", r"\?")):
-            new_plugin(*arguments, tmp_path)
-    new_plugin("my-package", "metric", None, tmp_path)
+            new_plugin(*arguments, tmp_path, registry)
+    new_plugin("my-package", "metric", None, tmp_path, registry)
     with pytest.raises(UserError, match="exists already"):
-        new_plugin("my-package", "metric", None, tmp_path)
+        new_plugin("my-package", "metric", None, tmp_path, registry)

@@ -84,6 +84,10 @@ def test_what_metrics_read_cannot_be_written_into():
         p.probabilities,
         Confusion(table).table,
         Confusion(table).hits,
+        Confusion(table).truth,
+        Confusion(table).predicted,
+        Confusion(table).images,
+        Confusion(table).shared(lambda confusion: np.ones(3)),
     ):
         with pytest.raises(ValueError, match="read-only"):
             values[...] = 0

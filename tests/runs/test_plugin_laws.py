@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +19,7 @@ from fairquant.errors import PluginFailed
 from fairquant.roles import Allocation, AllocationProblem, GroupImportance
 from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer
 from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
-from fairquant.runs.torch_state import TorchState
+from fairquant.runs.process_state import ProcessState
 from fairquant.testing import cases
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
@@ -73,12 +77,24 @@ def test_a_model_that_is_left_changed_is_named(what):
         change()
 
 
-def test_settings_of_torch_are_set_again_and_named():
-    state = TorchState()
+SETTINGS = {
+    "gradients": lambda: torch.set_grad_enabled(False), "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "autocast": lambda: torch.autocast("cpu").__enter__(), "device": lambda: torch.set_default_device("meta"),
+    "dtype": lambda: torch.set_default_dtype(torch.float64), "folder": lambda: os.chdir("/"),
+    "precision of products": lambda: torch.set_float32_matmul_precision("medium"),
+    "standard output": lambda: setattr(sys, "stdout", None), "recursion limit": lambda: sys.setrecursionlimit(60),
+    "alarm": lambda: signal.alarm(100),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SETTINGS)
+def test_settings_of_the_process_are_set_again_and_named(what):
+    state, before = ProcessState(), (Path.cwd(), sys.stdout, torch.zeros(1).device, torch.is_grad_enabled())
     assert state.undo() == ""
-    torch.set_grad_enabled(False)
-    assert state.undo() == "changed torch's settings (gradients)"
-    assert torch.is_grad_enabled()
+    SETTINGS[what]()
+    assert state.undo() == f"changed settings of the process ({what})"
+    assert (Path.cwd(), sys.stdout, torch.zeros(1).device, torch.is_grad_enabled()) == before
+    assert state.undo() == ""
 
 
 def problem(average: float) -> AllocationProblem:

@@ -109,8 +109,13 @@ def test_a_training_stopped_within_an_epoch_or_between_two_resumes_to_the_same_w
         train(stopped, settings)
     resumed = trainer(checkpoint=tmp_path / "train.pt")
     steps = []
-    again = train(replace(resumed, on_step=lambda done, total: steps.append(done)), settings)
+    told = []
+    again = train(
+        replace(resumed, on_step=lambda done, total: steps.append(done), on_resume=lambda *done: told.append(done)),
+        settings,
+    )
     assert steps[0] == after + 1
+    assert told == [divmod(after, 4)]
     assert torch.equal(weights_of(resumed), weights_of(whole))
     assert again == history
 
