@@ -26,6 +26,11 @@ class Status:
 
 def prepare_streams() -> None:
     """Output that is closed goes nowhere; characters that the terminal's encoding does not have are written as escapes."""
+    for number in (0, 1, 2):  # the next file that is opened would have the number, and get what libraries print
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
     if sys.stderr is None:

@@ -179,6 +179,8 @@ def forbidden(rounds: int, rng: random.Random) -> harness.Count:
                 os.close(1 if where == "stdout" else 2)
 
         problem = harness.in_process(arguments, prepare, 120).problem(*STATUS)
+        if where == "stderr" and problem == harness.SILENT:  # it had nowhere to say it
+            problem = ""
         shown = "" if where in ("stdout", "stderr", "cwd", "table", "image", "artifact") else f" {PLACES.index(harm)}"
         count.add(problem and f"round {number}: {' '.join(arguments[:2])}, {where}{shown}: {problem}")
         remove(place), remove(own)

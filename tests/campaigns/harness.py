@@ -23,6 +23,9 @@ RECIPE = {
     "tracking": {"mlflow": None},
 }  # fmt: skip
 
+#: What is wrong with a command that fails and says nothing.
+SILENT = "exit 2 without a word"
+
 
 @dataclass
 class Count:
@@ -74,7 +77,7 @@ class Ended:
         if self.status not in expected:
             return f"exit {self.status}: {(self.err.strip().splitlines() or [''])[-1][:200]}"
         if self.status == 2 and not self.err.strip():
-            return "exit 2 without a word"
+            return SILENT
         return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -220,3 +221,13 @@ def test_a_thread_that_a_plugin_leaves_does_not_hold_the_command(tmp_path):
     assert done.returncode == 0
     assert "Usage" in done.stdout
     assert "ended with threads still running, which a plugin has left: theirs" in done.stderr
+
+
+def test_what_is_closed_at_the_start_takes_no_file_that_is_opened_later(tmp_path):
+    """Libraries write to the numbers 1 and 2, whatever file has them."""
+    code = (
+        "import os\nfrom fairquant.cli.ending import prepare_streams\nprepare_streams()\n"
+        f"file = open({str(tmp_path / 'opened')!r}, 'w')\nos.write(2, b'noise'); os.write(1, b'noise')\nfile.write('content')"
+    )
+    shell(f"{sys.executable} -c {shlex.quote(code)} 0<&- 1>&- 2>&-")
+    assert (tmp_path / "opened").read_text() == "content"
