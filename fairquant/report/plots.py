@@ -22,6 +22,10 @@ Interval = tuple[float, float, float]
 BITS, NUMBERED = "viridis_r", 30
 
 
+#: Letters of a line in a picture.
+LONGEST = 100
+
+
 def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of that many inches, with one pair of axes."""
     from matplotlib.figure import Figure
@@ -42,6 +46,7 @@ def svg(figure: Figure, cut_to_content: bool = False) -> str:
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)  # a group may be called $x_$
+            text.set_text("\n".join(map(_shortened, text.get_text().split("\n"))))
     with matplotlib.rc_context(
         {
             "svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
@@ -54,6 +59,11 @@ def svg(figure: Figure, cut_to_content: bool = False) -> str:
         )  # fmt: skip
     drawn = stream.getvalue()
     return drawn[drawn.index("<svg") :]
+
+
+def _shortened(line: str) -> str:
+    """A name of hundreds of letters would leave no room for what is drawn; the tables have it whole."""
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 def accuracy_by_group(before: Mapping[str, Interval], after: Mapping[str, Interval], images: Mapping[str, int]) -> str:
