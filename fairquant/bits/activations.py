@@ -61,8 +61,11 @@ def _quantize_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tens
     return (module.get_submodule(NAME)(inputs[0]), *inputs[1:])
 
 
-def attach_input_quantizers(network: nn.Module, described: Mapping[str, object], source: str = "activations") -> None:
-    """described: module name -> [bits, signed], as `describe_inputs` gives it. UserError where it does not fit."""
+def attach_input_quantizers(network: nn.Module, described: object, source: str = "activations") -> None:
+    """described: module name -> [bits, signed], as `describe_inputs` gives it. UserError where it is anything else, or does not
+    fit."""
+    if not isinstance(described, Mapping):
+        raise UserError(f"{source}: its activations are {str(described)[:100]!r}: damaged or refused")
     modules = dict(network.named_modules())
     for name, what in described.items():
         fits = isinstance(what, list | tuple) and len(what) == 2 and what[0] in range(2, 9)

@@ -151,6 +151,7 @@ def test_headers_that_lie_under_a_good_checksum_do_no_harm(untrained_artifact, t
         (lambda facts: facts["architecture"].update(options={"a": [[[[[[1]]]]]]}), "nested too deep"),
         (lambda facts: facts.pop("layers"), "it has no layers"),
         (lambda facts: facts.update(activations={"../conv1": [8, True]}), "do not fit the model"),
+        (lambda facts: facts.update(activations="int8"), "its activations are 'int8': damaged or refused"),
     ],
 )  # fmt: skip
 def test_a_false_header_is_named(untrained_artifact, tmp_path, change, message):
