@@ -59,7 +59,7 @@ from fairquant.runs.folder import (
 )
 from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, unfit, write_identity
 from fairquant.runs.models import model_problems, recipe_model
-from fairquant.runs.pipeline import CHECKPOINT, run_pipeline
+from fairquant.runs.pipeline import CHECKPOINT, ROUNDING, run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.results import Results
 from fairquant.runs.source import network_digest
@@ -160,7 +160,8 @@ def execute(
         if validation_only is None:
             opened.notify("fairquant_run_finished", report=report)
             if is_leader():
-                (opened.folder / CHECKPOINT).unlink(missing_ok=True)  # it is finished: nothing is left to resume
+                for checkpoint in (CHECKPOINT, ROUNDING):  # it is finished: nothing is left to resume
+                    (opened.folder / checkpoint).unlink(missing_ok=True)
         return RunResult(report, opened.folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,11 +124,12 @@ class Attachment:
                 )
         return stored
 
-    def detach(self) -> None:
-        """Remove the quantizers; the weights become the quantized ones (once, also where modules share them)."""
+    def detach(self, weights: Mapping[str, QuantizedWeight] | None = None) -> None:
+        """Remove the quantizers; the weights become the quantized ones (once, also where modules share them): what the quantizers
+        give, or `weights`, by layer name."""
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
             with torch.no_grad():
-                quantized = quantizer(layer.weight)
+                quantized = quantizer(layer.weight) if weights is None else weights[layer.name].decode()
             for module, name in zip(layer.modules, layer.own_names, strict=True):
                 parametrize.remove_parametrizations(module, name, leave_parametrized=False)
             with torch.no_grad():

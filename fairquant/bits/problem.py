@@ -55,22 +55,37 @@ def weight_errors(layer: Layer, quantizer: Quantizer, choices: tuple[int, ...]) 
 @torch.no_grad()
 def squared_errors(
     layers: tuple[Layer, ...], quantizer: Quantizer, choices: tuple[int, ...], relative: bool = False,
-    precomputed: Mapping[str, Tensor] | None = None,
+    precomputed: Mapping[str, Tensor] | None = None, moments: Mapping[str, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
     """Squared quantization error of each unit at each choice [U, K].
 
     relative: divided by the unit's mean square, for importance that contains the weights' magnitude already.
-    precomputed: layer -> its weight errors at all choices [K, *weight.shape], where they are known.
+    precomputed: layer -> its weight errors at all choices [K, *weight.shape], where they are known. moments: layer -> second
+    moments of its inputs [S, n, n], where the errors of the output count, in units of the weight's (`output_errors`).
     """
     rows = []
     for layer in layers:
         errors = weight_errors(layer, quantizer, choices) if precomputed is None else precomputed[layer.name]
-        squared = torch.stack([layer.per_unit(error.flatten(1).square().sum(1)) for error in errors], 1).double().cpu()
+        known = (moments or {}).get(layer.name)
+        rows_of_errors = [
+            error.flatten(1).square().sum(1) if known is None else output_errors(error.flatten(1), known)
+            for error in errors
+        ]
+        squared = torch.stack([layer.per_unit(each) for each in rows_of_errors], 1).double().cpu()
         if relative:
             energy = layer.per_unit(layer.weight.detach().flatten(1).square().sum(1)).double().cpu()
             squared = squared * (layer.unit_size / energy.clamp_min(1e-30))[:, None]
         rows.append(squared)
     return torch.cat(rows)
+
+
+def output_errors(error: Tensor, moments: Tensor) -> Tensor:
+    """An error of the weight [R, n] -> the squared error of the output [R], in units of squared errors of the weight: divided by
+    the mean square of the inputs. moments [S, n, n]: of S slices of consecutive rows."""
+    moments = moments.to(error)
+    scale = moments.diagonal(dim1=1, dim2=2).mean().clamp_min(1e-30)
+    parts = error.view(len(moments), -1, error.shape[1])
+    return ((parts @ moments) * parts).sum(-1).flatten().clamp_min(0) / scale
 
 
 def make_problem(

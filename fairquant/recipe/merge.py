@@ -24,7 +24,7 @@ from fairquant.recipe.schema import (
 from fairquant.registry.build import Problems
 from fairquant.registry.registry import Registry
 
-METHOD_SECTIONS = ("importance", "reducer", "allocator", "quantizer", "regularizers")
+METHOD_SECTIONS = ("importance", "reducer", "allocator", "quantizer", "rounding", "regularizers")
 DEFAULTS: Content = {
     "seed": 0,
     "method": "fq-baq",

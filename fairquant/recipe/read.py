@@ -35,6 +35,7 @@ from fairquant.registry.registry import (
     QUANTIZER,
     REDUCER,
     REGULARIZER,
+    ROUNDING,
     Registry,
     Role,
 )
@@ -230,18 +231,21 @@ def _assemble(
 
 
 def _quantization(merged: Content, registry: Registry, problems: Problems) -> Quantization | None:
-    """The four sections that quantize; None in full precision, which is a recipe without a quantizer."""
+    """The sections that quantize; None in full precision, which is a recipe without a quantizer."""
     quantizer = _component(QUANTIZER, merged.get("quantizer"), registry, problems)
     allocator = _component(ALLOCATOR, merged.get("allocator"), registry, problems)
     importance = _component(IMPORTANCE, merged.get("importance"), registry, problems)
     reducer = _component(REDUCER, merged.get("reducer"), registry, problems)
+    rounding = _component(ROUNDING, merged.get("rounding"), registry, problems)
     if merged.get("quantizer") is None:
+        if rounding is not None:
+            problems.append(("rounding", "needs a quantizer"))
         return None
     if merged.get("allocator") is None:
         problems.append(("allocator", "a quantizer needs an allocator"))
     if quantizer is None or allocator is None:
         return None
-    return Quantization(quantizer, allocator, importance, reducer)
+    return Quantization(quantizer, allocator, importance, reducer, rounding)
 
 
 def _components(

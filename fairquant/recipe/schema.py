@@ -23,7 +23,7 @@ from fairquant.recipe.sections import (
 )
 
 if TYPE_CHECKING:
-    from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer
+    from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer, Rounding
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -38,7 +38,7 @@ PLAIN_SECTIONS: dict[str, type[object]] = {
     "tracking": TrackingSettings,
 }
 #: Sections that name one component each; all but the dataset may be null.
-ROLE_SECTIONS = ("dataset", "importance", "reducer", "allocator", "quantizer")
+ROLE_SECTIONS = ("dataset", "importance", "reducer", "allocator", "quantizer", "rounding")
 #: Sections with a list of components, and their role.
 LIST_SECTIONS = {"regularizers": "regularizer", "metrics": "metric"}
 SCALARS = ("seed", "method", "protect")
@@ -111,15 +111,16 @@ class Limit:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a recipe quantizes: the quantizer, the allocator that spends the budget, and the importance it uses.
+    """How a recipe quantizes: the quantizer, the allocator that spends the budget, the importance it uses, and the rounding.
 
-    importance None: every weight counts equally. reducer None: the mean over groups.
+    importance None: every weight counts equally. reducer None: the mean over groups. rounding None: to the nearest.
     """
 
     quantizer: Component[Quantizer]
     allocator: Component[Allocator]
     importance: Component[Importance] | None
     reducer: Component[Reducer] | None
+    rounding: Component[Rounding] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from fairquant.registry.build import Problems, build
 from fairquant.registry.contained import contained, described
 
 if TYPE_CHECKING:
-    from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer
+    from fairquant.roles import Allocator, AnyMetric, Dataset, Importance, Quantizer, Reducer, Regularizer, Rounding
 
 T = TypeVar("T")
 #: The distribution whose components are ours.
@@ -35,15 +35,17 @@ IMPORTANCE: Role[Importance] = Role("importance", ("measure",))
 REDUCER: Role[Reducer] = Role("reducer", ("reduce",))
 ALLOCATOR: Role[Allocator] = Role("allocator", ("allocate",))
 QUANTIZER: Role[Quantizer] = Role("quantizer", ("build",))
+ROUNDING: Role[Rounding] = Role("rounding", ("round",), ("needs",))
 REGULARIZER: Role[Regularizer] = Role("regularizer", ("penalty",))
 METRIC: Role[AnyMetric] = Role("metric", ("evaluate",), ("needs", "gap"))
 
 #: Role name to the methods that its components must have, in the order of the pipeline.
 ROLES: dict[str, tuple[str, ...]] = {
-    role.name: role.methods for role in (DATASET, IMPORTANCE, REDUCER, ALLOCATOR, QUANTIZER, REGULARIZER, METRIC)
+    role.name: role.methods
+    for role in (DATASET, IMPORTANCE, REDUCER, ALLOCATOR, QUANTIZER, ROUNDING, REGULARIZER, METRIC)
 }
 #: Role name to the attributes, class variables or fields, that its components must have.
-ATTRIBUTES: dict[str, tuple[str, ...]] = {METRIC.name: METRIC.attributes}
+ATTRIBUTES: dict[str, tuple[str, ...]] = {METRIC.name: METRIC.attributes, ROUNDING.name: ROUNDING.attributes}
 
 
 @dataclass(frozen=True, kw_only=True)

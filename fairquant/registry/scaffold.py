@@ -18,7 +18,10 @@ from fairquant.registry.registry import ROLES, Registry
 USE = {
     "metric": "metrics=[accuracy, {{name: {name}}}]",
     "regularizer": "regularizers=[{{name: {name}}}]",
-    **{role: role + ".name={name}" for role in ("dataset", "importance", "reducer", "allocator", "quantizer")},
+    **{
+        role: role + ".name={name}"
+        for role in ("dataset", "importance", "reducer", "allocator", "quantizer", "rounding")
+    },
 }
 
 

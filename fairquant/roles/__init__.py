@@ -1,4 +1,4 @@
-"""The seven roles, each a small Protocol, and the data they exchange."""
+"""The eight roles, each a small Protocol, and the data they exchange."""
 
 from fairquant.roles.allocator import Allocation, AllocationProblem, Allocator, BitPlan, BudgetConstraint, ChecksBudget
 from fairquant.roles.component import DeclaresExemptions, HasExample
@@ -23,13 +23,14 @@ from fairquant.roles.metric import (
 from fairquant.roles.quantizer import LimitedWidths, QuantizedWeight, Quantizer, WeightQuantizer
 from fairquant.roles.reducer import Reducer
 from fairquant.roles.regularizer import BitState, KeepsMemory, NeedsInputs, Regularizer, Step
+from fairquant.roles.rounding import LayerInputs, Rounded, Rounding, RoundingProblem
 
 __all__ = [
     "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState",
     "BoundedMetric", "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset",
     "DeclaresExemptions", "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance", "HasExample",
-    "Images", "Importance", "KeepsMemory", "Layer", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs",
+    "Images", "Importance", "KeepsMemory", "Layer", "LayerInputs", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs",
     "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight", "Quantizer", "Rates",
-    "Reducer", "Regularizer", "SampleMetric", "Source", "Split", "Splits", "Step", "WeightQuantizer",
-    "WeightedMetric",
+    "Reducer", "Regularizer", "Rounded", "Rounding", "RoundingProblem", "SampleMetric", "Source", "Split", "Splits",
+    "Step", "WeightQuantizer", "WeightedMetric",
 ]  # fmt: skip

@@ -137,3 +137,12 @@ def row_bits(bits: Tensor, rows: int) -> Tensor:
 def largest_code(bits: Tensor) -> Tensor:
     """bits [...] -> [...]: 2^(b-1) - 1, and 0 for b = 0 (pruned) and b = 1 (signs, handled apart)."""
     return torch.where(bits >= 2, 2.0 ** (bits - 1) - 1, torch.zeros_like(bits, dtype=torch.float32))
+
+
+def codes_fit(weight: QuantizedWeight) -> Tensor:
+    """Which codes [R, n] fit the bits of their row."""
+    codes, bits = weight.codes.long(), weight.bits[:, None]
+    half = 2 ** (bits - 1).clamp_min(0)
+    low = -half if weight.codebook is not None else -(half - 1)
+    several = (codes >= low) & (codes < half)
+    return torch.where(bits == 0, codes == 0, torch.where(bits == 1, codes.abs() == 1, several))

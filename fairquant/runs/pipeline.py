@@ -8,7 +8,7 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,9 @@ from fairquant.errors import UserError
 from fairquant.recipe.events import ArtifactReport
 from fairquant.recipe.schema import Quantization, Recipe, plain_fields
 from fairquant.recipe.shipped import shipped_recipe
-from fairquant.roles import Allocation, Layer, OperatingPoint, Predictions, QuantizedWeight, Splits
+from fairquant.roles import Allocation, BitPlan, Layer, OperatingPoint, Predictions, QuantizedWeight, Rounded, Splits
 from fairquant.roles.dataset import Intensity
+from fairquant.rounding.checkpoint import RoundingCheckpoint
 from fairquant.runs.baseline import train_baseline
 from fairquant.runs.folder import Run, versions_key
 from fairquant.runs.identity import digest_of
@@ -47,16 +48,20 @@ from fairquant.training.selection import Measures
 
 #: Of the quantized training, in a run's folder.
 CHECKPOINT = Path("checkpoints") / "train.pt"
+#: Of the layers that are rounded already.
+ROUNDING = Path("checkpoints") / "rounding.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input."""
+    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input; rounded: layer ->
+    what it was rounded to, where the recipe has a rounding."""
 
     attachment: Attachment
     allocation: Allocation
     operations: Operations
     input_bits: Mapping[str, int]
+    rounded: Mapping[str, Rounded] = field(default_factory=dict)
 
 
 def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Results | ValidationResults | None:
@@ -81,7 +86,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
     with run.stage("train"):
         if not recipe.train.post_training:
             train_quantized(recipe, run, splits, model, baseline, plan)
-        quantized = None if plan is None else finish(plan)
+        quantized = None if plan is None else finish(plan, trained=not recipe.train.post_training)
         if recipe.train.batch_norm != "as-trained":
             repair_batch_norm(recipe, parts, model)
 
@@ -175,11 +180,30 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         if recipe.activations.bits is not None and (note := float_inputs_note(layers, input_bits)):
             run.say(note)
         cost_model = planning.cost_model(operations, input_bits)
-        attachment, allocation = planning.allocate(
+        allocated = planning.allocate(
             importance, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity)
         )
-        run.notify("fairquant_plan_made", plan=attachment.start)
-    return Plan(attachment=attachment, allocation=allocation, operations=operations, input_bits=input_bits)
+        run.notify("fairquant_plan_made", plan=allocated.plan)
+    rounded = {} if quantization.rounding is None else round_layers(planning, run, allocated.plan)
+    return Plan(
+        attachment=planning.attach(allocated), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
+        rounded=rounded,
+    )  # fmt: skip
+
+
+def round_layers(planning: Planning, run: Run, plan: BitPlan) -> dict[str, Rounded]:
+    """The codes of every layer; its weights become the rounded ones, from which training starts where there is any."""
+    with run.stage("rounding"):
+        checkpoint = RoundingCheckpoint(file=run.folder / ROUNDING, made_for=digest_of(run.identity))
+        rounded = planning.round(plan, checkpoint, run.steps("rounding"))
+    assert planning.quantization.rounding is not None
+    alone = [name for name, each in rounded.items() if not each.compensated]
+    if planning.quantization.rounding.value.needs and alone:
+        run.say(
+            f"{len(alone)} of {len(rounded)} layers are rounded to the nearest, since their products could not be observed: "
+            f"{', '.join(alone[:4])}{', ...' if len(alone) > 4 else ''}"
+        )
+    return rounded
 
 
 def first_image(splits: Splits, model: Model) -> Tensor:
@@ -211,12 +235,15 @@ def measures(recipe: Recipe, splits: Splits, baseline: Model) -> Measures:
     return Measures(metrics=recipe.selection, reference=reference, operating=recipe.operating_point)
 
 
-def finish(plan: Plan) -> Quantized:
+def finish(plan: Plan, trained: bool) -> Quantized:
     """Project the bits onto the budget, encode the weights, and detach the quantizers: from here on the network is the
-    plain module that ships."""
-    bits = plan.attachment.project_to_budget()
-    weights = plan.attachment.encode()
-    plan.attachment.detach()
+    plain module that ships. What was rounded and not trained since ships as it is."""
+    if plan.rounded and not trained:
+        bits, weights = plan.attachment.start, {name: each.weight for name, each in plan.rounded.items()}
+        plan.attachment.detach(weights)
+    else:
+        bits, weights = plan.attachment.project_to_budget(), plan.attachment.encode()
+        plan.attachment.detach()
     return Quantized(
         layers=plan.attachment.layers, plan=bits, start=plan.attachment.start, weights=weights,
         allocation=plan.allocation, operations=plan.operations, input_bits=plan.input_bits,

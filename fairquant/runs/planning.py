@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,26 @@ from fairquant.roles import (
     ErrorImportance,
     GroupImportance,
     Layer,
+    Rounded,
     Split,
     Splits,
 )
+from fairquant.rounding.checkpoint import RoundingCheckpoint
+from fairquant.rounding.expected import errors_of_all, observe
+from fairquant.rounding.stage import Rounder, share_of_rank
 from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
 from fairquant.runs.source import source_digest
 from fairquant.training.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocated:
+    """A plan within the budget, and how it was made. scores [U]: importance per weight of every unit."""
+
+    allocation: Allocation
+    plan: BitPlan
+    budget: Budget
+    scores: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +103,8 @@ class Planning:
 
     def allocate(
         self, importance: GroupImportance, cost_model: CostModel | None, metadata: Mapping[str, object]
-    ) -> tuple[Attachment, Allocation]:
-        """Reduce over groups, spend the budget, attach the quantizers.
+    ) -> Allocated:
+        """Reduce over groups and spend the budget.
 
         cost_model: a budget that is not of bits; metadata: the file's, whose bytes a budget of bytes counts.
         """
@@ -117,16 +131,48 @@ class Planning:
             )
         if is_leader():
             probe.save()
-        return attach(layers, quantizer, plan, self.choices, Budget(most, cost_model), problem.scores), allocation
+        return Allocated(allocation=allocation, plan=plan, budget=Budget(most, cost_model), scores=problem.scores)
+
+    def attach(self, allocated: Allocated) -> Attachment:
+        """Put quantizers with the plan's bits on the weights as they are now."""
+        quantizer = self.quantization.quantizer.value
+        return attach(self.layers, quantizer, allocated.plan, self.choices, allocated.budget, allocated.scores)
+
+    def round(
+        self, plan: BitPlan, checkpoint: RoundingCheckpoint, on_layer: Callable[[int, int], None]
+    ) -> dict[str, Rounded]:
+        """Round every layer, in place; layer name -> what it became. Resumes where the checkpoint has some of them."""
+        component = self.quantization.rounding
+        assert component is not None
+        known = checkpoint.load()
+        done = 0
+
+        def keep(name: str, rounded: Rounded) -> None:
+            nonlocal done
+            done += 1
+            checkpoint.add(name, rounded)
+            on_layer(done, len(self.layers))
+
+        rounder = Rounder(
+            network=self.model.network, layers=self.layers, quantizer=self.quantization.quantizer.value, plan=plan,
+            choices=self.choices.free, rounding=component.value, group_names=self.splits.group_names, name=component.name,
+            known=known, on_layer=keep,
+        )  # fmt: skip
+        found = rounder.round(share_of_rank(list(self._batches())))
+        checkpoint.save()
+        return found
 
     def _problem(self, importance: GroupImportance, budget: Budget) -> AllocationProblem:
         """Units, their importance and their errors at each width, by the quantizer that will be used."""
         names, choices, quantizer = importance.group_names, self.choices, self.quantization.quantizer.value
-        precomputed = self._weight_errors(choices)
-        errors = squared_errors(self.layers, quantizer, choices.columns, importance.relative, precomputed)
+        moments = self._moments()
+        precomputed = self._weight_errors(choices, moments)
+        errors = squared_errors(self.layers, quantizer, choices.columns, importance.relative, precomputed, moments)
         scores = self._reduce(importance.table(), names)
         problem = make_problem(self.layers, importance, scores, errors, choices, budget)
-        if precomputed is None:
+        if precomputed is None or self.quantization.importance is None:
+            return problem
+        if not isinstance(self.quantization.importance.value, ErrorImportance):
             return problem
         measured = self._measured(precomputed)
         return with_measured(problem, self.layers, measured, lambda scores: self._reduce(scores, names))
@@ -138,12 +184,22 @@ class Planning:
             return scores.mean(0)
         return reduced(reducer.value.reduce(scores, group_names), scores.shape[1], reducer.name)
 
-    def _weight_errors(self, choices: BitChoices) -> Mapping[str, Tensor] | None:
-        """Layer -> Q_b(W) - W at each width [K, ...], for an importance that measures what they do; None for others."""
-        importance = self.quantization.importance
+    def _moments(self) -> Mapping[str, Tensor]:
+        """Layer -> second moments of its inputs [S, n, n], for a rounding that compensates; none for others, and for a plan that
+        depends on no errors."""
+        rounding = self.quantization.rounding
+        if rounding is None or "inputs" not in rounding.value.needs or self.quantization.importance is None:
+            return {}
+        return observe(self.model.network, self.layers, self._batches())
+
+    def _weight_errors(self, choices: BitChoices, moments: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """Layer -> Q_b(W) - W at each width [K, ...], after compensation where there are moments, for an importance or a rounding
+        that goes by what they do; None for others."""
+        importance, quantizer = self.quantization.importance, self.quantization.quantizer.value
+        if moments:
+            return errors_of_all(self.layers, quantizer, choices.columns, moments)
         if importance is None or not isinstance(importance.value, ErrorImportance):
             return None
-        quantizer = self.quantization.quantizer.value
         return {layer.name: torch.stack([*weight_errors(layer, quantizer, choices.columns)]) for layer in self.layers}
 
     def _measured(self, errors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

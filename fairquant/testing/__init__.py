@@ -22,9 +22,10 @@ from fairquant.testing.suites import (
     QuantizerSuite,
     ReducerSuite,
     RegularizerSuite,
+    RoundingSuite,
 )
 
 __all__ = [
     "CHECKS", "AllocatorSuite", "DatasetSuite", "ImportanceSuite", "MetricSuite", "QuantizerSuite", "ReducerSuite",
-    "RegularizerSuite", "conformance",
+    "RegularizerSuite", "RoundingSuite", "conformance",
 ]  # fmt: skip

@@ -132,7 +132,7 @@ def role_of(component: object) -> tuple[str, object]:
 
     protocols: dict[str, object] = {
         "dataset": roles.Dataset, "importance": roles.Importance, "reducer": roles.Reducer, "allocator": roles.Allocator,
-        "quantizer": roles.Quantizer, "regularizer": roles.Regularizer, "metric": roles.ConfusionMetric,
+        "quantizer": roles.Quantizer, "rounding": roles.Rounding, "regularizer": roles.Regularizer, "metric": roles.ConfusionMetric,
     }  # fmt: skip
     for role, methods in ROLES.items():
         if all(callable(getattr(component, method, None)) for method in methods):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fairquant.errors import suggestion
 from fairquant.roles import DeclaresExemptions, HasExample
-from fairquant.testing import allocator, dataset, importance, metric, quantizer, reducer, regularizer
+from fairquant.testing import allocator, dataset, importance, metric, quantizer, reducer, regularizer, rounding
 from fairquant.testing.contract import SHARED, Check, CheckResult, NotApplicable, checks_of, role_of, run_check
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     name: checks_of((*SHARED, exempts_known_rules, *module.CHECKS))
     for name, module in {
         "dataset": dataset, "importance": importance, "reducer": reducer, "allocator": allocator,
-        "quantizer": quantizer, "regularizer": regularizer, "metric": metric,
+        "quantizer": quantizer, "rounding": rounding, "regularizer": regularizer, "metric": metric,
     }.items()
 }  # fmt: skip
 

@@ -72,6 +72,10 @@ class QuantizerSuite(Suite):
     role = "quantizer"
 
 
+class RoundingSuite(Suite):
+    role = "rounding"
+
+
 class RegularizerSuite(Suite):
     role = "regularizer"
 

@@ -17,5 +17,7 @@ def fairquant_register(registry: Registrar) -> None:
         ("allocator", "fmpq", "probing:Fmpq", "fewest bits per layer under a common bound on the loss increase"),
         ("regularizer", "nir", "nir:NeuronImportance", "even importance of neurons; needs no groups"),
         ("quantizer", "codebook-ema", "codebook:CodebookEma", "codebooks whose codewords track the weights (ADQ)"),
+        ("rounding", "nearest", "nearest:Nearest", "to the nearest point of the grid"),
+        ("rounding", "gptq", "gptq:Gptq", "error-compensated, column by column; blind to groups (GPTQ)"),
     ):
         registry.add(role, name, f"fairquant_rivals.{target}", summary)

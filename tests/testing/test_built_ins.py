@@ -18,6 +18,7 @@ FORMS: dict[tuple[str, str], list[dict[str, object]]] = {
     ("allocator", "fairprune"): [{}, {"unprivileged": "a"}],
     ("quantizer", "uniform"): [{"scale": scale} for scale in ("absmax", "mse", "learned")],
     ("quantizer", "baq"): [{"gradient": g, "scale": s} for g in ("fractional", "step") for s in ("absmax", "quantile", "mse")],
+    ("rounding", "fair-gptq"): [{}, {"drift": False, "bias": False, "scale": False, "sweeps": 0}],
     ("regularizer", "distillation"): [{}, {"balanced": True}],
     **{
         ("metric", name): [{"convention": convention} for convention in ("valid", "fairprune", "fairquant")]

@@ -12,6 +12,7 @@ NAMES = {
     "allocator": {"fairgrape", "fairprune", "fairquantize", "fmpq", "impq", "uniform"},
     "quantizer": {"codebook-ema"},
     "regularizer": {"nir"},
+    "rounding": {"gptq", "nearest"},
 }  # fmt: skip
 
 

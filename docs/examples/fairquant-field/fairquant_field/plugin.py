@@ -13,6 +13,7 @@ def fairquant_register(registry: Registrar) -> None:
         ("reducer", "power-mean", "power_mean:PowerMean", "between the mean and the maximum over groups"),
         ("allocator", "size-aware", "size_aware:SizeAware", "least error within a file size in megabytes"),
         ("quantizer", "power-of-two", "power_of_two:PowerOfTwo", "levels 1, 1/2, 1/4, ...: products become shifts"),
+        ("rounding", "stochastic", "stochastic:Stochastic", "up or down at random, so that the mean is kept"),
         ("regularizer", "class-margin", "margin:ClassMargin", "larger margins for rare classes"),
         ("dataset", "chest-xray", "chest_xray:ChestXray", "ChestX-ray14: one finding, groups by sex or age"),
     ):

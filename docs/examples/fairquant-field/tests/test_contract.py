@@ -11,6 +11,7 @@ from fairquant_field.margin import ClassMargin
 from fairquant_field.power_mean import PowerMean
 from fairquant_field.power_of_two import PowerOfTwo
 from fairquant_field.size_aware import SizeAware
+from fairquant_field.stochastic import Stochastic
 from PIL import Image
 
 from fairquant.testing import (
@@ -21,6 +22,7 @@ from fairquant.testing import (
     QuantizerSuite,
     ReducerSuite,
     RegularizerSuite,
+    RoundingSuite,
 )
 
 
@@ -52,6 +54,12 @@ class TestPowerOfTwo(QuantizerSuite):
     @pytest.fixture
     def component(self):
         return PowerOfTwo()
+
+
+class TestStochastic(RoundingSuite):
+    @pytest.fixture
+    def component(self):
+        return Stochastic()
 
 
 class TestClassMargin(RegularizerSuite):

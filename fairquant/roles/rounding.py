@@ -1,0 +1,98 @@
+"""Role `rounding`: from a layer's weight, its quantizer's grid and what the layer sees of each group, to codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from fairquant.roles.quantizer import QuantizedWeight
+
+#: "inputs": moments and means; "drift": how the inputs differ from those in full precision; "gradients": positions are
+#: weighted by the loss's squared gradient at the layer's output, which needs labels.
+Need = Literal["inputs", "drift", "gradients"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerInputs:
+    """What a layer sees of each of G groups: means over the group's calibration images and their positions (tokens, places of a
+    convolution), with every layer before it rounded.
+
+    The rows of the weight are S slices of equally many consecutive rows, each with inputs x [n] of its own: the groups of a
+    convolution; S = 1 in any other layer. moments [G, S, n, n]: mean of x x^T; means [G, S, n]: of x. drift [G, S, n, n]: mean of
+    (x_full - x) x^T, and drift_means [G, S, n]: of x_full - x, with x_full the input in full precision; drift_outputs
+    [G, R]: of (w (x_full - x))^2 for each row w of the weight; None where the rounding does not need them. images [G]: number
+    of images; a group without any has zeros everywhere.
+    """
+
+    moments: Tensor
+    means: Tensor
+    images: Tensor
+    drift: Tensor | None = None
+    drift_means: Tensor | None = None
+    drift_outputs: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoundingProblem:
+    """One layer. weight [R, n]: in full precision; grid: the layer as its quantizer stores it, whose bits, scale, shift and
+    codebook are the grid of each row and whose codes are those of the nearest points; inputs: None where the layer's products
+    could not be observed; has_bias: whether a change of the bias can be added. layer: its name; groups: their names."""
+
+    layer: str
+    weight: Tensor
+    grid: QuantizedWeight
+    groups: tuple[str, ...]
+    inputs: LayerInputs | None = None
+    has_bias: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rounded:
+    """weight: what is stored, with the bits of the grid; its scale may be another one. bias [R]: to be added to the layer's
+    bias, or None. compensated: whether the choice made use of what the layer sees."""
+
+    weight: QuantizedWeight
+    bias: Tensor | None = None
+    compensated: bool = False
+
+
+@runtime_checkable
+class Rounding(Protocol):
+    """Chooses the codes of a layer's weight, one layer after the other in the order in which the network uses them.
+
+    Laws: bits stay those of the grid, codes fit them, and what is returned is what ships; the choice depends neither on the
+    order nor on the names of the groups, and a layer whose every weight lies on the grid stays as it is.
+
+        @dataclass(frozen=True)
+        class Down:
+            '''Round towards zero.'''
+            needs: ClassVar[frozenset[str]] = frozenset()
+            def round(self, problem):
+                levels = levels_of(problem.grid)                     # fairquant.rounding.levels
+                number = levels.nearest(problem.weight)
+                further = levels.values(number).abs() > problem.weight.abs()
+                number = number - torch.where(further, problem.weight.sign().long(), 0)
+                return Rounded(weight=levels.stored(number))
+    """
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What is measured of each layer before it is rounded; nothing at all where empty."""
+        ...
+
+    def round(self, problem: RoundingProblem) -> Rounded:
+        """The codes of one layer."""
+        ...
+
+
+def on_cpu(inputs: LayerInputs) -> LayerInputs:
+    """The same, on the CPU in float64, where the small systems of equations are solved."""
+    fields = {name: getattr(inputs, name) for name in inputs.__dataclass_fields__}
+    moved = {
+        name: None if value is None else torch.as_tensor(value).detach().cpu().double()
+        for name, value in fields.items()
+    }
+    return LayerInputs(**moved)  # type: ignore[arg-type]

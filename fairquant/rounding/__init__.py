@@ -1,0 +1,1 @@
+"""Rounding that compensates: every layer rounded with the inputs that the rounded layers before it give."""

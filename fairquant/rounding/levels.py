@@ -1,0 +1,95 @@
+"""The points of a layer's quantization grid, of any quantizer: uniform, with a dead zone, or a codebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fairquant.roles.quantizer import QuantizedWeight
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """grid: the layer as it is stored; unit [R, L]: the points of each row in units of its scale, ascending, without the shift;
+    those that a row of few bits does not have repeat its last one."""
+
+    grid: QuantizedWeight
+    unit: Tensor
+
+    @cached_property
+    def points(self) -> Tensor:
+        """[R, L], in the units of the weight."""
+        points = self.unit * self.grid.scale.to(self.unit)[:, None]
+        shift = self.grid.shift
+        return points if shift is None else points + self.unit.sign() * shift.to(points)[:, None]
+
+    def nearest(self, weight: Tensor) -> Tensor:
+        """Numbers [R, n] of the points nearest to a weight [R, n]."""
+        return torch.minimum(torch.searchsorted(self._borders, weight.contiguous()), self.last[:, None])
+
+    @cached_property
+    def _borders(self) -> Tensor:
+        """[R, L - 1]: where the nearest point changes."""
+        return ((self.points[:, 1:] + self.points[:, :-1]) / 2).contiguous()
+
+    @cached_property
+    def last(self) -> Tensor:
+        """[R]: the number of each row's largest point."""
+        bits, codebook = self.grid.bits, self.grid.codebook is not None
+        points = torch.where(bits >= 2, 2 ** bits.clamp_min(2) - (0 if codebook else 1), bits + 1)
+        return points.to(self.unit.device) - 1
+
+    def values(self, numbers: Tensor) -> Tensor:
+        """Numbers [R, n] -> weights [R, n]."""
+        return self.points.gather(1, numbers)
+
+    def numbers(self) -> Tensor:
+        """[R, n]: the points of the grid's own codes."""
+        codes, bits = self.grid.codes.long(), self.grid.bits[:, None]
+        return torch.where(bits == 1, (codes + 1) // 2, codes + self._zero()[:, None])
+
+    def stored(self, numbers: Tensor) -> QuantizedWeight:
+        """The layer with the points that `numbers` [R, n] name."""
+        numbers = numbers.to(self.grid.codes.device)
+        codes = torch.where(self.grid.bits[:, None] == 1, 2 * numbers - 1, numbers - self._zero()[:, None])
+        codes = torch.where(self.grid.bits[:, None] == 0, 0, codes)
+        return replace(self.grid, codes=codes.to(torch.int8))
+
+    def scaled(self, scale: Tensor) -> Levels:
+        """The same grid with other scales [R]."""
+        return Levels(replace(self.grid, scale=scale.to(self.grid.scale)), self.unit)
+
+    def rows(self, chosen: slice) -> Levels:
+        """The grid of consecutive rows."""
+        grid = self.grid
+        part = replace(
+            grid, codes=grid.codes[chosen], bits=grid.bits[chosen], scale=grid.scale[chosen],
+            shift=None if grid.shift is None else grid.shift[chosen], shape=tuple(grid.codes[chosen].shape),
+        )  # fmt: skip
+        return Levels(part, self.unit[chosen])
+
+    def _zero(self) -> Tensor:
+        """[R]: what is subtracted from a point's number to get its code, with two bits and more."""
+        bits = self.grid.bits
+        half = 2 ** (bits - 1).clamp_min(0)
+        return torch.where(bits >= 2, half if self.grid.codebook is not None else half - 1, 0)
+
+
+def levels_of(grid: QuantizedWeight, dtype: torch.dtype = torch.float32) -> Levels:
+    """The points of a stored layer's grid."""
+    bits, most = grid.bits, int(grid.bits.max()) if len(grid.bits) else 0
+    count = max(1, 2**most)
+    number = torch.arange(count, device=bits.device).expand(len(bits), -1)
+    if grid.codebook is not None:
+        own = grid.codebook[bits][:, :count].to(dtype)
+        unit = torch.where(bits[:, None] == 0, 0.0, own)
+        last = torch.where(bits >= 1, 2**bits, 1) - 1
+    else:
+        half = torch.where(bits >= 2, 2 ** (bits - 1).clamp_min(0) - 1, 0)
+        unit = torch.where(bits[:, None] == 1, 2 * number - 1, number - half[:, None]).to(dtype)
+        unit = torch.where(bits[:, None] == 0, 0.0, unit)
+        last = torch.where(bits >= 2, 2 * half, bits.clamp_max(1))
+    return Levels(grid, unit.gather(1, torch.minimum(number, last[:, None])))

@@ -1,0 +1,126 @@
+"""Every product of a layer's weight with its inputs, in whatever module it is computed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from fairquant.roles import Layer
+
+_SPATIAL = {F.conv1d: 1, F.conv2d: 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """One use of a layer. inputs: as the operation has them; arguments: stride, padding, dilation, groups of a convolution."""
+
+    number: int
+    inputs: Tensor
+    weight: Tensor
+    spatial: int = 0
+    arguments: Mapping[str, Any] | None = None  # a stride may be a number, a tuple or a text
+
+    def columns(self, images: int) -> Tensor | None:
+        """The inputs that the rows are multiplied with, image by image: [images, P, S, n], P places or tokens, S slices of rows.
+
+        None where they cannot be separated by image."""
+        if self.spatial:
+            return self._patches() if len(self.inputs) == images else None
+        inputs, width = self.inputs, self.inputs.shape[-1]
+        if inputs.dim() > 2 and len(inputs) != images and inputs.shape[1] == images:
+            inputs = inputs.transpose(0, 1)  # a sequence axis that comes first
+        if len(inputs) % images:
+            return None
+        return inputs.reshape(images, -1, 1, width)  # windows that were batched as images are put side by side again
+
+    def _patches(self) -> Tensor:
+        """[B, L, S, n] of a convolution."""
+        options = dict(self.arguments or {})
+        groups, images, weight = int(options["groups"]), self.inputs, self.weight
+        size = list(weight.shape[2:])
+        stride, dilation = (_tuple(options[key], self.spatial) for key in ("stride", "dilation"))
+        padding = options["padding"]
+        if isinstance(padding, str):
+            reach = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, size, strict=True)]
+            images = F.pad(images, [side for total in reversed(reach) for side in (total // 2, total - total // 2)])
+            padding = 0
+        padding = _tuple(padding, self.spatial)
+        if self.spatial == 1:
+            images, size = images[:, :, None], [1, *size]
+            stride, dilation, padding = [1, *stride], [1, *dilation], [0, *padding]
+        columns = F.unfold(images, tuple(size), tuple(dilation), tuple(padding), tuple(stride))
+        batch, _, places = columns.shape
+        return columns.view(batch, groups, -1, places).permute(0, 3, 1, 2)
+
+
+def _tuple(value: Any, count: int) -> list[int]:
+    """A number or a tuple, for each of `count` axes."""
+    return [int(value)] * count if isinstance(value, int) else [int(each) for each in value]
+
+
+#: Called before a product is computed.
+OnProduct = Callable[[Product], None]
+
+
+class Products(TorchFunctionMode):
+    """Watches the products with the layers' weights in this thread; other calls pass. Functions that are themselves made of
+    products, as torch's attention is, are looked into."""
+
+    def __init__(self, layers: Sequence[Layer], on_product: OnProduct) -> None:
+        super().__init__()
+        self.numbers = {id(layer.weight): number for number, layer in enumerate(layers)}
+        self.on_product = on_product
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """A reason for Any: the arguments of every function there is."""
+        given = kwargs or {}
+        if func is F.multi_head_attention_forward:
+            return self._attention(inspect.signature(func).bind(*args, **given).arguments)
+        if func is F.linear or func in _SPATIAL:
+            named = {
+                **dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False)),
+                **given,
+            }
+            number = self.numbers.get(id(named["weight"]))
+            if number is not None:
+                plain = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+                options = {key: named.get(key, default) for key, default in plain.items()}
+                spatial = _SPATIAL.get(func, 0)
+                self.on_product(
+                    Product(
+                        number, named["input"].detach(), named["weight"].detach(), spatial, options if spatial else None
+                    )
+                )
+        return func(*args, **given)
+
+    def _attention(self, named: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """torch's attention, [tokens, images, width], whose projections are products as well: the outer one is taken out of it, so
+        that its inputs are seen. named: the arguments."""
+        function = F.multi_head_attention_forward
+        together = not named.get("use_separate_proj_weight", False)
+        if together and named["query"] is named["key"] is named["value"]:
+            self._report(named["in_proj_weight"], named["query"])
+        for part in () if together else ("query", "key", "value"):
+            self._report(named[f"{part[0]}_proj_weight"], named[part])
+        weight, bias = named["out_proj_weight"], named["out_proj_bias"]
+        if id(weight) not in self.numbers:
+            return function(**named)
+        identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
+        attended, shares = function(**{**named, "out_proj_weight": identity, "out_proj_bias": None})
+        self._report(weight, attended)
+        return F.linear(attended, weight, bias), shares
+
+    def _report(self, weight: Tensor | None, inputs: Tensor) -> None:
+        """inputs [tokens, images, width], or [tokens, width] of one image."""
+        if (number := self.numbers.get(id(weight))) is not None and weight is not None:
+            images_first = inputs.detach().transpose(0, 1) if inputs.dim() == 3 else inputs.detach()[None]
+            self.on_product(Product(number, images_first, weight.detach()))
