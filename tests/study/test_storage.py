@@ -117,7 +117,8 @@ def switch(postgresql: str, tmp_path: Path, on: bool) -> None:
     quiet = {"check": True, "capture_output": True, "cwd": "/", **user}
     tool = [POSTGRES[0] / "pg_ctl", "-D", tmp_path / "pg"]
     if not on:
-        subprocess.run([*tool, "-m", "immediate", "stop"], **quiet)
+        done = subprocess.run([*tool, "-t", "300", "-m", "immediate", "stop"], **{**quiet, "check": False})
+        assert done.returncode == 0, done.stdout + done.stderr
         return
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
     subprocess.run([*tool, "-w", "-o", options, "-l", tmp_path / "pg.log", "start"], **quiet)
