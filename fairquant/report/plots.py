@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,6 @@ BEFORE, AFTER, HARM, FLIP = "#9aa5b1", "#1f6feb", "#c2410c", "#f0b27a"
 Interval = tuple[float, float, float]
 #: Colours of bits: darker is more. Layers beside each other of which the numbers are written.
 BITS, NUMBERED = "viridis_r", 30
-
-
-#: Letters of a line in a picture.
-LONGEST = 100
 
 
 def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -46,24 +43,19 @@ def svg(figure: Figure, cut_to_content: bool = False) -> str:
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)  # a group may be called $x_$
-            text.set_text("\n".join(map(_shortened, text.get_text().split("\n"))))
-    with matplotlib.rc_context(
+    with warnings.catch_warnings(), matplotlib.rc_context(
         {
             "svg.hashsalt": "fairquant", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
             "text.parse_math": False,
         }
     ):  # fmt: skip
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # names of hundreds of letters
         figure.savefig(
             stream, format="svg", metadata={"Date": None, "Creator": None},
             bbox_inches="tight" if cut_to_content else None,
         )  # fmt: skip
     drawn = stream.getvalue()
     return drawn[drawn.index("<svg") :]
-
-
-def _shortened(line: str) -> str:
-    """A name of hundreds of letters would leave no room for what is drawn; the tables have it whole."""
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 def accuracy_by_group(before: Mapping[str, Interval], after: Mapping[str, Interval], images: Mapping[str, int]) -> str:

@@ -26,11 +26,9 @@ def test_a_group_without_images_has_a_row_and_no_point():
     assert "none" in plots.flips_by_group(undefined, undefined)
 
 
-def test_a_name_of_hundreds_of_letters_leaves_room_for_what_is_drawn(recwarn):
+def test_a_name_of_hundreds_of_letters_is_no_warning_on_the_screen(recwarn):
     spans = {"x" * 300: (0.6, 0.5, 0.7), "light": (0.8, 0.7, 0.9)}
-    picture = plots.accuracy_by_group(spans, spans, {"x" * 300: 7, "light": 130})
-    assert "x" * 97 + "..." in picture
-    assert "x" * 98 not in picture
+    assert "x" * 300 in plots.accuracy_by_group(spans, spans, {"x" * 300: 7, "light": 130})
     assert not recwarn.list
 
 
