@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 
 import typer
 
@@ -25,7 +24,7 @@ from fairquant.cli import (
     ui,
     validate,
 )
-from fairquant.cli.ending import ending, flush_streams, leave, prepare_streams
+from fairquant.cli.ending import ending, flush_streams, leave_later, prepare_streams
 
 app = typer.Typer(
     name="fairquant", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -60,8 +59,5 @@ def main() -> None:
     ignore()  # to the very end: what Python does at exit would show them as tracebacks
     flush_streams(status)
     logging.shutdown()
-    if left := [
-        thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
-    ]:
-        leave(status, left)  # Python would wait for them, for ever perhaps
+    leave_later(status)
     sys.exit(status.code)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from fairquant.addresses import hidden_in
 from fairquant.errors import Terminated, UserError
 
 USER, STOPPED = 2, 130
+#: Seconds that threads have to end with the command.
+GRACE = 10.0
 RESUMES = "The same command resumes."
 NO_MEMORY = "error: not enough memory. Lower batch_size or model.image_size, or use another machine"
 
@@ -72,11 +76,18 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
-def leave(status: Status, threads: list[str]) -> None:
-    """End a process in which a plugin has left threads that run on."""
-    _say(f"warning: ended with threads still running, which a plugin has left: {', '.join(threads)}", status.code)
-    flush_streams(status)
-    os._exit(status.code)
+def leave_later(status: Status) -> None:
+    """Python waits at its end for threads that a plugin may have left, for ever perhaps: those that have not ended within GRACE
+    seconds, such as pools that are shut down at the end, are not waited for any longer."""
+
+    def leave() -> None:
+        time.sleep(GRACE)
+        left = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
+        _say(f"warning: ended with threads still running, which a plugin has left: {', '.join(left)}", status.code)
+        flush_streams(status)
+        os._exit(status.code)
+
+    threading.Thread(target=leave, daemon=True).start()
 
 
 def _where(error: OSError) -> str:

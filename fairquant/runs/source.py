@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import packages_distributions
@@ -15,8 +16,10 @@ from types import CodeType, FunctionType, ModuleType
 import torch
 from torch import nn
 
-#: What Python writes by itself.
-WRITTEN = {".pyc", ".pyo"}
+#: What Python and trackers write by themselves.
+WRITTEN = {".pyc", ".pyo", ".db", ".log"}
+#: Folders of results and of tools.
+OUTPUTS = {"__pycache__", "runs", "mlruns", "mlartifacts", "venv", "node_modules"}
 #: Attributes that every module of torch has.
 _TORCHS_OWN = set(vars(nn.Module()))
 #: Packages whose code is told by their versions (see `fairquant.runs.folder.versions`).
@@ -57,8 +60,14 @@ def _places(module: ModuleType) -> list[Path]:
 
 
 def _below(place: Path) -> list[Path]:
-    files = [place] if place.is_file() else place.rglob("*")
-    return [each for each in files if each.suffix not in WRITTEN and "__pycache__" not in each.parts and each.is_file()]
+    """The files of a package, without what runs, trackers and tools may have written into its folder."""
+    if place.is_file():
+        return [place]
+    found: list[Path] = []
+    for folder, folders, files in os.walk(place):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in OUTPUTS]
+        found += [Path(folder, name) for name in files if Path(name).suffix not in WRITTEN and not name.startswith(".")]
+    return found
 
 
 def _imported(file: Path) -> set[str]:

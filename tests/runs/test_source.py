@@ -54,6 +54,15 @@ def test_what_python_writes_does_not_count(site):
     assert source_digest("with_init.m") == before
 
 
+@pytest.mark.parametrize("file", ["runs/a/report.json", "mlflow.db", ".venv/x.py", "mlruns/0/meta.yaml"])
+def test_results_in_the_packages_folder_do_not_count(site, file):
+    """A run would never be finished, nor be resumed."""
+    before = source_digest("with_init.m")
+    (site / "with_init" / file).parent.mkdir(parents=True, exist_ok=True)
+    (site / "with_init" / file).write_text("x")
+    assert source_digest("with_init.m") == before
+
+
 def test_a_package_that_is_not_there_has_no_digest():
     assert source_digest("no_such_package") == ""
 
