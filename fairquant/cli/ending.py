@@ -81,6 +81,7 @@ def leave_later(status: Status) -> None:
     seconds, such as pools that are shut down at the end, are not waited for any longer."""
 
     def leave() -> None:
+        threading.main_thread().join()  # the process ends, not only whoever called main() in a process of their own
         time.sleep(GRACE)
         left = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
         _say(f"warning: ended with threads still running, which a plugin has left: {', '.join(left)}", status.code)

@@ -223,6 +223,19 @@ def test_a_thread_that_a_plugin_leaves_does_not_hold_the_command(tmp_path):
     assert "ended with threads still running, which a plugin has left: theirs" in done.stderr
 
 
+def test_a_process_that_calls_the_command_line_goes_on(tmp_path):
+    """As tests and notebooks do: threads are waited for, or not, when the process itself ends."""
+    code = (
+        "import sys, threading, time\nfrom fairquant.cli import ending, main\n"
+        "sys.modules['fairquant.cli.ending'].GRACE = 0.2\nsys.argv = ['fairquant', '--help']\n"
+        "threading.Thread(target=time.sleep, args=(3,)).start()\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "time.sleep(1.5)\nprint('went on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0
+    assert done.stdout.endswith("went on\n")
+
+
 def test_what_is_closed_at_the_start_takes_no_file_that_is_opened_later(tmp_path):
     """Libraries write to the numbers 1 and 2, whatever file has them."""
     code = (
