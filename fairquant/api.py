@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from fairquant.artifact import load
 from fairquant.artifact.own_module import (
+    answer_of,
     answer_with_logits,
     are_probabilities,
     check_storable,
@@ -30,8 +32,9 @@ from fairquant.data.in_memory import (
     IN_MEMORY,
     InMemoryDataset,
     Labelled,
+    Unlabelled,
+    given_splits,
     in_memory_notes,
-    in_memory_split,
     in_memory_splits,
 )
 from fairquant.data.ranks import barrier, init_process_group, is_alone, is_leader, leader_first
@@ -249,28 +252,30 @@ def _report_failure(error: BaseException, run: Run) -> BaseException:
 
 
 def quantize(
-    model: nn.Module, train: Labelled, validation: Labelled, test: Labelled | None = None, *, average_bits: float = 4.0,
-    method: str = "fq-baq", group_names: Sequence[str] | None = None, class_names: Sequence[str] | None = None,
+    model: nn.Module, train: Labelled | None = None, validation: Labelled | None = None, test: Labelled | None = None, *,
+    calibration: Unlabelled | None = None, average_bits: float = 4.0, method: str | None = None,
+    group_names: Sequence[str] | None = None, class_names: Sequence[str] | None = None,
     overrides: Sequence[str] = (), seed: int = 0, name: str = "quantize",
     runs: str | os.PathLike[str] | None = None, display: Display | None = None,
 ) -> RunResult:  # fmt: skip
     """Quantize any trained nn.Module on any data sets of (image, label, group).
 
     train, validation, test: anything with len() and [i] -> (float tensor [3, H, W] ready for the model, int, int).
-    Without `test` the audit is on validation, and says so. The model is its own full-precision baseline and is not
-    changed. overrides: recipe keys, such as "train.epochs=5". Returns the report, the folder, and .load(model).
+    Without `test` the audit is on validation, and says so. calibration: images without labels, or (image, group), in place of
+    `train` and, where there is none, of `validation`: labels are then the model's own answers. method: "fq-baq" where there is
+    `train`, "fq-gptq-ptq" otherwise. The model is its own full-precision baseline and is not changed. overrides: recipe keys, such
+    as "train.epochs=5". Returns the report, the folder, and .load(model).
     Raises UserError for items of another form and for names that are too few. (So many parameters: each is a user's.)
     """
     plugins = discover()
-    given = {"train": train, "validation": validation, "test": validation if test is None else test}
-    data = {key: in_memory_split(key, items) for key, items in given.items()}
     network, shown = _copy(model), f"{type(model).__module__}.{type(model).__qualname__}"
     check_storable(network)
+    method = method or ("fq-gptq-ptq" if train is None else "fq-baq")
+    data, notes = given_splits(train, validation, test, calibration, partial(answer_of, network))
     first = data["train"].images[0]
     logits = first_logits(network, first)
     splits = in_memory_splits(data, logits.shape[1], class_names, group_names)
-    notes = [] if test is not None else ["no test set was given: the audit is on validation and is optimistic"]
-    doubts = in_memory_notes(data if test is not None else {**data, "test": data["validation"]}, splits)
+    doubts = in_memory_notes(data, splits)
     if are_probabilities(logits):
         doubts.append(
             "the model's outputs are probabilities: logits are expected, of which softmax is taken here. Leave the model's softmax out"

@@ -99,6 +99,19 @@ def check_storable(model: nn.Module) -> None:
 
 
 @torch.no_grad()
+@torch.no_grad()
+def answer_of(model: nn.Module, image: Tensor) -> int:
+    """The class that a model gives to one image [3, H, W]. UserError where it cannot, see `first_logits`."""
+    training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.eval()
+    try:
+        return int(logits_of(model(image[None].to(device)))[0].argmax())
+    except Exception:
+        return int(first_logits(model, image)[0].argmax())  # says what is wrong with it
+    finally:
+        model.train(training)
+
+
 def first_logits(model: nn.Module, image: Tensor) -> Tensor:
     """What the model answers to one image [3, H, W] of the data, prepared as the model takes it, given twice: [2, classes]. Raises
     UserError where it does not take the image, or does not answer with a row of logits."""

@@ -22,7 +22,8 @@ from fairquant.roles import Batch, Layer, Quantizer
 class LossProbe:
     """Group losses [G] at bits [U] (-1: full precision), over fixed calibration batches.
 
-    Quantized rows are cached, so that plans that differ in few units cost little more than a forward pass.
+    Quantized rows are cached, so that plans that differ in few units cost little more than a forward pass. errors: what is added
+    to the weight of a layer, by its name, at a width, where that is not what the quantizer's nearest points make of it.
     """
 
     model: nn.Module
@@ -30,6 +31,7 @@ class LossProbe:
     quantizer: Quantizer
     batches: Callable[[], Iterable[Batch]]
     groups: int
+    errors: Callable[[str, int], Tensor] | None = None
     _rows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def __call__(self, bits: Tensor) -> Tensor:
@@ -52,20 +54,50 @@ class LossProbe:
             if width < 0:
                 continue
             if (number, width) not in self._rows:
-                built = self.quantizer.build(weight, torch.full((layer.units,), width), (width,))
-                self._rows[number, width] = built.to(weight.device).eval()(weight).flatten(1)
+                self._rows[number, width] = self._at(layer, width, weight).flatten(1)
             chosen = (rows == width).to(weight.device)
             out[chosen] = self._rows[number, width][chosen]
         return out.view_as(weight)
 
+    def _at(self, layer: Layer, width: int, weight: Tensor) -> Tensor:
+        """A layer's weight, [out, ...], with one width everywhere."""
+        if self.errors is not None:
+            return weight + self.errors(layer.name, width).to(weight)
+        built = self.quantizer.build(weight, torch.full((layer.units,), width), (width,))
+        quantized: Tensor = built.to(weight.device).eval()(weight)
+        return quantized
+
     def _losses(self) -> Tensor:
         sums, counts = torch.zeros(self.groups, dtype=torch.float64), torch.zeros(self.groups, dtype=torch.float64)
-        for batch in self.batches():
-            losses = F.cross_entropy(self.model(batch.images).float(), batch.labels, reduction="none").double().cpu()
+        for number, batch in enumerate(self.batches()):
+            losses = self._of_images(number, self.model(batch.images).float(), batch).double().cpu()
             groups = batch.groups.cpu()
             sums.index_add_(0, groups, losses)
             counts.index_add_(0, groups, torch.ones_like(losses))
         return torch.where(counts > 0, sums / counts.clamp_min(1), torch.nan)
+
+    def _of_images(self, number: int, logits: Tensor, batch: Batch) -> Tensor:
+        """[B], of the batch with this number."""
+        return F.cross_entropy(logits, batch.labels, reduction="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivergenceProbe(LossProbe):
+    """The mean Kullback-Leibler divergence, in nats, of each group's [G] class probabilities at bits [U] from those in full
+    precision. It needs no labels, and sees harm where every image is classified correctly and the loss hardly moves."""
+
+    _reference: list[Tensor] = field(default_factory=list)
+
+    def __call__(self, bits: Tensor) -> Tensor:
+        """bits [U] -> [G], NaN for a group without images."""
+        if not self._reference:
+            with untouched(self.model), torch.no_grad():
+                self._reference.extend(self.model(batch.images).float().log_softmax(1) for batch in self.batches())
+        return super().__call__(bits)
+
+    def _of_images(self, number: int, logits: Tensor, batch: Batch) -> Tensor:
+        divergence = F.kl_div(logits.log_softmax(1), self._reference[number], reduction="none", log_target=True).sum(1)
+        return divergence.nan_to_num(nan=torch.inf)  # outputs that are not finite
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,66 @@ class Labelled(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, int, int]: ...
+
+
+class Unlabelled(Protocol):
+    """A data set of float image tensors [3, H, W] ready for the model, or of (image, group)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Tensor | tuple[Tensor, int]: ...
+
+
+#: Said where the labels are the model's own answers.
+OWN_ANSWERS = (
+    "no labelled images were given: labels are the full-precision model's own answers, so that accuracy is agreement with it, on the "
+    "images that the model was calibrated with. Whether the model is right, and for whom, this cannot say"
+)
+
+
+@dataclass(frozen=True)
+class _WithoutLabels:
+    """Unlabelled images in the form of labelled ones."""
+
+    items: Unlabelled
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        item: object = self.items[index]
+        image, group = item if isinstance(item, tuple | list) and len(item) == 2 else (item, 0)
+        if not isinstance(image, Tensor):
+            raise TypeError(f"item {index} is of {type(item).__name__}, an image tensor or (image, group) is wanted")
+        return image, 0, group
+
+
+def given_splits(
+    train: Labelled | None, validation: Labelled | None, test: Labelled | None, calibration: Unlabelled | None,
+    answer: Callable[[Tensor], int],
+) -> tuple[dict[str, Split], list[str]]:  # fmt: skip
+    """Splits by name, and what is to be said of them. calibration takes the place of `train` and of `validation` where they are
+    None, labelled with the model's answer to each image [3, H, W]; validation that of `test`."""
+    if calibration is None and (train is None or validation is None):
+        raise UserError(
+            "give train and validation: data sets of (image, label, group). Without labels: calibration, images or (image, group)"
+        )
+    found = {}
+    if calibration is not None:
+        split = in_memory_split("calibration", _WithoutLabels(calibration))
+        answers = np.array([answer(split.images[row]) for row in range(len(split))], np.int64)
+        found["calibration"] = replace(split, labels=answers)
+    for name, items, stand_in in (
+        ("train", train, "calibration"), ("validation", validation, "calibration"), ("test", test, "validation"),
+    ):  # fmt: skip
+        found[name] = found[stand_in] if items is None else in_memory_split(name, items)
+    if validation is None and test is None:
+        return found, [OWN_ANSWERS]
+    notes = [] if test is not None else ["no test set was given: the audit is on validation and is optimistic"]
+    if train is None:
+        notes.append(
+            "no labelled images to train on were given: their labels are the full-precision model's own answers"
+        )
+    return found, notes
 
 
 @dataclass(frozen=True)
@@ -72,7 +132,7 @@ def in_memory_splits(
             raise UserError(f"{key}: {next(name for name in given if given.count(name) > 1)!r} is there twice")
     return Splits(
         train=data["train"], validation=data["validation"], test=data["test"], class_names=classes, group_names=names,
-        attributes=("group",), fingerprint=_digest_data(data),
+        attributes=("group",), fingerprint=_digest_data(data), calibration=data.get("calibration"),
     )  # fmt: skip
 
 
@@ -81,10 +141,9 @@ def in_memory_notes(data: Mapping[str, Split], splits: Splits) -> list[str]:
     groups that a split lacks."""
     notes = []
     seen = {name: {_digest_image(split.images[row]) for row in range(len(split))} for name, split in data.items()}
-    pairs = [("train", "test"), ("train", "validation")]
-    if data["validation"] is not data["test"]:  # the same where no test set was given, which is said
-        pairs.append(("validation", "test"))
-    for one, other in pairs:
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        if data[one] is data[other] or (other == "test" and data["test"] is data["validation"]):
+            continue  # one takes the other's place, which is said
         if equal := seen[one] & seen[other]:
             notes.append(
                 f"{len(equal)} of {len(seen[other])} different images of {other} are in {one} as well, "
@@ -134,8 +193,9 @@ def in_memory_split(name: str, items: Labelled) -> Split:
         labels = np.array([_whole(label) for _, label, _ in triples], np.int64)
         groups = np.array([_whole(group) for _, _, group in triples], np.int64)
     except (TypeError, ValueError, OverflowError) as error:
+        wanted = "an image or (image, group)" if isinstance(items, _WithoutLabels) else "(image, label, group)"
         raise UserError(
-            f"{name}: every item must be (image, label, group) with whole numbers for label and group: {error}"
+            f"{name}: every item must be {wanted} with whole numbers for label and group: {error}"
         ) from error
     if not len(labels) or not all(isinstance(image, Tensor) for image, _, _ in triples):
         raise UserError(f"{name}: needs at least one item, and tensors for images")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -62,6 +63,22 @@ def rank_slice(count: int) -> slice:
     size, remainder = divmod(count, world_size())
     start = rank() * size + min(rank(), remainder)
     return slice(start, start + size + (rank() < remainder))
+
+
+def average_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
+    """Each tensor's mean over all ranks."""
+    if world_size() == 1:
+        return list(values)
+    found = [value.detach().clone() for value in values]
+    for value in found:
+        dist.all_reduce(value)
+        value /= world_size()
+    return found
+
+
+def largest_of_ranks(value: int) -> int:
+    """The largest of a number of every rank."""
+    return max(gather_objects(value))
 
 
 def gather_objects(value: T) -> list[T]:

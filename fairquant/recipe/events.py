@@ -108,6 +108,16 @@ class OptimalityReport(TypedDict, total=False):
     gap: float | None
 
 
+class FallbackReport(TypedDict):
+    """The allocator's plan beside uniform bits of the same budget: the divergence of the worst-served group's class probabilities
+    from full precision on `images` calibration images, in nats, before any training; taken: which of them the run went on with."""
+
+    plan: float | None
+    uniform: float | None
+    images: int
+    taken: Literal["plan", "uniform"]
+
+
 class BaselineReport(TypedDict):
     """The full-precision model's metrics."""
 
@@ -204,6 +214,7 @@ class Report(TypedDict):
     cells: CellsReport
     operating_point: OperatingReport | None
     optimality: OptimalityReport
+    fallback: FallbackReport | None
     timings: dict[str, float]
     versions: dict[str, str]
     identity: str

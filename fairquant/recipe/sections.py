@@ -101,12 +101,14 @@ def quantity(text: str, units: dict[str, float]) -> float | None:
 @dataclass(frozen=True)
 class QuantizeSettings:
     """units: what has one bit width. choices: widths an allocator may use. keep: layer patterns left in full precision;
-    pin: layer pattern to bits."""
+    pin: layer pattern to bits. fallback: uniform bits of the same budget where, on calibration images, they keep the worst-served
+    group closer to full precision than the allocator's plan does; null: the plan, whatever it does."""
 
     units: Literal["channel", "tensor"] = "channel"
     choices: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)
     keep: tuple[str, ...] = ()
     pin: dict[str, int] = field(default_factory=dict)
+    fallback: Literal["uniform"] | None = "uniform"
 
     def __post_init__(self) -> None:
         if not self.choices or min(self.choices) < 0 or max(self.choices) > 8:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from typing import Literal
 
 from fairquant.audit.cell_reports import cell_report, cells_report, finite, interval_report
 from fairquant.audit.cells import Cells
@@ -21,6 +22,7 @@ from fairquant.recipe.events import (
     BudgetReport,
     ChangeReport,
     DatasetReport,
+    FallbackReport,
     IntervalReport,
     MetricReport,
     OperatingReport,
@@ -55,6 +57,7 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> Report:
         "cells": cells_report(results.audit.cells),
         "operating_point": None if results.decisions is None else operating_report(results.decisions),
         "optimality": optimality_report(results),
+        "fallback": fallback_report(results),
         "timings": {name: round(seconds, 3) for name, seconds in run.timings.items()},
         "versions": versions(run.plugins),
         "identity": digest_of(run.identity),
@@ -117,6 +120,15 @@ def optimality_report(results: Results) -> OptimalityReport:
         return {}
     allocation = results.quantized.allocation
     return {"lower_bound": finite(allocation.lower_bound), "gap": finite(allocation.gap)}
+
+
+def fallback_report(results: Results) -> FallbackReport | None:
+    """The comparison with uniform bits; None where there was none."""
+    found = None if results.quantized is None else results.quantized.comparison
+    if found is None:
+        return None
+    taken: Literal["plan", "uniform"] = "uniform" if found.fallback else "plan"
+    return {"plan": finite(found.plan), "uniform": finite(found.uniform), "images": found.images, "taken": taken}
 
 
 def audit_report(audit: Audit) -> tuple[dict[str, MetricReport], BaselineReport, dict[str, ChangeReport]]:

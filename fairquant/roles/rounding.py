@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -85,6 +86,37 @@ class Rounding(Protocol):
 
     def round(self, problem: RoundingProblem) -> Rounded:
         """The codes of one layer."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockProblem:
+    """A block whose layers are rounded one by one already, in the network itself; their errors may be balanced within it.
+
+    layers: name -> its problem; rounded: name -> what `round` made of it. groups: B numbers of each of N batches, into group_names.
+    targets: each batch's output in full precision, by image [B, F]. run(number, rounded) -> [B, F]: the block's output for a batch,
+    with all before it rounded, at weights [R, n] and biases [R] of its layers, in full in `rounded`, layer -> (weight, change of the
+    bias or None); gradients reach both.
+    """
+
+    name: str
+    layers: Mapping[str, RoundingProblem]
+    rounded: Mapping[str, Rounded]
+    groups: Sequence[Tensor]
+    group_names: tuple[str, ...]
+    targets: Sequence[Tensor]
+    run: Callable[[int, Mapping[str, tuple[Tensor, Tensor | None]]], Tensor]
+
+
+@runtime_checkable
+class RoundsBlocks(Rounding, Protocol):
+    """A rounding that looks at the layers of a block once more, together.
+
+    Laws: those of `Rounding`, for every layer that it returns; those that it leaves out stay as they are.
+    """
+
+    def round_block(self, problem: BlockProblem) -> Mapping[str, Rounded]:
+        """Layer -> what it becomes."""
         ...
 
 

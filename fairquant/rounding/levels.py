@@ -35,6 +35,13 @@ class Levels:
         """[R, L - 1]: where the nearest point changes."""
         return ((self.points[:, 1:] + self.points[:, :-1]) / 2).contiguous()
 
+    def cells(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """The ends of what is rounded to the points `numbers` [R, n], below and above; infinite beyond the grid's ends."""
+        ends = torch.nn.functional.pad(self._borders, (1, 1), value=torch.inf)
+        ends[:, 0] = -torch.inf
+        above = torch.where(numbers >= self.last[:, None], torch.inf, ends.gather(1, numbers + 1))
+        return ends.gather(1, numbers), above
+
     @cached_property
     def last(self) -> Tensor:
         """[R]: the number of each row's largest point."""

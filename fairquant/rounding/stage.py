@@ -5,27 +5,30 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from fairquant.bits.layers import untouched
 from fairquant.data.ranks import rank, world_size
-from fairquant.errors import PluginFailed, UserError
-from fairquant.roles import Batch, BitPlan, Layer, QuantizedWeight, Quantizer
-from fairquant.roles.quantizer import codes_fit
-from fairquant.roles.rounding import LayerInputs, Rounded, Rounding, RoundingProblem
-from fairquant.rounding.in_step import InStep
+from fairquant.errors import UserError
+from fairquant.roles import Batch, BitPlan, Layer, Quantizer, Rounded, Rounding, RoundingProblem, RoundsBlocks
+from fairquant.roles.rounding import LayerInputs
+from fairquant.rounding.blocks import Block, find_blocks
+from fairquant.rounding.checked import check_rounded, rounded_block
+from fairquant.rounding.in_step import BlockEnd, InStep
 from fairquant.rounding.moments import InputSums
+from fairquant.rounding.placed import Placed, block_problem
+from fairquant.rounding.products import Product
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Rounder:
     """What rounds the layers of one network in place.
 
     known: layers that an earlier process had rounded, which are taken as they are. on_layer(name, rounded): called for every layer
-    that is done, in the network's order.
+    that is done, in the network's order; the layers of a block that is rounded as a whole are done together.
     """
 
     network: nn.Module
@@ -39,42 +42,65 @@ class Rounder:
     known: Mapping[str, Rounded] = field(default_factory=dict)
     on_layer: Callable[[str, Rounded], None] = lambda name, rounded: None
     _done: dict[str, Rounded] = field(default_factory=dict)
+    _problems: dict[str, RoundingProblem] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=set)
 
     def round(self, batches: Iterable[Batch]) -> dict[str, Rounded]:
         """Every layer's weight becomes its rounded one, in the network itself; biases are changed with them. Layer name -> what it
         became."""
-        left = dict(enumerate(self.layers))
+        self._placed = [Placed(layer) for layer in self.layers]
+        self._blocks = find_blocks(self.network, self.layers) if isinstance(self.rounding, RoundsBlocks) else ()
+        self.known = self._usable()
         if self.rounding.needs and any(layer.name not in self.known for layer in self.layers):
-            self._round_in_step(list(batches), left)
-        for number in list(left):
-            self._round_layer(left.pop(number), None)
+            self._round_in_step(list(batches))
+        for number, layer in enumerate(self.layers):
+            if layer.name not in self._done:
+                self._round_layer(number, None)
+            self._say(layer.name)
         return {layer.name: self._done[layer.name] for layer in self.layers}
 
-    def _round_in_step(self, batches: Sequence[Batch], left: dict[int, Layer]) -> None:
-        """Every layer that the network multiplies with."""
-        images = [batch.images for batch in batches]
-        groups = [batch.groups for batch in batches]
+    def _usable(self) -> dict[str, Rounded]:
+        """The layers that are known, but for those of blocks that are known in part only."""
+        names = [[self.layers[number].name for number in block.layers] for block in self._blocks]
+        partly = {name for block in names if not all(name in self.known for name in block) for name in block}
+        return {name: each for name, each in self.known.items() if name not in partly}
+
+    def _round_in_step(self, batches: Sequence[Batch]) -> None:
+        """Every layer that the network multiplies with, and the blocks that end behind some of them."""
+        images, groups = [batch.images for batch in batches], [batch.groups for batch in batches]
+        in_blocks = {self.layers[number].name for block in self._blocks for number in block.layers}
         with ExitStack() as stack:
             stack.enter_context(untouched(self.network))
-            steps = stack.enter_context(InStep(self.network, images, self.layers))
-            full = None
-            if "drift" in self.rounding.needs:
-                original = copy.deepcopy(self.network)
-                full = stack.enter_context(InStep(original, images, _same_layers(original, self.layers)))
-                full.start()
-            steps.start()
-            while (number := steps.layer()) is not None:
-                known = self.layers[number].name in self.known
-                self._round_layer(left.pop(number), None if known else self._inputs(steps, full, number, groups))
-                steps.done(number)
-                if full is not None:
-                    full.done(number)
+            steps = stack.enter_context(InStep(self.network, images, self.layers, self._blocks, again=True))
+            both = [steps]
+            if "drift" in self.rounding.needs or self._blocks:
+                full = copy.deepcopy(self.network)
+                both.append(
+                    stack.enter_context(
+                        InStep(full, images, _same_layers(full, self.layers), _same(full, self._blocks))
+                    )
+                )
+            for each in reversed(both):
+                each.start()
+            while (stop := steps.next()) is not None:
+                if isinstance(stop, BlockEnd):
+                    self._round_block(stop.number, both, groups)
+                    for each in both:
+                        each.block_done(stop.number)
+                    continue
+                name = self.layers[stop.number].name
+                self._round_layer(stop.number, None if name in self.known else self._inputs(both, stop.number, groups))
+                if name not in in_blocks:
+                    self._say(name)
+                for each in both:
+                    each.done(stop.number)
 
-    def _inputs(self, steps: InStep, full: InStep | None, number: int, groups: Sequence[Tensor]) -> LayerInputs | None:
+    def _inputs(self, both: Sequence[InStep], number: int, groups: Sequence[Tensor]) -> LayerInputs | None:
         """What a layer sees; None where its inputs cannot be separated by image."""
         sums = InputSums(len(self.group_names))
-        others = {} if full is None else dict(full.waiting(number))
-        for batch, product in steps.waiting(number):
+        drift = "drift" in self.rounding.needs
+        others: dict[int, Product] = dict(both[1].waiting(number)) if drift else {}
+        for batch, product in both[0].waiting(number):
             columns = product.columns(len(groups[batch]))
             if columns is None:
                 return None
@@ -87,41 +113,57 @@ class Rounder:
             )
         return found
 
-    @torch.no_grad()
-    def _round_layer(self, layer: Layer, inputs: LayerInputs | None) -> None:
-        found = self.known.get(layer.name) or self._rounded(layer, inputs)
-        self._done[layer.name] = found
-        layer.weight.copy_(found.weight.decode().to(layer.weight))
-        if found.bias is not None:
-            for bias in _biases(layer):
-                bias.add_(found.bias.to(bias))
-        self.on_layer(layer.name, found)
+    def _round_layer(self, number: int, inputs: LayerInputs | None) -> None:
+        name = self.layers[number].name
+        self._put(number, self.known.get(name) or self._rounded(number, inputs))
 
-    def _rounded(self, layer: Layer, inputs: LayerInputs | None) -> Rounded:
+    def _rounded(self, number: int, inputs: LayerInputs | None) -> Rounded:
+        layer = self.layers[number]
         weight, bits = layer.weight.detach(), self.plan.bits[layer.name]
         built = self.quantizer.build(weight, bits, self.choices).to(weight.device)
         built.freeze(bits)
         problem = RoundingProblem(
             layer=layer.name, weight=weight.flatten(1).clone(), grid=built.eval().encode(weight), groups=self.group_names,
-            inputs=inputs, has_bias=bool(_biases(layer)),
+            inputs=inputs, has_bias=self._placed[number].bias is not None,
         )  # fmt: skip
-        found: object = self.rounding.round(problem)
-        check_rounded(found, problem, self.name)
-        assert isinstance(found, Rounded)
-        return found
+        self._problems[layer.name] = problem
+        return check_rounded(self.rounding.round(problem), problem, self.name)
+
+    def _round_block(self, number: int, both: Sequence[InStep], groups: Sequence[Tensor]) -> None:
+        """The layers of a block once more, together; those that are known stay, and so does a block whose output cannot be
+        separated by image."""
+        block = self._blocks[number]
+        numbers = [each for each in block.layers if self.layers[each].name in self._problems]
+        placed = {self.layers[each].name: self._placed[each] for each in numbers}
+        problem = block_problem(block, placed, dict(both[0].ended(number)), dict(both[1].ended(number)), groups)
+        if placed and problem is not None:
+            assert isinstance(self.rounding, RoundsBlocks)
+            problem = replace(
+                problem, layers={name: self._problems[name] for name in placed}, rounded={name: self._done[name] for name in placed},
+                group_names=self.group_names,
+            )  # fmt: skip
+            found = rounded_block(self.rounding, problem, self.name)
+            for each in numbers:
+                if (own := found.get(self.layers[each].name)) is not None:
+                    self._put(each, own)
+        for each in block.layers:
+            self._say(self.layers[each].name)
+            self._problems.pop(self.layers[each].name, None)
+
+    def _put(self, number: int, rounded: Rounded) -> None:
+        self._placed[number].put(rounded)
+        self._done[self.layers[number].name] = rounded
+
+    def _say(self, name: str) -> None:
+        """A layer will not change any more."""
+        if name in self._done and name not in self._said:
+            self._said.add(name)
+            self.on_layer(name, self._done[name])
 
 
 def share_of_rank(batches: list[Batch]) -> list[Batch]:
     """This rank's batches; all of them where there are fewer than ranks."""
     return batches if len(batches) < world_size() else batches[rank() :: world_size()]
-
-
-def _biases(layer: Layer) -> list[Tensor]:
-    """The bias of each module of a layer, once; none where one of them has none."""
-    if len(layer.modules) > 1 or layer.own_names[0] != "weight":
-        return []
-    bias = getattr(layer.modules[0], "bias", None)
-    return [bias] if isinstance(bias, Tensor) and len(bias) == layer.rows else []
 
 
 def _same_layers(network: nn.Module, layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -134,23 +176,7 @@ def _same_layers(network: nn.Module, layers: Sequence[Layer]) -> tuple[Layer, ..
     return tuple(found)
 
 
-def check_rounded(found: object, problem: RoundingProblem, name: str) -> None:
-    """Raises PluginFailed unless a rounding returned codes that fit the grid's bits."""
-    who, wanted = f"rounding {name!r}: layer {problem.layer!r}", problem.grid
-    if not isinstance(found, Rounded) or not isinstance(found.weight, QuantizedWeight):
-        raise PluginFailed(f"{who}: round() returned {type(found).__name__}, a Rounded is wanted")
-    weight = found.weight
-    if weight.codes.shape != wanted.codes.shape or weight.codes.dtype != torch.int8 or weight.shape != wanted.shape:
-        raise PluginFailed(
-            f"{who}: codes {weight.codes.dtype} {tuple(weight.codes.shape)}, int8 {tuple(wanted.codes.shape)} wanted"
-        )
-    if not torch.equal(weight.bits, wanted.bits):
-        raise PluginFailed(f"{who}: the bits are not those of the plan")
-    if outside := int((~codes_fit(weight)).sum()):
-        raise PluginFailed(f"{who}: {outside} codes do not fit their bits")
-    if not bool(torch.isfinite(weight.decode()).all()):
-        raise PluginFailed(f"{who}: weights are NaN or infinite")
-    if found.bias is not None and (found.bias.shape != weight.bits.shape or not bool(torch.isfinite(found.bias).all())):
-        raise PluginFailed(
-            f"{who}: the bias is {tuple(found.bias.shape)} or not finite, ({len(weight.bits)},) finite wanted"
-        )
+def _same(network: nn.Module, blocks: Sequence[Block]) -> list[Block]:
+    """The blocks of a copy of their network."""
+    modules = dict(network.named_modules())
+    return [Block(block.name, modules[block.name], block.layers) for block in blocks]

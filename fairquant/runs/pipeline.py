@@ -22,6 +22,7 @@ from fairquant.audit.operating import choose_threshold, class_numbers, decisions
 from fairquant.bits import Attachment, find_layers
 from fairquant.bits.activations import describe_inputs, float_inputs_note
 from fairquant.bits.costs import Operations, count_operations
+from fairquant.bits.fallback import Comparison
 from fairquant.bits.layers import float_note, pinned_bits
 from fairquant.bits.multiplications import count_multiplications
 from fairquant.data.batching import batches
@@ -55,13 +56,14 @@ ROUNDING = Path("checkpoints") / "rounding.pt"
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input; rounded: layer ->
-    what it was rounded to, where the recipe has a rounding."""
+    what it was rounded to, where the recipe has a rounding; comparison: of the allocator's plan with uniform bits."""
 
     attachment: Attachment
     allocation: Allocation
     operations: Operations
     input_bits: Mapping[str, int]
     rounded: Mapping[str, Rounded] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
 
 def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Results | ValidationResults | None:
@@ -183,11 +185,13 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         allocated = planning.allocate(
             importance, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity)
         )
+        if allocated.comparison is not None:
+            run.say(str(allocated.comparison))
         run.notify("fairquant_plan_made", plan=allocated.plan)
     rounded = {} if quantization.rounding is None else round_layers(planning, run, allocated.plan)
     return Plan(
         attachment=planning.attach(allocated), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
-        rounded=rounded,
+        rounded=rounded, comparison=allocated.comparison,
     )  # fmt: skip
 
 
@@ -247,7 +251,7 @@ def finish(plan: Plan, trained: bool) -> Quantized:
     return Quantized(
         layers=plan.attachment.layers, plan=bits, start=plan.attachment.start, weights=weights,
         allocation=plan.allocation, operations=plan.operations, input_bits=plan.input_bits,
-        cost_model=plan.attachment.budget.cost_model,
+        cost_model=plan.attachment.budget.cost_model, comparison=plan.comparison,
     )  # fmt: skip
 
 

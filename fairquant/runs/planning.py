@@ -16,12 +16,14 @@ from fairquant.artifact.save import artifact_content
 from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.costs import CostModel, Operations, latency_cost_model, within_size
+from fairquant.bits.fallback import Comparison, compare, uniform_bits
 from fairquant.bits.layers import pinned_bits
-from fairquant.bits.probe import CachedProbe, LossProbe
+from fairquant.bits.probe import CachedProbe, DivergenceProbe, LossProbe
 from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
 from fairquant.bits.unchanged import unchanged
 from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.ranks import is_leader
+from fairquant.errors import UserError
 from fairquant.recipe.latency import read_table
 from fairquant.recipe.schema import Quantization, Recipe
 from fairquant.roles import (
@@ -46,12 +48,14 @@ from fairquant.training.model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Allocated:
-    """A plan within the budget, and how it was made. scores [U]: importance per weight of every unit."""
+    """A plan within the budget, and how it was made. scores [U]: importance per weight of every unit; comparison: with uniform
+    bits, where there was one."""
 
     allocation: Allocation
     plan: BitPlan
     budget: Budget
     scores: Tensor
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,26 +116,61 @@ class Planning:
         check_quantizer(quantizer, layers, self.choices.free, self.quantization.quantizer.name)
         most = recipe.average_bits or 8.0 if cost_model is None else cost_model.average_bits(layers)
         probe = self._probe()
-        problem = replace(self._problem(importance, Budget(most, cost_model)), probe=probe)
+        problem, errors = self._problem(importance, Budget(most, cost_model))
+        problem = replace(problem, probe=probe)
 
-        def solve(bits: float) -> tuple[Allocation, BitPlan]:
-            allocator, asked = self.quantization.allocator, replace(problem, average_bits=bits)
-            with unchanged(asked, f"allocator {allocator.name!r}"):
-                found = allocator.value.allocate(asked)
-            allocation = allocated(found, asked, allocator.name)
-            return allocation, plan_of(layers, allocation.bits)
+        def spend(solve: Callable[[AllocationProblem], Allocation]) -> tuple[Allocation, float]:
+            """The whole budget; the average bits that it comes to."""
 
-        if recipe.bytes is None:
-            allocation, plan = solve(most)
-            most = most if cost_model is None else cost_model.average_bits(layers, plan)
-        else:
-            measure = partial(self._file_bytes, metadata)
-            allocation, plan, most = within_size(
-                recipe.bytes, recipe.average_bits, problem.least_bits(), solve, measure
-            )
+            def at(bits: float) -> tuple[Allocation, BitPlan]:
+                allocation = solve(replace(problem, average_bits=bits))
+                return allocation, plan_of(layers, allocation.bits)
+
+            if recipe.bytes is not None:
+                measure = partial(self._file_bytes, metadata)
+                allocation, _, bits = within_size(recipe.bytes, recipe.average_bits, problem.least_bits(), at, measure)
+                return allocation, bits
+            allocation, plan = at(most)
+            return allocation, most if cost_model is None else cost_model.average_bits(layers, plan)
+
+        allocation, spent = spend(self._solve)
+        comparison = None
+        if self.quantization.importance is not None and self.recipe.quantize.fallback is not None:
+            allocation, spent, comparison = self._or_uniform(allocation, spent, spend, errors)
         if is_leader():
             probe.save()
-        return Allocated(allocation=allocation, plan=plan, budget=Budget(most, cost_model), scores=problem.scores)
+        return Allocated(
+            allocation=allocation, plan=plan_of(layers, allocation.bits), budget=Budget(spent, cost_model), scores=problem.scores,
+            comparison=comparison,
+        )  # fmt: skip
+
+    def _solve(self, problem: AllocationProblem) -> Allocation:
+        """What the recipe's allocator makes of a problem."""
+        allocator = self.quantization.allocator
+        with unchanged(problem, f"allocator {allocator.name!r}"):
+            found = allocator.value.allocate(problem)
+        return allocated(found, problem, allocator.name)
+
+    def _or_uniform(
+        self, allocation: Allocation, spent: float,
+        spend: Callable[[Callable[[AllocationProblem], Allocation]], tuple[Allocation, float]],
+        errors: Mapping[str, Tensor] | None,
+    ) -> tuple[Allocation, float, Comparison | None]:  # fmt: skip
+        """The plan, or uniform bits of the same budget where they are better; and the comparison, where uniform bits are within the
+        budget at all. errors: layer -> what each width does to its weight [K, ...], where that is known already."""
+        try:
+            uniform, uniform_spent = spend(lambda problem: Allocation(uniform_bits(problem)))
+        except UserError:
+            return allocation, spent, None
+        columns = self.choices.columns
+        known = None if errors is None else lambda name, width: errors[name][columns.index(width)]
+        images = self._probe_images()
+        probe = DivergenceProbe(
+            model=self.model.network, layers=self.layers, quantizer=self.quantization.quantizer.value,
+            batches=self._stream(images), groups=len(self.splits.group_names), errors=known,
+        )  # fmt: skip
+        comparison = compare(allocation, uniform, probe, len(images))
+        return (uniform, uniform_spent, comparison) if comparison.fallback else (allocation, spent, comparison)
 
     def attach(self, allocated: Allocated) -> Attachment:
         """Put quantizers with the plan's bits on the weights as they are now."""
@@ -162,8 +201,10 @@ class Planning:
         checkpoint.save()
         return found
 
-    def _problem(self, importance: GroupImportance, budget: Budget) -> AllocationProblem:
-        """Units, their importance and their errors at each width, by the quantizer that will be used."""
+    def _problem(
+        self, importance: GroupImportance, budget: Budget
+    ) -> tuple[AllocationProblem, Mapping[str, Tensor] | None]:
+        """Units, their importance and their errors at each width, by the quantizer that will be used; see `_weight_errors`."""
         names, choices, quantizer = importance.group_names, self.choices, self.quantization.quantizer.value
         moments = self._moments()
         precomputed = self._weight_errors(choices, moments)
@@ -171,11 +212,11 @@ class Planning:
         scores = self._reduce(importance.table(), names)
         problem = make_problem(self.layers, importance, scores, errors, choices, budget)
         if precomputed is None or self.quantization.importance is None:
-            return problem
+            return problem, precomputed
         if not isinstance(self.quantization.importance.value, ErrorImportance):
-            return problem
+            return problem, precomputed
         measured = self._measured(precomputed)
-        return with_measured(problem, self.layers, measured, lambda scores: self._reduce(scores, names))
+        return with_measured(problem, self.layers, measured, lambda scores: self._reduce(scores, names)), precomputed
 
     def _reduce(self, scores: Tensor, group_names: tuple[str, ...]) -> Tensor:
         """[G, U] -> [U]."""
@@ -221,16 +262,23 @@ class Planning:
 
     def _probe(self) -> CachedProbe:
         """For allocators that measure: the losses of a plan on a few calibration images. Built on first use."""
-        images, settings, model = self._images(), self.recipe.calibration, self.model
-        subset = images.subset(np.arange(min(settings.probe_images, len(images))))
-        stream = partial(batches, subset, settings.batch_size, model.normalization, model.device)
-        quantizer, groups = self.quantization.quantizer, len(self.splits.group_names)
+        model, quantizer, groups = self.model, self.quantization.quantizer, len(self.splits.group_names)
         probe = LossProbe(
-            model=model.network, layers=self.layers, quantizer=quantizer.value, batches=stream, groups=groups
-        )
+            model=model.network, layers=self.layers, quantizer=quantizer.value, batches=self._stream(self._probe_images()),
+            groups=groups,
+        )  # fmt: skip
         source = source_digest(type(quantizer.value).__module__)
         about = [quantizer.to_dict(), source, str(model.network), [layer.name for layer in self.layers], groups]
         return CachedProbe(probe, self.cache_dir, json.dumps(about))
+
+    def _probe_images(self) -> Split:
+        """Those calibration images on which plans are measured."""
+        images = self._images()
+        return images.subset(np.arange(min(self.recipe.calibration.probe_images, len(images))))
+
+    def _stream(self, images: Split) -> Callable[[], Iterator[Batch]]:
+        size = self.recipe.calibration.batch_size
+        return partial(batches, images, size, self.model.normalization, self.model.device)
 
     def _file_bytes(self, metadata: Mapping[str, object], plan: BitPlan) -> int:
         """An upper bound of the file's size with this plan, everything in it counted."""

@@ -10,6 +10,7 @@ from torch import nn
 from fairquant.audit.evaluate import Audit
 from fairquant.audit.operating import Decisions
 from fairquant.bits.costs import CostModel, Latency, Operations
+from fairquant.bits.fallback import Comparison
 from fairquant.bits.packing import packed_bytes
 from fairquant.recipe.events import AcceptReport, ArtifactReport
 from fairquant.roles import Allocation, BitPlan, Layer, Predictions, QuantizedWeight, Splits
@@ -20,7 +21,8 @@ class Quantized:
     """How the network was quantized.
 
     layers: those that were quantized; plan: the bits that ship; start: those before training; weights: layer -> what is
-    stored of it; input_bits: layer -> bits of its input, where not in float; cost_model: of a budget that is not of bits.
+    stored of it; input_bits: layer -> bits of its input, where not in float; cost_model: of a budget that is not of bits;
+    comparison: of the allocator's plan with uniform bits.
     """
 
     layers: tuple[Layer, ...]
@@ -31,6 +33,7 @@ class Quantized:
     operations: Operations
     input_bits: Mapping[str, int]
     cost_model: CostModel | None
+    comparison: Comparison | None = None
 
     @property
     def bops(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ COMPONENTS = (
     ("importance", "runner", "runner:Runner", "gradient of the gap of group losses, times weights"),
     ("allocator", "knapsack", "allocators:Knapsack", "least importance-weighted error within the budget"),
     ("allocator", "minimax", "allocators:Minimax", "least error of the worst-served group within the budget"),
+    ("rounding", "block", "block_rounding:Block", "learned block by block, from fair-gptq's start, every group alike"),
     ("rounding", "fair-gptq", "fair_gptq:FairGptq", "error-compensated for the worst-served group"),
     ("regularizer", "group-variance", "regularizers:GroupVariance", "variance of the group losses"),
     ("regularizer", "bit-budget", "regularizers:BitBudget", "Lagrange multiplier of the bit budget, by dual ascent"),

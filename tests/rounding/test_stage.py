@@ -14,13 +14,13 @@ from fairquant_paper.uniform import Uniform
 from fairquant_rivals.codebook import CodebookEma
 from fairquant_rivals.gptq import Gptq
 from fairquant_rivals.nearest import Nearest
+from helpers.rounding import batches, rounder
 from torch import nn
 from torch.nn import functional as F
 
-from fairquant.bits import find_layers, plan_of
+from fairquant.bits import find_layers
 from fairquant.errors import PluginFailed, UserError
 from fairquant.roles import Batch, Rounded
-from fairquant.rounding.stage import Rounder
 
 
 class Net(nn.Module):
@@ -37,27 +37,6 @@ class Net(nn.Module):
         x = F.relu(x + self.depthwise(x))
         x = F.relu(self.wide(F.relu(self.grouped(x))))
         return self.head((x.flatten(2).transpose(1, 2) + F.gelu(self.tokens(x.flatten(2).transpose(1, 2)))).mean(1))
-
-
-def batches(count: int = 3, size: int = 8, pixels: int = 16) -> list[Batch]:
-    draw = torch.Generator().manual_seed(0)
-    return [
-        Batch(
-            torch.randn(size, 3, pixels, pixels, generator=draw),
-            torch.zeros(size, dtype=torch.long),
-            torch.arange(size) % 2,
-        )
-        for _ in range(count)
-    ]
-
-
-def rounder(network, rounding, bits: int = 3, quantizer=None, unit="channel", **more) -> Rounder:
-    layers = find_layers(network, unit)
-    plan = plan_of(layers, torch.full((sum(layer.units for layer in layers),), bits))
-    return Rounder(
-        network=network, layers=layers, quantizer=quantizer or Uniform(), plan=plan, choices=(bits,), rounding=rounding,
-        group_names=("a", "b"), **more,
-    )  # fmt: skip
 
 
 class Sees:
