@@ -30,6 +30,7 @@ from fairquant.artifact.own_module import (
 from fairquant.data.describe import cells_text, leaks
 from fairquant.data.in_memory import (
     IN_MEMORY,
+    OWN_ANSWERS,
     InMemoryDataset,
     Labelled,
     Unlabelled,
@@ -276,6 +277,9 @@ def quantize(
     logits = first_logits(network, first)
     splits = in_memory_splits(data, logits.shape[1], class_names, group_names)
     doubts = in_memory_notes(data, splits)
+    own_answers = validation is None and test is None
+    if own_answers:
+        doubts.insert(0, OWN_ANSWERS)
     if are_probabilities(logits):
         doubts.append(
             "the model's outputs are probabilities: logits are expected, of which softmax is taken here. Leave the model's softmax out"
@@ -298,7 +302,8 @@ def quantize(
     )
     height, width = first.shape[-2:]
     shape = {} if height == width else {"image_shape": [height, width]}
-    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=width))
+    accept = () if own_answers else recipe.accept  # nothing about patients can be claimed
+    recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=width), accept=accept)
     device = choose_device(recipe.train.device)
     own = Model(
         network=network.to(device), normalization=Normalization((0.0,) * 3, (1.0,) * 3), device=device,

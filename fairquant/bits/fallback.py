@@ -8,29 +8,39 @@ import torch
 from torch import Tensor
 
 from fairquant.bits.knapsack import relax_and_fill
+from fairquant.bits.probe import Outputs, PlanProbe, group_means
 from fairquant.errors import Infeasible
 from fairquant.roles import Allocation, AllocationProblem
-from fairquant.roles.allocator import Probe
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Deviation:
+    """From full precision, of the group where it is largest: the fraction of images that get another class, and the mean divergence
+    of the class probabilities (Kullback-Leibler, in nats), which decides between plans that change equally many."""
+
+    changed: float
+    divergence: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How far a plan and uniform bits of the same budget move the class probabilities of the worst-served group: divergence from
-    full precision in nats, on `images` calibration images. fallback: whether uniform bits were taken."""
+    """A plan and uniform bits of the same budget, on `images` images that no plan was made with. fallback: whether uniform bits are
+    nearer to full precision."""
 
-    plan: float
-    uniform: float
+    plan: Deviation
+    uniform: Deviation
     images: int
 
     @property
     def fallback(self) -> bool:
-        return not self.plan <= self.uniform
+        return self.uniform < self.plan
 
     def __str__(self) -> str:
-        numbers = (
-            f"divergence of the worst-served group from full precision, {self.images} calibration images: "
-            f"plan {self.plan:.3g}, uniform bits {self.uniform:.3g}"
+        plan, uniform = (
+            f"{100 * each.changed:.1f} % of images get another class (divergence {each.divergence:.3g})"
+            for each in (self.plan, self.uniform)
         )
+        numbers = f"before training, in the worst-served group of {self.images} validation images: plan {plan}; uniform bits {uniform}"
         return f"{numbers}. Uniform bits are taken in place of the plan" if self.fallback else numbers
 
 
@@ -53,12 +63,23 @@ def uniform_bits(problem: AllocationProblem) -> Tensor:
     raise Infeasible("no width fits everywhere")
 
 
-def compare(plan: Allocation, uniform: Allocation, probe: Probe, images: int) -> Comparison:
-    """A plan and uniform bits. probe: the divergence of each group, on so many images."""
-    return Comparison(plan=_worst(probe(plan.bits)), uniform=_worst(probe(uniform.bits)), images=images)
+def compare(plan: Allocation, uniform: Allocation, probe: PlanProbe) -> Comparison:
+    """A plan and uniform bits, on the probe's images."""
+    full = probe.outputs(torch.full_like(plan.bits, -1))
+    found = [deviation(full, probe.outputs(each.bits)) for each in (plan, uniform)]
+    return Comparison(plan=found[0], uniform=found[1], images=len(full.groups))
 
 
-def _worst(divergences: Tensor) -> float:
-    """Of the groups that have images; infinite where the network's outputs are not finite."""
-    known = divergences[~torch.isnan(divergences)]
-    return float(known.max()) if len(known) else float("inf")
+def deviation(full: Outputs, quantized: Outputs) -> Deviation:
+    """Of outputs from those in full precision; infinite where they are not finite."""
+    changed = (full.logits.argmax(1) != quantized.logits.argmax(1)).double()
+    before, after = (each.logits.double().log_softmax(1) for each in (full, quantized))
+    divergence = (before.exp() * (before - after)).sum(1).clamp_min(0)
+    broken = ~torch.isfinite(quantized.logits).all(1)
+    values = [torch.where(broken, torch.inf, each) for each in (changed, divergence)]
+    groups = int(full.groups.max()) + 1
+    worst = [
+        float(group_means(each, full.groups, groups).nan_to_num(nan=-torch.inf, posinf=torch.inf).max())
+        for each in values
+    ]
+    return Deviation(changed=worst[0], divergence=worst[1])

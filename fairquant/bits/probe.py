@@ -18,9 +18,18 @@ from fairquant.files import write_atomically
 from fairquant.roles import Batch, Layer, Quantizer
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outputs:
+    """logits [N, C] of N images, their labels [N] and groups [N]; on the CPU."""
+
+    logits: Tensor
+    labels: Tensor
+    groups: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
-class LossProbe:
-    """Group losses [G] at bits [U] (-1: full precision), over fixed calibration batches.
+class PlanProbe:
+    """What the network gives under a plan, over fixed batches.
 
     Quantized rows are cached, so that plans that differ in few units cost little more than a forward pass. errors: what is added
     to the weight of a layer, by its name, at a width, where that is not what the quantizer's nearest points make of it.
@@ -30,22 +39,26 @@ class LossProbe:
     layers: tuple[Layer, ...]
     quantizer: Quantizer
     batches: Callable[[], Iterable[Batch]]
-    groups: int
     errors: Callable[[str, int], Tensor] | None = None
     _rows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
-    def __call__(self, bits: Tensor) -> Tensor:
-        """bits [U] -> mean loss of each group [G], NaN for a group without images."""
+    def outputs(self, bits: Tensor) -> Outputs:
+        """At bits [U]; -1: full precision."""
         originals = [layer.weight.detach().clone() for layer in self.layers]
         with untouched(self.model), torch.no_grad():
             try:
                 parts = torch.split(bits.cpu().to(torch.int64), [layer.units for layer in self.layers])
                 for number, (layer, layer_bits) in enumerate(zip(self.layers, parts, strict=True)):
                     layer.weight.copy_(self._quantized(number, layer, layer_bits, originals[number]))
-                return self._losses()
+                found = [
+                    (self.model(batch.images).float().cpu(), batch.labels.cpu(), batch.groups.cpu())
+                    for batch in self.batches()
+                ]
             finally:
                 for layer, weight in zip(self.layers, originals, strict=True):
                     layer.weight.copy_(weight)
+        logits, labels, groups = (torch.cat(column) for column in zip(*found, strict=True))
+        return Outputs(logits=logits, labels=labels, groups=groups)
 
     def _quantized(self, number: int, layer: Layer, bits: Tensor, weight: Tensor) -> Tensor:
         out = weight.flatten(1).clone()
@@ -67,37 +80,26 @@ class LossProbe:
         quantized: Tensor = built.to(weight.device).eval()(weight)
         return quantized
 
-    def _losses(self) -> Tensor:
-        sums, counts = torch.zeros(self.groups, dtype=torch.float64), torch.zeros(self.groups, dtype=torch.float64)
-        for number, batch in enumerate(self.batches()):
-            losses = self._of_images(number, self.model(batch.images).float(), batch).double().cpu()
-            groups = batch.groups.cpu()
-            sums.index_add_(0, groups, losses)
-            counts.index_add_(0, groups, torch.ones_like(losses))
-        return torch.where(counts > 0, sums / counts.clamp_min(1), torch.nan)
-
-    def _of_images(self, number: int, logits: Tensor, batch: Batch) -> Tensor:
-        """[B], of the batch with this number."""
-        return F.cross_entropy(logits, batch.labels, reduction="none")
-
 
 @dataclass(frozen=True, kw_only=True)
-class DivergenceProbe(LossProbe):
-    """The mean Kullback-Leibler divergence, in nats, of each group's [G] class probabilities at bits [U] from those in full
-    precision. It needs no labels, and sees harm where every image is classified correctly and the loss hardly moves."""
+class LossProbe(PlanProbe):
+    """Mean loss of each of G groups [G] at bits [U], over fixed calibration batches."""
 
-    _reference: list[Tensor] = field(default_factory=list)
+    groups: int
 
     def __call__(self, bits: Tensor) -> Tensor:
         """bits [U] -> [G], NaN for a group without images."""
-        if not self._reference:
-            with untouched(self.model), torch.no_grad():
-                self._reference.extend(self.model(batch.images).float().log_softmax(1) for batch in self.batches())
-        return super().__call__(bits)
+        found = self.outputs(bits)
+        losses = F.cross_entropy(found.logits, found.labels, reduction="none")
+        return group_means(losses, found.groups, self.groups)
 
-    def _of_images(self, number: int, logits: Tensor, batch: Batch) -> Tensor:
-        divergence = F.kl_div(logits.log_softmax(1), self._reference[number], reduction="none", log_target=True).sum(1)
-        return divergence.nan_to_num(nan=torch.inf)  # outputs that are not finite
+
+def group_means(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Values of images [N] and their groups [N] -> mean of each of `count` groups, float64; NaN for a group without images."""
+    sums, counts = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    sums.index_add_(0, groups, values.double())
+    counts.index_add_(0, groups, torch.ones(len(groups), dtype=torch.float64))
+    return torch.where(counts > 0, sums / counts.clamp_min(1), torch.nan)
 
 
 @dataclass(frozen=True)

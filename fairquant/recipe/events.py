@@ -108,12 +108,20 @@ class OptimalityReport(TypedDict, total=False):
     gap: float | None
 
 
-class FallbackReport(TypedDict):
-    """The allocator's plan beside uniform bits of the same budget: the divergence of the worst-served group's class probabilities
-    from full precision on `images` calibration images, in nats, before any training; taken: which of them the run went on with."""
+class DeviationReport(TypedDict):
+    """From full precision, in the group where it is largest: fraction of images that get another class; divergence of the class
+    probabilities, in nats."""
 
-    plan: float | None
-    uniform: float | None
+    changed: float | None
+    divergence: float | None
+
+
+class FallbackReport(TypedDict):
+    """The allocator's plan beside uniform bits of the same budget, on `images` validation images, before any training; taken: which of
+    them the run went on with."""
+
+    plan: DeviationReport
+    uniform: DeviationReport
     images: int
     taken: Literal["plan", "uniform"]
 

@@ -101,8 +101,8 @@ def quantity(text: str, units: dict[str, float]) -> float | None:
 @dataclass(frozen=True)
 class QuantizeSettings:
     """units: what has one bit width. choices: widths an allocator may use. keep: layer patterns left in full precision;
-    pin: layer pattern to bits. fallback: uniform bits of the same budget where, on calibration images, they keep the worst-served
-    group closer to full precision than the allocator's plan does; null: the plan, whatever it does."""
+    pin: layer pattern to bits. fallback: uniform bits of the same budget where, on validation images, they change fewer answers of
+    the worst-served group than the allocator's plan does; null: the plan, whatever it does."""
 
     units: Literal["channel", "tensor"] = "channel"
     choices: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)

@@ -14,6 +14,7 @@ from fairquant.audit.cells import Cells
 from fairquant.audit.evaluate import Audit
 from fairquant.audit.flips import Flip
 from fairquant.audit.operating import Decisions
+from fairquant.bits.fallback import Deviation
 from fairquant.bits.layers import float_weights
 from fairquant.files import plain_cell
 from fairquant.recipe.events import (
@@ -22,6 +23,7 @@ from fairquant.recipe.events import (
     BudgetReport,
     ChangeReport,
     DatasetReport,
+    DeviationReport,
     FallbackReport,
     IntervalReport,
     MetricReport,
@@ -128,7 +130,12 @@ def fallback_report(results: Results) -> FallbackReport | None:
     if found is None:
         return None
     taken: Literal["plan", "uniform"] = "uniform" if found.fallback else "plan"
-    return {"plan": finite(found.plan), "uniform": finite(found.uniform), "images": found.images, "taken": taken}
+    plan, uniform = (deviation_report(each) for each in (found.plan, found.uniform))
+    return {"plan": plan, "uniform": uniform, "images": found.images, "taken": taken}
+
+
+def deviation_report(deviation: Deviation) -> DeviationReport:
+    return {"changed": finite(deviation.changed), "divergence": finite(deviation.divergence)}
 
 
 def audit_report(audit: Audit) -> tuple[dict[str, MetricReport], BaselineReport, dict[str, ChangeReport]]:

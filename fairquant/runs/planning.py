@@ -18,7 +18,7 @@ from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.costs import CostModel, Operations, latency_cost_model, within_size
 from fairquant.bits.fallback import Comparison, compare, uniform_bits
 from fairquant.bits.layers import pinned_bits
-from fairquant.bits.probe import CachedProbe, DivergenceProbe, LossProbe
+from fairquant.bits.probe import CachedProbe, LossProbe, PlanProbe
 from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
 from fairquant.bits.unchanged import unchanged
 from fairquant.data.batching import batches, draw_calibration
@@ -164,12 +164,11 @@ class Planning:
             return allocation, spent, None
         columns = self.choices.columns
         known = None if errors is None else lambda name, width: errors[name][columns.index(width)]
-        images = self._probe_images()
-        probe = DivergenceProbe(
+        probe = PlanProbe(
             model=self.model.network, layers=self.layers, quantizer=self.quantization.quantizer.value,
-            batches=self._stream(images), groups=len(self.splits.group_names), errors=known,
+            batches=self._stream(self._unseen()), errors=known,
         )  # fmt: skip
-        comparison = compare(allocation, uniform, probe, len(images))
+        comparison = compare(allocation, uniform, probe)
         return (uniform, uniform_spent, comparison) if comparison.fallback else (allocation, spent, comparison)
 
     def attach(self, allocated: Allocated) -> Attachment:
@@ -275,6 +274,11 @@ class Planning:
         """Those calibration images on which plans are measured."""
         images = self._images()
         return images.subset(np.arange(min(self.recipe.calibration.probe_images, len(images))))
+
+    def _unseen(self) -> Split:
+        """Validation images, equally many of every group, which no plan was made with; calibration images where there are none."""
+        count, groups, validation = self.recipe.calibration.images, len(self.splits.group_names), self.splits.validation
+        return draw_calibration(validation if len(validation) else self._images(), count, groups, self.recipe.seed)
 
     def _stream(self, images: Split) -> Callable[[], Iterator[Batch]]:
         size = self.recipe.calibration.batch_size

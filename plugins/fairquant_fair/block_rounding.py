@@ -19,7 +19,7 @@ from fairquant_fair.fair_gptq import FairGptq
 class Block(FairGptq):
     """min over codes, scales and biases of a block: the mean over groups of |block(x) - block_full(x_full)|^2.
 
-    Each layer is first rounded by `fair-gptq`, whose options these are; once a block's layers are, its weights are learned with
+    Each layer is first rounded by `fair-gptq`, whose options these are (without `rounds`, since learning serves the groups); once a block's layers are, its weights are learned with
     rounding in the forward pass (`fairquant.rounding.learned`), so that the block's output is the one in full precision, although
     the blocks before it are rounded (block reconstruction: BRECQ, Li et al., arXiv 2102.05426; of all of a block's parameters:
     EfficientQAT, Chen et al., arXiv 2407.11062). No labels are needed. `epochs` passes over the calibration images for each block,
@@ -28,8 +28,9 @@ class Block(FairGptq):
     where the error over all images is below that of the start.
     """
 
-    epochs: int = 20
-    learning_rate: float = 0.01
+    rounds: int = 0
+    epochs: int = 10
+    learning_rate: float = 0.03
     parameter_learning_rate: float = 0.001
     towards_weight: float = 0.5
 

@@ -161,7 +161,9 @@ def test_learning_brings_every_block_nearer_to_full_precision_and_ships_what_it_
     def error(problem, rounded) -> float:
         values = {name: (each.weight.decode().flatten(1), each.bias) for name, each in rounded.items()}
         with torch.no_grad():
-            return sum(float((problem.run(n, values) - target).square().sum()) for n, target in enumerate(problem.targets))
+            return sum(
+                float((problem.run(n, values) - target).square().sum()) for n, target in enumerate(problem.targets)
+            )
 
     def watched(self, problem):
         found = real(self, problem)
