@@ -8,19 +8,18 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from fairquant.artifact.save import save_artifact
 from fairquant.audit.acceptance import acceptance
 from fairquant.audit.claims import class_problems
-from fairquant.audit.evaluate import Audit, audit
-from fairquant.audit.operating import choose_threshold, class_numbers, decisions_of
+from fairquant.audit.evaluate import audit
+from fairquant.audit.operating import class_numbers, decisions_of
 from fairquant.bits import Attachment, find_layers
-from fairquant.bits.activations import describe_inputs, float_inputs_note
+from fairquant.bits.activations import float_inputs_note
 from fairquant.bits.costs import Operations, count_operations
 from fairquant.bits.fallback import Comparison
 from fairquant.bits.layers import float_note, pinned_bits
@@ -29,17 +28,17 @@ from fairquant.data.batching import batches
 from fairquant.data.protection import protect
 from fairquant.data.ranks import is_leader
 from fairquant.errors import UserError
-from fairquant.recipe.events import ArtifactReport
-from fairquant.recipe.schema import Quantization, Recipe, plain_fields
-from fairquant.recipe.shipped import shipped_recipe
-from fairquant.roles import Allocation, BitPlan, Layer, OperatingPoint, Predictions, QuantizedWeight, Rounded, Splits
+from fairquant.recipe.schema import Quantization, Recipe
+from fairquant.roles import Allocation, BitPlan, Layer, Rounded, Splits
 from fairquant.roles.dataset import Intensity
 from fairquant.rounding.checkpoint import RoundingCheckpoint
 from fairquant.runs.baseline import train_baseline
 from fairquant.runs.folder import Run, versions_key
 from fairquant.runs.identity import digest_of
+from fairquant.runs.operating import at_operating_points, same_points
 from fairquant.runs.planning import Planning
 from fairquant.runs.results import BeforeAfter, Quantized, Results, ValidationResults
+from fairquant.runs.shipped import describe, write_artifact
 from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
 from fairquant.training.devices import make_deterministic
 from fairquant.training.loop import Trainer, train
@@ -134,22 +133,6 @@ def check_classes(recipe: Recipe, splits: Splits) -> Splits:
     if problems:
         raise UserError(problems)
     return protect(splits, recipe.protect)
-
-
-def at_operating_points(recipe: Recipe, before: Predictions, after: Predictions) -> BeforeAfter:
-    """Validation predictions, each with the operating point that is chosen on them where the recipe asks for one."""
-    settings = recipe.operating_point
-    if settings is None:
-        return BeforeAfter(before, after)
-    both = [replace(each, operating=choose_threshold(each, settings)) for each in (before, after)]
-    return BeforeAfter(both[0], both[1])
-
-
-def same_points(validation: BeforeAfter, before: Predictions, after: Predictions) -> BeforeAfter:
-    """Test predictions at the operating points of validation."""
-    return BeforeAfter(
-        replace(before, operating=validation.before.operating), replace(after, operating=validation.after.operating)
-    )
 
 
 def average_bits(quantized: Quantized | None) -> float:
@@ -273,43 +256,3 @@ def _validation_results(
     artifact = write_artifact(run, name, model, quantized, about)
     (run.folder / name).unlink(missing_ok=True)
     return ValidationResults(validation=validation, average_bits=average, artifact_bytes=artifact["bytes"])
-
-
-def write_artifact(
-    run: Run, name: str, model: Model, quantized: Quantized | None, metadata: Mapping[str, object]
-) -> ArtifactReport:
-    """The file that ships, in the run's folder."""
-    layers: tuple[Layer, ...] = () if quantized is None else quantized.layers
-    weights: Mapping[str, QuantizedWeight] = {} if quantized is None else quantized.weights
-    return save_artifact(run.folder / name, model.network, layers, weights, metadata)
-
-
-def describe(
-    recipe: Recipe, model: Model, average_bits: float, test_audit: Audit | None, operating: OperatingPoint | None,
-    intensity: Intensity,
-) -> dict[str, object]:  # fmt: skip
-    """The artifact's metadata."""
-    normalization = model.normalization
-    return {
-        "architecture": model.architecture,
-        "classes": list(model.class_names),
-        "groups": list(model.group_names),
-        "preprocessing": {
-            "image_size": model.architecture.get("image_shape", recipe.model.image_size),
-            "mean": list(normalization.mean), "std": list(normalization.std),
-            "channels_last": normalization.channels_last, "intensity": intensity,
-            "prepared_by_caller": model.architecture.get("source") == "module",
-        },
-        "activations": describe_inputs(model.network),
-        "plan": {"average_bits": average_bits, "budget": str(recipe.budget)},
-        "recipe": shipped_recipe(recipe, average_bits),
-        "recipe_digest": recipe.digest(),
-        "audit": {
-            label: [round(metric.value, 5), round(metric.low, 5), round(metric.high, 5)]
-            for label, metric in (test_audit.metrics if test_audit is not None else {}).items()
-            if metric.value == metric.value
-        },
-        "operating_point": None if operating is None or recipe.operating_point is None else {
-            **plain_fields(recipe.operating_point), "threshold": operating.threshold,
-        },
-    }  # fmt: skip

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fairquant.artifact.save import artifact_content
 from fairquant.bits import Attachment, attach, make_problem, plan_of
 from fairquant.bits.activations import quantize_inputs
-from fairquant.bits.costs import CostModel, Operations, latency_cost_model, within_size
+from fairquant.bits.costs import CostModel, Operations, latency_cost_model
 from fairquant.bits.fallback import Comparison, compare, uniform_bits
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import CachedProbe, LossProbe, PlanProbe
 from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
 from fairquant.bits.unchanged import unchanged
-from fairquant.data.batching import batches, draw_calibration
 from fairquant.data.ranks import is_leader
 from fairquant.errors import UserError
 from fairquant.recipe.latency import read_table
@@ -29,20 +27,20 @@ from fairquant.recipe.schema import Quantization, Recipe
 from fairquant.roles import (
     Allocation,
     AllocationProblem,
-    Batch,
     BitPlan,
     ErrorImportance,
     GroupImportance,
     Layer,
     Rounded,
-    Split,
     Splits,
 )
 from fairquant.rounding.checkpoint import RoundingCheckpoint
 from fairquant.rounding.expected import errors_of_all, observe
 from fairquant.rounding.stage import Rounder, share_of_rank
+from fairquant.runs.calibration import CalibrationImages
 from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
 from fairquant.runs.source import source_digest
+from fairquant.runs.spending import Spending, Spent
 from fairquant.training.model import Model
 
 
@@ -71,6 +69,10 @@ class Planning:
     cache_dir: Path
 
     @property
+    def calibration(self) -> CalibrationImages:
+        return CalibrationImages(recipe=self.recipe, splits=self.splits, model=self.model)
+
+    @property
     def choices(self) -> BitChoices:
         settings = self.recipe.quantize
         return BitChoices(settings.choices, pinned_bits(self.layers, settings.pin))
@@ -83,19 +85,9 @@ class Planning:
             return GroupImportance(ones, names)
         component = self.quantization.importance
         with leaves_alone(self.model.network, f"importance {component.name!r}"):
-            found = component.value.measure(self.model.network, self._batches(), self.layers, names)
+            found = component.value.measure(self.model.network, self.calibration.batches(), self.layers, names)
         check_scores(found, self.layers, names, component.name)
         return found
-
-    def _images(self) -> Split:
-        """The dataset's own calibration images, or a draw of training images with each group equally."""
-        count, groups = self.recipe.calibration.images, len(self.splits.group_names)
-        return self.splits.calibration or draw_calibration(self.splits.train, count, groups, self.recipe.seed)
-
-    def _batches(self) -> Iterator[Batch]:
-        """The calibration images, normalised, on the model's device."""
-        size = self.recipe.calibration.batch_size
-        return batches(self._images(), size, self.model.normalization, self.model.device)
 
     def start_activations(self) -> dict[str, int]:
         """Few bits for the layers' inputs where the recipe asks for them; layer -> bits. Layers that are not in it keep their
@@ -103,7 +95,7 @@ class Planning:
         wanted = self.recipe.activations
         if wanted.bits is None:
             return {}
-        return quantize_inputs(self.model.network, self.layers, self._batches(), wanted.bits, wanted.first)
+        return quantize_inputs(self.model.network, self.layers, self.calibration.batches(), wanted.bits, wanted.first)
 
     def allocate(
         self, importance: GroupImportance, cost_model: CostModel | None, metadata: Mapping[str, object]
@@ -112,36 +104,23 @@ class Planning:
 
         cost_model: a budget that is not of bits; metadata: the file's, whose bytes a budget of bytes counts.
         """
-        layers, recipe, quantizer = self.layers, self.recipe.budget, self.quantization.quantizer.value
-        check_quantizer(quantizer, layers, self.choices.free, self.quantization.quantizer.name)
-        most = recipe.average_bits or 8.0 if cost_model is None else cost_model.average_bits(layers)
-        probe = self._probe()
+        quantizer = self.quantization.quantizer
+        check_quantizer(quantizer.value, self.layers, self.choices.free, quantizer.name)
+        most = self.recipe.budget.average_bits or 8.0 if cost_model is None else cost_model.average_bits(self.layers)
         problem, errors = self._problem(importance, Budget(most, cost_model))
-        problem = replace(problem, probe=probe)
-
-        def spend(solve: Callable[[AllocationProblem], Allocation]) -> tuple[Allocation, float]:
-            """The whole budget; the average bits that it comes to."""
-
-            def at(bits: float) -> tuple[Allocation, BitPlan]:
-                allocation = solve(replace(problem, average_bits=bits))
-                return allocation, plan_of(layers, allocation.bits)
-
-            if recipe.bytes is not None:
-                measure = partial(self._file_bytes, metadata)
-                allocation, _, bits = within_size(recipe.bytes, recipe.average_bits, problem.least_bits(), at, measure)
-                return allocation, bits
-            allocation, plan = at(most)
-            return allocation, most if cost_model is None else cost_model.average_bits(layers, plan)
-
-        allocation, spent = spend(self._solve)
-        comparison = None
+        probe = self._probe()
+        spending = Spending(
+            problem=replace(problem, probe=probe), layers=self.layers, cost_model=cost_model, most_bytes=self.recipe.budget.bytes,
+            limit=self.recipe.budget.average_bits, file_bytes=partial(self._file_bytes, metadata),
+        )  # fmt: skip
+        found, comparison = spending.spend(self._solve), None
         if self.quantization.importance is not None and self.recipe.quantize.fallback is not None:
-            allocation, spent, comparison = self._or_uniform(allocation, spent, spend, errors)
+            found, comparison = self._or_uniform(found, spending, errors)
         if is_leader():
             probe.save()
         return Allocated(
-            allocation=allocation, plan=plan_of(layers, allocation.bits), budget=Budget(spent, cost_model), scores=problem.scores,
-            comparison=comparison,
+            allocation=found.allocation, plan=plan_of(self.layers, found.allocation.bits), scores=problem.scores,
+            budget=Budget(found.average_bits, cost_model), comparison=comparison,
         )  # fmt: skip
 
     def _solve(self, problem: AllocationProblem) -> Allocation:
@@ -152,24 +131,22 @@ class Planning:
         return allocated(found, problem, allocator.name)
 
     def _or_uniform(
-        self, allocation: Allocation, spent: float,
-        spend: Callable[[Callable[[AllocationProblem], Allocation]], tuple[Allocation, float]],
-        errors: Mapping[str, Tensor] | None,
-    ) -> tuple[Allocation, float, Comparison | None]:  # fmt: skip
-        """The plan, or uniform bits of the same budget where they are better; and the comparison, where uniform bits are within the
-        budget at all. errors: layer -> what each width does to its weight [K, ...], where that is known already."""
+        self, found: Spent, spending: Spending, errors: Mapping[str, Tensor] | None
+    ) -> tuple[Spent, Comparison | None]:
+        """The plan, or uniform bits that cost no more where they are better; and the comparison, where there are such bits at
+        all. errors: layer -> what each width does to its weight [K, ...], where that is known already."""
         try:
-            uniform, uniform_spent = spend(lambda problem: Allocation(uniform_bits(problem)))
+            uniform = spending.at_most(found).spend(lambda problem: Allocation(uniform_bits(problem)))
         except UserError:
-            return allocation, spent, None
+            return found, None
         columns = self.choices.columns
         known = None if errors is None else lambda name, width: errors[name][columns.index(width)]
         probe = PlanProbe(
             model=self.model.network, layers=self.layers, quantizer=self.quantization.quantizer.value,
-            batches=self._stream(self._unseen()), errors=known,
+            batches=self.calibration.stream(self.calibration.unseen()), errors=known,
         )  # fmt: skip
-        comparison = compare(allocation, uniform, probe)
-        return (uniform, uniform_spent, comparison) if comparison.fallback else (allocation, spent, comparison)
+        comparison = compare(found.allocation, uniform.allocation, probe)
+        return (uniform if comparison.fallback else found), comparison
 
     def attach(self, allocated: Allocated) -> Attachment:
         """Put quantizers with the plan's bits on the weights as they are now."""
@@ -196,7 +173,7 @@ class Planning:
             choices=self.choices.free, rounding=component.value, group_names=self.splits.group_names, name=component.name,
             known=known, on_layer=keep,
         )  # fmt: skip
-        found = rounder.round(share_of_rank(list(self._batches())))
+        found = rounder.round(share_of_rank(list(self.calibration.batches())))
         checkpoint.save()
         return found
 
@@ -230,7 +207,7 @@ class Planning:
         rounding = self.quantization.rounding
         if rounding is None or "inputs" not in rounding.value.needs or self.quantization.importance is None:
             return {}
-        return observe(self.model.network, self.layers, self._batches())
+        return observe(self.model.network, self.layers, self.calibration.batches())
 
     def _weight_errors(self, choices: BitChoices, moments: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         """Layer -> Q_b(W) - W at each width [K, ...], after compensation where there are moments, for an importance or a rounding
@@ -248,7 +225,7 @@ class Planning:
         importance = self.quantization.importance.value
         assert isinstance(importance, ErrorImportance)
         names = self.splits.group_names
-        return importance.group_errors(self.model.network, self._batches(), self.layers, names, errors)
+        return importance.group_errors(self.model.network, self.calibration.batches(), self.layers, names, errors)
 
     def cost_model(self, operations: Operations, input_bits: Mapping[str, int]) -> CostModel | None:
         """The budget where it is not of bits or bytes. input_bits: layer -> bits of its input."""
@@ -263,26 +240,12 @@ class Planning:
         """For allocators that measure: the losses of a plan on a few calibration images. Built on first use."""
         model, quantizer, groups = self.model, self.quantization.quantizer, len(self.splits.group_names)
         probe = LossProbe(
-            model=model.network, layers=self.layers, quantizer=quantizer.value, batches=self._stream(self._probe_images()),
-            groups=groups,
+            model=model.network, layers=self.layers, quantizer=quantizer.value, groups=groups,
+            batches=self.calibration.stream(self.calibration.for_probes()),
         )  # fmt: skip
         source = source_digest(type(quantizer.value).__module__)
         about = [quantizer.to_dict(), source, str(model.network), [layer.name for layer in self.layers], groups]
         return CachedProbe(probe, self.cache_dir, json.dumps(about))
-
-    def _probe_images(self) -> Split:
-        """Those calibration images on which plans are measured."""
-        images = self._images()
-        return images.subset(np.arange(min(self.recipe.calibration.probe_images, len(images))))
-
-    def _unseen(self) -> Split:
-        """Validation images, equally many of every group, which no plan was made with; calibration images where there are none."""
-        count, groups, validation = self.recipe.calibration.images, len(self.splits.group_names), self.splits.validation
-        return draw_calibration(validation if len(validation) else self._images(), count, groups, self.recipe.seed)
-
-    def _stream(self, images: Split) -> Callable[[], Iterator[Batch]]:
-        size = self.recipe.calibration.batch_size
-        return partial(batches, images, size, self.model.normalization, self.model.device)
 
     def _file_bytes(self, metadata: Mapping[str, object], plan: BitPlan) -> int:
         """An upper bound of the file's size with this plan, everything in it counted."""

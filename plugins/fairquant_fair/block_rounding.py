@@ -21,11 +21,11 @@ class Block(FairGptq):
 
     Each layer is first rounded by `fair-gptq`, whose options these are (`rounds` 0: learning serves the groups); once all layers of a
     block are, its weights are learned with rounding in the forward pass (`fairquant.rounding.learned`), so that the block's output is
-    the one in full precision, although the blocks before it are rounded (block reconstruction: BRECQ, Li et al., arXiv 2102.05426; of all of a block's parameters:
-    EfficientQAT, Chen et al., arXiv 2407.11062). No labels are needed. `epochs` passes over the calibration images for each block,
-    by Adam with a cosine schedule; learning_rate: of the weights, in steps of their grid; parameter_learning_rate: of scales,
-    relative to themselves, and of biases. towards_weight: where the weights start, see `LearnedLayer`. What was learned is kept
-    where the error over all images is below that of the start.
+    the one in full precision, although the blocks before it are rounded (block reconstruction: BRECQ, Li et al., arXiv 2102.05426;
+    of all of a block's parameters: EfficientQAT, Chen et al., arXiv 2407.11062). No labels are needed. `epochs` passes over the
+    calibration images for each block, by Adam with a cosine schedule; learning_rate: of the weights, in steps of their grid;
+    parameter_learning_rate: of scales, relative to themselves, and of biases. towards_weight: where the weights start, see
+    `LearnedLayer`. What was learned is kept where the error over all images is below that of the start.
     """
 
     rounds: int = 0

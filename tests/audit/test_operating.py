@@ -16,7 +16,7 @@ from fairquant.audit.roc import partial_area
 from fairquant.errors import UserError
 from fairquant.recipe.sections import OperatingPointSettings
 from fairquant.roles import OperatingPoint
-from fairquant.runs.pipeline import at_operating_points, same_points
+from fairquant.runs.operating import at_operating_points, same_points
 
 
 def settings(**changes):

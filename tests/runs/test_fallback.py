@@ -107,7 +107,7 @@ def test_uniform_bits_replace_a_plan_that_is_worse_and_the_report_says_so(monkey
     assert found["plan"]["changed"] >= found["uniform"]["changed"]
     assert found["plan"]["divergence"] > 0
     assert found["images"] == 100
-    assert set(result.report["bits"]["histogram"]) == {"3"}
+    assert set(result.report["bits"]["histogram"]) <= {"2", "3"}  # no more than the plan has, which may be a little less than 3
     assert "Uniform bits are taken in place of the plan" in (result.folder / "log.txt").read_text()
     assert "niform bits" in (result.folder / "report.html").read_text()
     kept = run("quantize.fallback=null")
@@ -121,14 +121,14 @@ def test_a_budget_of_bytes_or_operations_is_kept_by_uniform_bits_as_well(monkeyp
     monkeypatch.setattr(fisher.Fisher, "measure", Noise.measure)
     sets = [Patterns(count, number, 0) for number, count in enumerate((300, 100, 100))]
     network = trained(0, sets[0])
-    for budget in ("budget.size=12kB", "budget.bops=4M"):
+    for budget in ("budget.size=8.2kB", "budget.bops=4M"):
         result = fairquant.quantize(
             network, *sets, method="fq-qat-ptq", overrides=[*OPTIONS, "budget.average_bits=null", budget], name=budget[7:11]
         )  # fmt: skip
         assert result.report["fallback"]["taken"] == "uniform", json.dumps(result.report["fallback"])
         assert len(result.report["bits"]["histogram"]) <= 2
         if "size" in budget:
-            assert result.report["artifact"]["bytes"] <= 12_000
+            assert result.report["artifact"]["bytes"] <= 8200
         else:
             assert result.report["bits"]["bops"] <= 4e6
 

@@ -26,13 +26,13 @@ from fairquant.runs.reports import read_report
 def chosen(monkeypatch):
     """Layer name -> what the last rounding gave."""
     found = {}
-    real = Rounder._round_layer
+    real = Rounder._say
 
-    def watched(self, layer, inputs):
-        real(self, layer, inputs)
-        found[layer.name] = self._done[layer.name]
+    def watched(self, name):
+        real(self, name)
+        found[name] = self._done[name]
 
-    monkeypatch.setattr(Rounder, "_round_layer", watched)
+    monkeypatch.setattr(Rounder, "_say", watched)
     return found
 
 
@@ -47,6 +47,16 @@ def test_what_ships_without_training_is_what_was_chosen(chosen, quantizer):
         assert torch.equal(modules[name].weight, each.weight.decode()), name
     assert result.report["bits"]["average"] <= 2.5
     assert "rounding" in result.report["timings"]
+
+
+def test_a_block_that_was_learned_ships_as_it_was_learned(chosen):
+    """In networks whose blocks are found, without labels."""
+    recipe = write_recipe(method="fq-block-rounding-ptq", model={"name": "vit_tiny_patch16_224", "image_size": 32})
+    result = fairquant.run(recipe, "rounding.epochs=2")
+    modules = dict(fairquant.load(result.folder / "model.safetensors").named_modules())
+    assert {"blocks.0.attn.qkv", "blocks.11.mlp.fc2", "head"} < chosen.keys()
+    for name, each in chosen.items():
+        assert torch.equal(modules[name].weight, each.weight.decode()), name
 
 
 def test_compensation_is_nearer_to_full_precision_than_the_nearest_points():
