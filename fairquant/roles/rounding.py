@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fairquant.roles.quantizer import QuantizedWeight
 
-#: "inputs": moments and means; "drift": how the inputs differ from those in full precision; "gradients": positions are
-#: weighted by the loss's squared gradient at the layer's output, which needs labels.
+#: "inputs": moments and means; "drift": how the inputs differ from those in full precision; "gradients": positions are weighted
+#: by the squared gradient at the layer's output of the loss in full precision, with labels that the network itself gives.
 Need = Literal["inputs", "drift", "gradients"]
 
 
@@ -96,7 +96,8 @@ class BlockProblem:
     layers: name -> its problem; rounded: name -> what `round` made of it. groups: B numbers of each of N batches, into group_names.
     targets: each batch's output in full precision, by image [B, F]. run(number, rounded) -> [B, F]: the block's output for a batch,
     with all before it rounded, at weights [R, n] and biases [R] of its layers, in full in `rounded`, layer -> (weight, change of the
-    bias or None); gradients reach both.
+    bias or None); gradients reach both. importance [F]: of the output's elements, 1 in the mean, from the loss's squared
+    gradient; None where the rounding does not ask for "gradients", and where they could not be observed.
     """
 
     name: str
@@ -106,6 +107,7 @@ class BlockProblem:
     group_names: tuple[str, ...]
     targets: Sequence[Tensor]
     run: Callable[[int, Mapping[str, tuple[Tensor, Tensor | None]]], Tensor]
+    importance: Tensor | None = None
 
 
 @runtime_checkable

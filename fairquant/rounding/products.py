@@ -67,16 +67,18 @@ def _tuple(value: Any, count: int) -> list[int]:
 
 #: Called before a product is computed.
 OnProduct = Callable[[Product], None]
+#: Called with its output, for those that are computed by a call of their own.
+OnOutput = Callable[[Product, Tensor], None]
 
 
 class Products(TorchFunctionMode):
     """Watches the products with the layers' weights in this thread; other calls pass. Functions that are themselves made of
     products, as torch's attention is, are looked into."""
 
-    def __init__(self, layers: Sequence[Layer], on_product: OnProduct) -> None:
+    def __init__(self, layers: Sequence[Layer], on_product: OnProduct, on_output: OnOutput | None = None) -> None:
         super().__init__()
         self.numbers = {id(layer.weight): number for number, layer in enumerate(layers)}
-        self.on_product = on_product
+        self.on_product, self.on_output = on_product, on_output
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -85,22 +87,26 @@ class Products(TorchFunctionMode):
         given = kwargs or {}
         if func is F.multi_head_attention_forward:
             return self._attention(inspect.signature(func).bind(*args, **given).arguments)
-        if func is F.linear or func in _SPATIAL:
-            named = {
-                **dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False)),
-                **given,
-            }
-            number = self.numbers.get(id(named["weight"]))
-            if number is not None:
-                plain = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-                options = {key: named.get(key, default) for key, default in plain.items()}
-                spatial = _SPATIAL.get(func, 0)
-                self.on_product(
-                    Product(
-                        number, named["input"].detach(), named["weight"].detach(), spatial, options if spatial else None
-                    )
-                )
-        return func(*args, **given)
+        product = self._product(func, args, given) if func is F.linear or func in _SPATIAL else None
+        if product is None:
+            return func(*args, **given)
+        self.on_product(product)
+        output = func(*args, **given)
+        if self.on_output is not None:
+            self.on_output(product, output)
+        return output
+
+    def _product(self, func: Callable[..., Any], args: tuple[Any, ...], given: dict[str, Any]) -> Product | None:
+        """What is computed with a layer's weight; None for other weights."""
+        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        named = {**dict(zip(names, args, strict=False)), **given}
+        number = self.numbers.get(id(named["weight"]))
+        if number is None:
+            return None
+        plain = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        options = {key: named.get(key, default) for key, default in plain.items()}
+        spatial = _SPATIAL.get(func, 0)
+        return Product(number, named["input"].detach(), named["weight"].detach(), spatial, options if spatial else None)
 
     def _attention(self, named: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """torch's attention, [tokens, images, width], whose projections are products as well: the outer one is taken out of it, so

@@ -17,6 +17,7 @@ from fairquant.roles import Batch, BitPlan, Layer, Quantizer, Rounded, Rounding,
 from fairquant.roles.rounding import LayerInputs
 from fairquant.rounding.blocks import Block, find_blocks
 from fairquant.rounding.checked import check_rounded, rounded_block
+from fairquant.rounding.guidance import Guidance, guide
 from fairquant.rounding.in_step import BlockEnd, InStep
 from fairquant.rounding.moments import InputSums
 from fairquant.rounding.placed import Placed, block_problem
@@ -80,6 +81,7 @@ class Rounder:
                         InStep(full, images, _same_layers(full, self.layers), _same(full, self._blocks))
                     )
                 )
+            self._guidance = self._guide(batches)
             for each in reversed(both):
                 each.start()
             while (stop := steps.next()) is not None:
@@ -95,6 +97,12 @@ class Rounder:
                 for each in both:
                     each.done(stop.number)
 
+    def _guide(self, batches: Sequence[Batch]) -> Guidance:
+        """What the rounding asks for of gradients; nothing where it does not."""
+        if "gradients" not in self.rounding.needs:
+            return Guidance()
+        return guide(self.network, self.layers, self._blocks, batches)
+
     def _inputs(self, both: Sequence[InStep], number: int, groups: Sequence[Tensor]) -> LayerInputs | None:
         """What a layer sees; None where its inputs cannot be separated by image."""
         sums = InputSums(len(self.group_names))
@@ -105,7 +113,9 @@ class Rounder:
             if columns is None:
                 return None
             other = others[batch].columns(len(groups[batch])) if batch in others else None
-            sums.add(columns, groups[batch], product.weight.flatten(1), other)
+            sums.add(
+                columns, groups[batch], product.weight.flatten(1), other, self._guidance.positions.get((number, batch))
+            )
         found = sums.result()
         if found is not None and not bool(torch.isfinite(found.moments).all()):
             raise UserError(
@@ -140,7 +150,7 @@ class Rounder:
             assert isinstance(self.rounding, RoundsBlocks)
             problem = replace(
                 problem, layers={name: self._problems[name] for name in placed}, rounded={name: self._done[name] for name in placed},
-                group_names=self.group_names,
+                group_names=self.group_names, importance=self._guidance.elements.get(number),
             )  # fmt: skip
             found = rounded_block(self.rounding, problem, self.name)
             for each in numbers:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fairquant.roles import LayerInputs, Rounded, Rounding, RoundingProblem
+from fairquant.roles import BlockProblem, LayerInputs, Rounded, Rounding, RoundingProblem, RoundsBlocks
 from fairquant.roles.quantizer import QuantizedWeight, codes_fit, largest_code
 from fairquant.testing.cases import GROUPS, weights
-from fairquant.testing.contract import for_all
+from fairquant.testing.contract import NotApplicable, for_all
 
 SEEDS, ROWS, COLUMNS = st.integers(0, 999), st.integers(1, 4), st.integers(1, 12)
 
@@ -136,8 +137,6 @@ def it_leaves_its_problem_alone(rounding: Rounding) -> None:
 def no_output_is_worse_than_nearest(rounding: Rounding) -> None:
     """Over many layers, the mean squared output error is not above that of rounding to the nearest by more than a tenth: who
     measures inputs uses them. (Not applicable to a rounding that measures nothing.)"""
-    from fairquant.testing.contract import NotApplicable
-
     if "inputs" not in rounding.needs:
         raise NotApplicable("it measures no inputs")
     total = nearest = 0.0
@@ -147,6 +146,58 @@ def no_output_is_worse_than_nearest(rounding: Rounding) -> None:
         total += _output_error(problem, found.weight.decode(), found.bias)
         nearest += _output_error(problem, problem.grid.decode(), None)
     assert total < 1.1 * nearest, f"its error is {total / nearest:.2f} times that of rounding to the nearest"
+
+
+def a_block_fits_its_bits_and_is_no_worse_than_its_layers(rounding: Rounding) -> None:
+    """Of a block of two layers: codes of the grid for the layers that it returns, and an output that is not further from that in
+    full precision, all groups counting alike, than before. (Not applicable to a rounding that does not look at blocks.)"""
+    if not isinstance(rounding, RoundsBlocks):
+        raise NotApplicable("it does not look at blocks")
+
+    def law(seed: int, groups: int) -> None:
+        problem = make_block(seed, groups)
+        found = {**problem.rounded, **rounding.round_block(problem)}
+        for name, each in found.items():
+            assert torch.equal(each.weight.bits, problem.layers[name].grid.bits), "the bits are not those of the grid"
+            assert bool(codes_fit(each.weight).all()), "codes do not fit their bits"
+        before, after = (_block_error(problem, rounded) for rounded in (problem.rounded, found))
+        assert after <= before * (1 + 1e-6), f"the block's error grew from {before:.4g} to {after:.4g}"
+
+    for_all(law, examples=6, seed=SEEDS, groups=st.integers(1, 3))
+
+
+def make_block(seed: int, groups: int) -> BlockProblem:
+    """relu(x A^T + a) B^T + b on three batches of inputs, A and B at 2 to 4 bits and rounded to the nearest."""
+    draw = torch.Generator().manual_seed(seed)
+    layers, rounded = {}, {}
+    for name, (rows, columns) in {"first": (6, 4), "second": (3, 6)}.items():
+        weight, bits = weights(seed, rows, columns), torch.randint(2, 5, (rows,), generator=draw)
+        scale = weight.abs().amax(1).clamp_min(1e-6) / largest_code(bits)
+        grid = QuantizedWeight(codes=_nearest(weight, scale, bits), bits=bits, scale=scale, shape=(rows, columns))
+        layers[name] = RoundingProblem(layer=name, weight=weight, grid=grid, groups=GROUPS, has_bias=True)
+        rounded[name] = Rounded(weight=grid)
+    inputs = [torch.randn(8, 4, generator=draw) for _ in range(3)]
+
+    def run(number: int, values: Mapping[str, tuple[Tensor, Tensor | None]]) -> Tensor:
+        x = inputs[number]
+        for name, (weight, bias) in values.items():
+            x = x @ weight.T + (0.0 if bias is None else bias)
+            x = x.relu() if name == "first" else x
+        return x
+
+    full = {name: (layer.weight, None) for name, layer in layers.items()}
+    return BlockProblem(
+        name="block", layers=layers, rounded=rounded, groups=[torch.arange(8) % groups for _ in inputs], group_names=GROUPS,
+        targets=[run(number, full) for number in range(3)], run=run,
+    )  # fmt: skip
+
+
+def _block_error(problem: BlockProblem, rounded: Mapping[str, Rounded]) -> float:
+    """Mean over the groups with images."""
+    values = {name: (each.weight.decode(), each.bias) for name, each in rounded.items()}
+    errors = [(problem.run(n, values) - target).square().sum(1) for n, target in enumerate(problem.targets)]
+    groups, error = torch.cat(list(problem.groups)), torch.cat(errors).detach()
+    return float(torch.stack([error[groups == group].mean() for group in torch.unique(groups)]).mean())
 
 
 def _output_error(problem: RoundingProblem, weight: Tensor, bias: Tensor | None) -> float:
@@ -165,5 +216,5 @@ def _output_error(problem: RoundingProblem, weight: Tensor, bias: Tensor | None)
 
 CHECKS = (
     codes_and_bits_are_those_of_the_grid, what_is_on_the_grid_stays, order_and_names_of_groups_do_not_matter,
-    it_leaves_its_problem_alone, no_output_is_worse_than_nearest,
+    it_leaves_its_problem_alone, no_output_is_worse_than_nearest, a_block_fits_its_bits_and_is_no_worse_than_its_layers,
 )  # fmt: skip

@@ -91,7 +91,8 @@ def _shares(problem: BlockProblem) -> list[Tensor]:
 
 def _loss(problem: BlockProblem, learned: Mapping[str, LearnedLayer], number: int, shares: Tensor) -> Tensor:
     output = problem.run(number, {name: layer() for name, layer in learned.items()})
-    return ((output - problem.targets[number]).square().sum(1) * shares).sum()
+    squared = (output - problem.targets[number]).square()
+    return ((squared if problem.importance is None else squared * problem.importance).sum(1) * shares).sum()
 
 
 @torch.no_grad()

@@ -24,7 +24,9 @@ class FairGptq:
 
     drift: rounds towards W (I + C H^-1), C = E[(x_full - x) x^T], which makes up for what the layers before this one have changed
     (the aim of GPTAQ, arXiv 2504.02692, in closed form). bias: a layer that has a bias takes the mean error into it, so
-    that the codes answer for the rest only. damping: see `fairquant.rounding.compensate`; it also bounds what `drift` moves.
+    that the codes answer for the rest only. gradients: each position counts by the squared gradient of the loss at the layer's output
+    (after GuidedQuant, Kim et al., arXiv 2505.07004; one weight a position). damping: see `fairquant.rounding.compensate`; it also
+    bounds what `drift` moves.
     """
 
     rounds: int = 4
@@ -34,6 +36,7 @@ class FairGptq:
     scale: bool = True
     sweeps: int = 2
     damping: float = 0.1
+    gradients: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds < 0 or self.sweeps < 0:
@@ -43,7 +46,8 @@ class FairGptq:
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({"inputs", "drift"}) if self.drift else frozenset({"inputs"})
+        parts: tuple[tuple[Need, bool], ...] = (("inputs", True), ("drift", self.drift), ("gradients", self.gradients))
+        return frozenset(need for need, wanted in parts if wanted)
 
     def round(self, problem: RoundingProblem) -> Rounded:
         """The codes of one layer; those of the nearest points where its inputs are not known."""

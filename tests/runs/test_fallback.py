@@ -107,7 +107,10 @@ def test_uniform_bits_replace_a_plan_that_is_worse_and_the_report_says_so(monkey
     assert found["plan"]["changed"] >= found["uniform"]["changed"]
     assert found["plan"]["divergence"] > 0
     assert found["images"] == 100
-    assert set(result.report["bits"]["histogram"]) <= {"2", "3"}  # no more than the plan has, which may be a little less than 3
+    assert set(result.report["bits"]["histogram"]) <= {
+        "2",
+        "3",
+    }  # no more than the plan has, which may be a little less than 3
     assert "Uniform bits are taken in place of the plan" in (result.folder / "log.txt").read_text()
     assert "niform bits" in (result.folder / "report.html").read_text()
     kept = run("quantize.fallback=null")

@@ -77,7 +77,16 @@ class Careless(Sound):
         return Rounded(weight=levels.stored(torch.where(exact, near, torch.minimum(away, levels.last[:, None]))))
 
 
+class Forgets(Sound):
+    """Takes the second layer's codes away."""
+
+    def round_block(self, problem):
+        last = problem.rounded["second"].weight
+        return {"second": Rounded(weight=replace(last, codes=torch.zeros_like(last.codes)))}
+
+
 BROKEN = {
+    "a_block_fits_its_bits_and_is_no_worse_than_its_layers": Forgets(),
     "codes_and_bits_are_those_of_the_grid": TooLarge(),
     "what_is_on_the_grid_stays": Shrinks(),
     "order_and_names_of_groups_do_not_matter": First(),
