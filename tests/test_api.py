@@ -102,3 +102,72 @@ def test_quantize_explains_wrong_data(small):
         fairquant.quantize(small, [(torch.zeros(3, 8, 8), 0)], Triples(4, 0))
     with pytest.raises(UserError, match="class_names: 1 names, but there are 2 classes"):
         fairquant.quantize(small, Triples(20, 0), Triples(20, 1), class_names=["only"])
+
+
+def _trained_by_nobody() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, 3),
+    )
+
+
+UNLABELLED = ["tracking.mlflow=null", "calibration.images=40"]
+
+
+@pytest.mark.parametrize("method", [None, "fq-block-rounding-ptq", "gptq-ptq"])
+def test_a_model_is_quantized_with_unlabelled_images(method):
+    """Labels are its own answers: accuracy is agreement, no limit is judged, and that is said."""
+    model = _trained_by_nobody()
+    images = [Triples(40, 0)[row][0] for row in range(40)]
+    with pytest.warns(UserWarning, match="labels are the full-precision model's own answers"):
+        result = fairquant.quantize(model, calibration=images, average_bits=3, method=method, overrides=UNLABELLED)
+    report = result.report
+    assert report["method"] == (method or "fq-gptq-ptq")
+    assert report["baseline"]["metrics"]["accuracy"]["value"] == 1.0
+    small, stack = fairquant.load(result.folder / "model.safetensors", model=_trained_by_nobody()), torch.stack(images)
+    with torch.no_grad():
+        agreement = float((small(stack).argmax(1) == model.eval()(stack).argmax(1)).float().mean())
+    assert report["metrics"]["accuracy"]["value"] == pytest.approx(agreement)
+    assert report["accept"] == {"answer": "CANNOT TELL", "limits": []}
+    assert "own answers" in (result.folder / "report.html").read_text()
+    assert report["bits"]["average"] <= 3
+
+
+def test_unlabelled_images_may_have_groups_and_labelled_ones_judge_them():
+    model, data = _trained_by_nobody(), Triples(40, 0)
+    pairs = [(data[row][0], row % 2) for row in range(40)]
+    alone = fairquant.quantize(model, calibration=pairs, group_names=["a", "b"], average_bits=3, overrides=UNLABELLED)
+    assert set(alone.report["change"]["accuracy"]["by_group"]) == {"a", "b"}
+    judged = fairquant.quantize(
+        model, None, data, calibration=pairs, average_bits=3, overrides=UNLABELLED, name="judged"
+    )
+    assert judged.report["accept"]["limits"]
+    assert judged.report["metrics"]["accuracy"]["value"] < 1
+    assert (judged.folder / "log.txt").read_text().count("own answers") == 1
+    both = fairquant.quantize(
+        model, data, data, calibration=pairs, average_bits=3, method="fq-gptq-ptq", overrides=UNLABELLED, name="both"
+    )
+    assert both.report["bits"]["average"] <= 3
+    text = (both.folder / "log.txt").read_text()
+    assert "own answers" not in text
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (None, "give train and validation.*Without labels: calibration"),
+        ([], "calibration: needs at least one item"),
+        ([3, 4], "calibration: every item must be an image or .image, group.*item 0 is of int"),
+        ([(torch.zeros(3, 8, 8), "x")], "calibration: every item must be an image or .image, group."),
+        ([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)], "calibration: image 1 is .3, 9, 9."),
+        ([torch.zeros(1, 8, 8)], "the model does not take images"),
+        ([torch.full((3, 8, 8), torch.nan)], "calibration: 1 of 1 images are not finite"),
+    ],
+)
+def test_unlabelled_images_of_other_forms_are_refused_in_words(calibration, message):
+    with pytest.raises(UserError, match=message):
+        fairquant.quantize(_trained_by_nobody(), calibration=calibration)
