@@ -48,7 +48,7 @@ class Pass:
         """images [B, 3, H, W]; wanted: whether to stop at a layer, by its number."""
         self.at: Product | BlockEnd | None = None
         self.entered: dict[int, tuple[tuple[object, ...], Mapping[str, object]]] = {}
-        self.output: Tensor | None = None
+        self.output: object = None
         self._error: BaseException | None = None
         self._cancelled = False
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)

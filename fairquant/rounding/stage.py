@@ -15,7 +15,7 @@ from fairquant.data.ranks import rank, world_size
 from fairquant.errors import UserError
 from fairquant.roles import Batch, BitPlan, Layer, Quantizer, Rounded, Rounding, RoundingProblem, RoundsBlocks
 from fairquant.roles.rounding import LayerInputs
-from fairquant.rounding.blocks import Block, find_blocks
+from fairquant.rounding.blocks import Block, find_blocks, tensors_in
 from fairquant.rounding.checked import check_rounded, rounded_block
 from fairquant.rounding.guidance import Guidance, guide
 from fairquant.rounding.in_step import BlockEnd, InStep
@@ -96,6 +96,21 @@ class Rounder:
                     self._say(name)
                 for each in both:
                     each.done(stop.number)
+            self._check_turns(steps, images[0])
+
+    def _check_turns(self, steps: InStep, images: Tensor) -> None:
+        """A network that keeps tensors on itself between two layers would have mixed the batches, whose passes take turns."""
+        with torch.no_grad():
+            alone = [*tensors_in(self.network(images))]
+        together = [*tensors_in(steps.passes[0].output)]
+        for one, other in zip(alone, together, strict=True):
+            if one.is_floating_point() and not torch.allclose(
+                one, other, rtol=1e-2, atol=1e-3 * float(one.abs().max())
+            ):
+                raise UserError(
+                    "the network gives other outputs where the passes of several batches take turns at its layers: it keeps "
+                    "tensors of one pass outside of it. Set rounding: null, or calibration.batch_size to all calibration images"
+                )
 
     def _guide(self, batches: Sequence[Batch]) -> Guidance:
         """What the rounding asks for of gradients; nothing where it does not."""

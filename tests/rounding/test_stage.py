@@ -229,6 +229,24 @@ def test_an_error_in_the_network_passes_and_no_thread_is_left():
     assert threading.active_count() == threads
 
 
+class Keeps(nn.Module):
+    """Keeps what it saw first, and uses it two layers later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 3)
+
+    def forward(self, images):
+        self.seen = images.mean((2, 3))
+        return self.second(F.relu(self.first(self.seen))) + 3 * self.seen
+
+
+def test_a_network_that_keeps_tensors_outside_its_pass_is_refused_and_one_batch_is_fine():
+    with pytest.raises(UserError, match="keeps tensors of one pass outside of it"):
+        rounder(Keeps().eval(), Gptq()).round(batches(3))
+    assert rounder(Keeps().eval(), Gptq()).round(batches(1))["second"].compensated
+
+
 def test_inputs_that_are_not_finite_are_named_with_the_layer():
     network = Net().eval()
     stream = batches()

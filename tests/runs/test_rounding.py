@@ -59,6 +59,15 @@ def test_a_block_that_was_learned_ships_as_it_was_learned(chosen):
         assert torch.equal(modules[name].weight, each.weight.decode()), name
 
 
+def test_what_is_protected_is_what_the_rounding_sees_apart(monkeypatch):
+    from fairquant_fair.fair_gptq import FairGptq
+
+    seen, real = set(), FairGptq.round
+    monkeypatch.setattr(FairGptq, "round", lambda self, problem: seen.add(problem.groups) or real(self, problem))
+    report = fairquant.run(write_recipe(method="fq-gptq-ptq"), "protect=classes", "rounding.rounds=1").report
+    assert seen == {tuple(report["dataset"]["classes"])}
+
+
 def test_compensation_is_nearer_to_full_precision_than_the_nearest_points():
     def logits(*overrides: str) -> np.ndarray:
         folder = fairquant.run(write_recipe(method="fq-block-ptq"), *overrides).folder
