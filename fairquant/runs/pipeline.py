@@ -168,8 +168,8 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         allocated = planning.allocate(
             importance, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity)
         )
-        if allocated.comparison is not None:
-            run.say(str(allocated.comparison))
+        if (comparison := allocated.comparison) is not None:
+            (run.say if comparison.fallback else run.log)(str(comparison))
         run.notify("fairquant_plan_made", plan=allocated.plan)
     rounded = {} if quantization.rounding is None else round_layers(planning, run, allocated.plan)
     return Plan(
