@@ -25,7 +25,11 @@ FORMS = {
     "+ bias": [OWN.format("rounds: 0, scale: false")],
     "+ scale": [OWN.format("rounds: 0")],
     "+ groups": ["rounding=fair-gptq"],
+    "+ gradients": [OWN.format("rounds: 0, gradients: true")],
+    "block": ["rounding=block"],
+    "block + gradients": ["rounding={name: block, gradients: true}"],
     "+ plan": ["method=fq-gptq-ptq"],
+    "block + plan": ["method=fq-block-rounding-ptq"],
 }
 
 
