@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+#: Said where something has to be differentiated and cannot be.
+NO_GRADIENTS = "the network's forward pass switches gradients off (torch.no_grad, torch.inference_mode or detach)"
+
 
 class UserError(Exception):
     """One or more problems that the user can fix. The CLI prints them and exits with 2.

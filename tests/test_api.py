@@ -156,12 +156,33 @@ def test_unlabelled_images_may_have_groups_and_labelled_ones_judge_them():
     assert "own answers" not in text
 
 
+def test_networks_that_cannot_be_differentiated_or_stored_are_refused_in_words():
+    class Off(torch.nn.Sequential):
+        @torch.no_grad()
+        def forward(self, images):
+            return super().forward(images)
+
+    images = [Triples(12, 0)[row][0] for row in range(12)]
+    with pytest.raises(UserError, match="importance by gradients: the network's forward pass switches gradients off"):
+        fairquant.quantize(Off(*_trained_by_nobody()), calibration=images, overrides=UNLABELLED)
+    assert fairquant.quantize(Off(*_trained_by_nobody()), calibration=images, method="gptq-ptq", overrides=UNLABELLED)
+    scripted = torch.nn.Sequential(
+        torch.jit.script(torch.nn.Conv2d(3, 4, 3)), torch.nn.Flatten(), torch.nn.Linear(784, 3)
+    )
+    with pytest.raises(UserError, match="'0' is compiled by torch.jit"):
+        fairquant.quantize(scripted, calibration=images, overrides=UNLABELLED)
+
+
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [
         (None, "give train and validation.*Without labels: calibration"),
         ([], "calibration: needs at least one item"),
-        ([3, 4], "calibration: every item must be an image or .image, group.*item 0 is of int"),
+        ([3, 4], "calibration: item 0 is of int; wanted is an image tensor"),
+        ({"a": torch.zeros(3, 8, 8)}, "calibration: item 0 cannot be read: KeyError: 0"),
+        ([torch.zeros(3, 8, 8).to_sparse()], "calibration: image 0 is a sparse or a meta tensor"),
+        ([(torch.zeros(3, 8, 8), 10**6)], "calibration: groups are numbered up to 1000000, and there are 1"),
+        ([(torch.zeros(3, 8, 8), -1)], "^calibration: 1 of 1 groups are negative"),
         ([(torch.zeros(3, 8, 8), "x")], "calibration: every item must be an image or .image, group."),
         ([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)], "calibration: image 1 is .3, 9, 9."),
         ([torch.zeros(1, 8, 8)], "the model does not take images"),

@@ -79,8 +79,9 @@ def logits_of(output: object) -> Tensor:
 
 def check_storable(model: nn.Module) -> None:
     """UserError for state that no file of tensors can hold."""
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UserError("the model is compiled by torch.jit: give the nn.Module that it was made from")
+    if compiled := [name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)]:
+        what = f"{compiled[0]!r} is" if compiled[0] else "the model is"
+        raise UserError(f"{what} compiled by torch.jit: give the nn.Module that it was made from")
     if renormalized := [
         n for n, m in model.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm
     ]:
@@ -99,7 +100,6 @@ def check_storable(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-@torch.no_grad()
 def answer_of(model: nn.Module, image: Tensor) -> int:
     """The class that a model gives to one image [3, H, W]. UserError where it cannot, see `first_logits`."""
     training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -112,6 +112,7 @@ def answer_of(model: nn.Module, image: Tensor) -> int:
         model.train(training)
 
 
+@torch.no_grad()
 def first_logits(model: nn.Module, image: Tensor) -> Tensor:
     """What the model answers to one image [3, H, W] of the data, prepared as the model takes it, given twice: [2, classes]. Raises
     UserError where it does not take the image, or does not answer with a row of logits."""
@@ -123,7 +124,7 @@ def first_logits(model: nn.Module, image: Tensor) -> Tensor:
         raise
     except Exception as error:
         raise UserError(
-            f"the model does not take images {tuple(image.shape)} like those of train: {type(error).__name__}: "
+            f"the model does not take images {tuple(image.shape)} like those given: {type(error).__name__}: "
             f"{next(iter(str(error).splitlines()), '')}"
         ) from error
     finally:
@@ -133,7 +134,7 @@ def first_logits(model: nn.Module, image: Tensor) -> Tensor:
             f"of 2 images the model returns {tuple(logits.shape)}; wanted are two rows of logits [2, classes]"
         )
     if not bool(torch.isfinite(logits).all()):
-        raise UserError("the model's outputs for the first image of train are NaN or infinite")
+        raise UserError("the model's outputs for the first image are NaN or infinite")
     if logits.shape[1] == 1:
         raise UserError("the model returns one logit; give it one output for each class: two for a yes or no")
     return logits

@@ -15,6 +15,8 @@ from fairquant.errors import UserError
 from fairquant.roles import DataContext, Split, Splits
 
 IN_MEMORY = "in-memory"
+#: More groups than any table of groups is for: numbers of patients.
+MANY_GROUPS = 1000
 
 
 class Labelled(Protocol):
@@ -51,7 +53,10 @@ class _WithoutLabels:
         item: object = self.items[index]
         image, group = item if isinstance(item, tuple | list) and len(item) == 2 else (item, 0)
         if not isinstance(image, Tensor):
-            raise TypeError(f"item {index} is of {type(item).__name__}, an image tensor or (image, group) is wanted")
+            raise UserError(
+                f"calibration: item {index} is of {type(image).__name__}; wanted is an image tensor (torch.from_numpy makes one of an "
+                "array) or (image, group)"
+            )
         return image, 0, group
 
 
@@ -142,8 +147,8 @@ def in_memory_notes(data: Mapping[str, Split], splits: Splits) -> list[str]:
     notes = []
     seen = {name: {_digest_image(split.images[row]) for row in range(len(split))} for name, split in data.items()}
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        if data[one] is data[other] or (other == "test" and data["test"] is data["validation"]):
-            continue  # one takes the other's place, which is said
+        if data[one] is data[other] and (one == "validation" or data[one] is data.get("calibration")):
+            continue  # one stands in for the other, which is said
         if equal := seen[one] & seen[other]:
             notes.append(
                 f"{len(equal)} of {len(seen[other])} different images of {other} are in {one} as well, "
@@ -162,13 +167,21 @@ def in_memory_notes(data: Mapping[str, Split], splits: Splits) -> list[str]:
 
 
 def _check_numbers(data: Mapping[str, Split]) -> None:
-    """UserError for labels and groups below 0, which many tables use for unknown ones."""
+    """UserError for labels and groups below 0, which many tables use for unknown ones, and for groups that are none."""
+    once = {id(split): (name, split) for name, split in reversed([*data.items()])}  # one may stand in for another
+    named = [*reversed([*once.values()])]
     problems = [
         f"{name}: {int((values < 0).sum())} of {len(values)} {what} are negative (unknown?): leave these items out, or give them a "
         f"{what.rstrip('s')} of their own"
-        for name, split in data.items()
+        for name, split in named
         for what, values in (("labels", split.labels), ("groups", split.groups))
         if (values < 0).any()
+    ]
+    problems += [
+        f"{name}: groups are numbered up to {int(split.groups.max())}, and there are {len(np.unique(split.groups))}: number them 0, "
+        "1, 2 and so on"
+        for name, split in named
+        if len(split) and split.groups.max() >= MANY_GROUPS
     ]
     if problems:
         raise UserError(problems)
@@ -188,17 +201,23 @@ class _LabelledImages:
 
 def in_memory_split(name: str, items: Labelled) -> Split:
     """Labels and groups of a data set of (image, label, group)."""
+    triples = [_item(name, items, index) for index in range(len(items))]
     try:
-        triples = [items[index] for index in range(len(items))]
         labels = np.array([_whole(label) for _, label, _ in triples], np.int64)
         groups = np.array([_whole(group) for _, _, group in triples], np.int64)
     except (TypeError, ValueError, OverflowError) as error:
-        wanted = "an image or (image, group)" if isinstance(items, _WithoutLabels) else "(image, label, group)"
-        raise UserError(
-            f"{name}: every item must be {wanted} with whole numbers for label and group: {error}"
-        ) from error
+        wanted = (
+            "an image or (image, group) with a whole number for the group"
+            if isinstance(items, _WithoutLabels)
+            else "(image, label, group) with whole numbers for label and group"
+        )
+        raise UserError(f"{name}: every item must be {wanted}: {error}") from error
     if not len(labels) or not all(isinstance(image, Tensor) for image, _, _ in triples):
-        raise UserError(f"{name}: needs at least one item, and tensors for images")
+        raise UserError(
+            f"{name}: needs at least one item, and tensors for images (torch.from_numpy makes them of arrays)"
+        )
+    if strange := [row for row, (image, _, _) in enumerate(triples) if image.layout != torch.strided or image.is_meta]:
+        raise UserError(f"{name}: image {strange[0]} is a sparse or a meta tensor: give dense ones, with values")
     if odd := [row for row, (image, _, _) in enumerate(triples) if image.shape != triples[0][0].shape]:
         raise UserError(
             f"{name}: image {odd[0]} is {tuple(triples[odd[0]][0].shape)}, the first {tuple(triples[0][0].shape)}: all must be alike"
@@ -206,6 +225,16 @@ def in_memory_split(name: str, items: Labelled) -> Split:
     if bad := [row for row, (image, _, _) in enumerate(triples) if not bool(torch.isfinite(image).all())]:
         raise UserError(f"{name}: {len(bad)} of {len(triples)} images are not finite numbers, first {bad[0]}")
     return Split(_LabelledImages(items), labels, groups, tuple(f"{name}-{row}" for row in range(len(labels))))
+
+
+def _item(name: str, items: Labelled, index: int) -> tuple[Tensor, int, int]:
+    """UserError, with the item's number, for whatever a data set raises."""
+    try:
+        return items[index]
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"{name}: item {index} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _whole(value: object) -> int:

@@ -101,6 +101,13 @@ def tensors_in(value: object) -> Iterator[Tensor]:
             yield from tensors_in(each)
 
 
+def copied_back(values: object, copies: object) -> None:
+    """What a module has written into copies of its arguments is written into the arguments."""
+    for value, copy in zip(tensors_in(values), tensors_in(copies), strict=False):
+        if value.shape == copy.shape and not torch.equal(value, copy):
+            value.copy_(copy)
+
+
 def cloned(value: object) -> object:
     """The same arguments with tensors of their own, which a module may write into."""
     if isinstance(value, Tensor):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fairquant.bits.layers import untouched
 from fairquant.data.ranks import average_over_ranks
+from fairquant.errors import NO_GRADIENTS, UserError
 from fairquant.roles import Batch, Layer
 from fairquant.rounding.blocks import Block, by_image, tensors_in
 from fairquant.rounding.products import Product, Products
@@ -50,7 +51,10 @@ def guide(network: nn.Module, layers: Sequence[Layer], blocks: Sequence[Block], 
                 logits = network(images).float()
             chances = logits.detach().softmax(1).double().cpu()
             labels = torch.multinomial(chances, 1, generator=draw)[:, 0].to(logits.device)
-            torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), images, allow_unused=True)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            if not loss.requires_grad:
+                raise UserError(f"rounding.gradients: {NO_GRADIENTS}. Take that out, or set gradients: false")
+            torch.autograd.grad(loss, images, allow_unused=True)
     return Guidance(
         positions=_relative(positions, len(layers)),
         elements={number: _mean_one(each) for number, each in totals.items()},

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fairquant.roles import Layer
-from fairquant.rounding.blocks import Block, cloned
+from fairquant.rounding.blocks import Block, cloned, copied_back
 from fairquant.rounding.products import Product, Products
 
 
@@ -141,9 +141,16 @@ class InStep:
                 return None
             called, given = own.entered.pop(number)
             own.wait(BlockEnd(number, called, given, output))
-            return module.forward(*called, **given) if self._again else None
+            if not self._again:
+                return None
+            again = module(
+                *called, **given
+            )  # with the hooks that it has of others; the block is done, and this one passes
+            copied_back((arguments, options), (called, given))
+            return again
 
-        self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+        # before the module's own hooks, which run again with it, and behind them
+        self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True))
         self._hooks.append(module.register_forward_hook(leave, with_kwargs=True))
 
     def _own_pass(self) -> Pass | None:

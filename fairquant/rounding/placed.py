@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fairquant.roles import BlockProblem, Layer, Rounded
-from fairquant.rounding.blocks import Block, by_image
+from fairquant.rounding.blocks import Block, by_image, cloned
 from fairquant.rounding.in_step import BlockEnd
 
 
@@ -63,7 +63,9 @@ def block_problem(
             values = placed[name].parameters(weight, bias)
             parameters |= {path.removeprefix(start): value for path, value in values.items()}
         end, images = called[batches[number]], len(groups[batches[number]])
-        found = by_image(functional_call(block.module, parameters, end.arguments, dict(end.options)), images)
+        options = {name: cloned(value) for name, value in end.options.items()}
+        arguments = cloned(end.arguments)  # a module may write into them
+        found = by_image(functional_call(block.module, parameters, arguments, options), images)
         if found is None or found.shape != known[number].shape:
             raise ValueError(f"block {block.name!r}: its output is of another form than in full precision")
         return found

@@ -29,7 +29,8 @@ class Rounder:
     """What rounds the layers of one network in place.
 
     known: layers that an earlier process had rounded, which are taken as they are. on_layer(name, rounded): called for every layer
-    that is done, in the network's order; the layers of a block that is rounded as a whole are done together.
+    that is done, in the network's order; the layers of a block that is rounded as a whole are done together. unchanged: blocks
+    that a rounding of blocks left as their layers had been rounded.
     """
 
     network: nn.Module
@@ -42,6 +43,7 @@ class Rounder:
     name: str = "rounding"
     known: Mapping[str, Rounded] = field(default_factory=dict)
     on_layer: Callable[[str, Rounded], None] = lambda name, rounded: None
+    unchanged: list[str] = field(default_factory=list)
     _done: dict[str, Rounded] = field(default_factory=dict)
     _problems: dict[str, RoundingProblem] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
@@ -101,16 +103,16 @@ class Rounder:
     def _check_turns(self, steps: InStep, images: Tensor) -> None:
         """A network that keeps tensors on itself between two layers would have mixed the batches, whose passes take turns."""
         with torch.no_grad():
-            alone = [*tensors_in(self.network(images))]
-        together = [*tensors_in(steps.passes[0].output)]
-        for one, other in zip(alone, together, strict=True):
-            if one.is_floating_point() and not torch.allclose(
-                one, other, rtol=1e-2, atol=1e-3 * float(one.abs().max())
-            ):
-                raise UserError(
-                    "the network gives other outputs where the passes of several batches take turns at its layers: it keeps "
-                    "tensors of one pass outside of it. Set rounding: null, or calibration.batch_size to all calibration images"
-                )
+            alone, once_more = ([*tensors_in(self.network(images))] for _ in range(2))
+        if not _alike(alone, once_more):
+            raise UserError(
+                "the network gives other outputs each time, also in evaluation mode: it cannot be rounded by them"
+            )
+        if not _alike(alone, [*tensors_in(steps.passes[0].output)]):
+            raise UserError(
+                "the network gives other outputs where the passes of batches wait at its layers: it keeps tensors of one pass outside "
+                "of it, or changes itself. Set rounding: null"
+            )
 
     def _guide(self, batches: Sequence[Batch]) -> Guidance:
         """What the rounding asks for of gradients; nothing where it does not."""
@@ -168,6 +170,8 @@ class Rounder:
                 group_names=self.group_names, importance=self._guidance.elements.get(number),
             )  # fmt: skip
             found = rounded_block(self.rounding, problem, self.name)
+            if not found:
+                self.unchanged.append(block.name)
             for each in numbers:
                 if (own := found.get(self.layers[each].name)) is not None:
                     self._put(each, own)
@@ -189,6 +193,15 @@ class Rounder:
 def share_of_rank(batches: list[Batch]) -> list[Batch]:
     """This rank's batches; all of them where there are fewer than ranks."""
     return batches if len(batches) < world_size() else batches[rank() :: world_size()]
+
+
+def _alike(outputs: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(outputs) == len(others) and all(
+        one.shape == other.shape
+        and torch.allclose(one, other, rtol=1e-2, atol=1e-3 * float(one.abs().max()), equal_nan=True)
+        for one, other in zip(outputs, others, strict=True)
+        if one.is_floating_point()
+    )
 
 
 def _same_layers(network: nn.Module, layers: Sequence[Layer]) -> tuple[Layer, ...]:

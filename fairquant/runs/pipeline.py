@@ -182,13 +182,18 @@ def round_layers(planning: Planning, run: Run, plan: BitPlan) -> dict[str, Round
     """The codes of every layer; its weights become the rounded ones, from which training starts where there is any."""
     with run.stage("rounding"):
         checkpoint = RoundingCheckpoint(file=run.folder / ROUNDING, made_for=digest_of(run.identity))
-        rounded = planning.round(plan, checkpoint, run.steps("rounding"))
+        rounded, unchanged = planning.round(plan, checkpoint, run.steps("rounding"))
     assert planning.quantization.rounding is not None
     alone = [name for name, each in rounded.items() if not each.compensated]
     if planning.quantization.rounding.value.needs and alone:
         run.say(
             f"{len(alone)} of {len(rounded)} layers are rounded to the nearest, since their products could not be observed: "
             f"{', '.join(alone[:4])}{', ...' if len(alone) > 4 else ''}"
+        )
+    if unchanged:
+        run.say(
+            f"{len(unchanged)} block(s) stay as their layers were rounded, since learning brought them no nearer to full precision, "
+            f"or they have no gradients: {', '.join(unchanged[:4])}{', ...' if len(unchanged) > 4 else ''}"
         )
     return rounded
 

@@ -155,8 +155,9 @@ class Planning:
 
     def round(
         self, plan: BitPlan, checkpoint: RoundingCheckpoint, on_layer: Callable[[int, int], None]
-    ) -> dict[str, Rounded]:
-        """Round every layer, in place; layer name -> what it became. Resumes where the checkpoint has some of them."""
+    ) -> tuple[dict[str, Rounded], list[str]]:
+        """Round every layer, in place; layer name -> what it became, and the blocks that a rounding of blocks left as they were.
+        Resumes where the checkpoint has some layers."""
         component = self.quantization.rounding
         assert component is not None
         known = checkpoint.load()
@@ -175,7 +176,7 @@ class Planning:
         )  # fmt: skip
         found = rounder.round(share_of_rank(list(self.calibration.batches())))
         checkpoint.save()
-        return found
+        return found, rounder.unchanged
 
     def _problem(
         self, importance: GroupImportance, budget: Budget

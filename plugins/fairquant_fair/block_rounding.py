@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, pi
 
@@ -38,11 +38,14 @@ class Block(FairGptq):
         super().__post_init__()
         if self.epochs < 0:
             raise ValueError(f"epochs: must not be negative, got {self.epochs!r}")
+        for name in ("learning_rate", "parameter_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)!r}")
         if not 0 <= self.towards_weight < 1:
             raise ValueError(f"towards_weight: must be within 0..1, got {self.towards_weight!r}")
 
     def round_block(self, problem: BlockProblem) -> Mapping[str, Rounded]:
-        """Layer -> what it becomes; nothing where learning made nothing better."""
+        """Layer -> what it becomes; nothing where learning made nothing better, or where the block has no gradients."""
         learned = {
             name: LearnedLayer(problem.layers[name], rounded, self.towards_weight)
             for name, rounded in problem.rounded.items()
@@ -62,7 +65,9 @@ class Block(FairGptq):
         for step in range(steps * self.epochs):
             number = step % len(shares)
             loss = _loss(problem, learned, number, shares[number])
-            gradients = torch.autograd.grad(loss, parameters)
+            gradients = _gradients(loss, parameters)
+            if gradients is None:
+                return {}
             for parameter, gradient in zip(parameters, average_over_ranks(gradients), strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -70,6 +75,21 @@ class Block(FairGptq):
         if not _error(problem, learned, shares) < before:
             return {}
         return {name: layer.rounded() for name, layer in learned.items()}
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
+    """Zeros for parameters that the block's output does not depend on; None where it cannot be differentiated at all."""
+    if not loss.requires_grad:
+        return None
+    try:
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            return None
+        raise
+    return [
+        torch.zeros_like(p) if gradient is None else gradient for p, gradient in zip(parameters, found, strict=True)
+    ]
 
 
 def _shares(problem: BlockProblem) -> list[Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from fairquant.errors import NO_GRADIENTS, UserError
 from fairquant.roles import Batch, Layer
 from fairquant_fair.reductions import Reduction
 
@@ -113,6 +114,11 @@ class _Recorder:
 
     def record(self, number: int, module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
         """Store the inputs of a call."""
+        if not torch.is_grad_enabled():
+            raise UserError(
+                f"importance by gradients: {NO_GRADIENTS}. Take that out, or set importance: null and allocator: uniform, as "
+                "the method gptq does"
+            )
         if not output.requires_grad:  # the network's first layers: the backward pass ends here
             self.roots.append(output.detach().requires_grad_(True))
             output = self.roots[-1].clone()
@@ -120,14 +126,14 @@ class _Recorder:
         if reached is None:
             self.inseparable.add(number)
             reached = inputs.detach()
-        call = _Call(module, reached)
+        call = _Call(module, reached.float())
         self.calls[number].append(call)
         output.register_hook(partial(self._receive, number, call))  # type: ignore[no-untyped-call]
         return output
 
     def _receive(self, number: int, call: _Call, derivative: Tensor) -> None:
         """Store the derivative at the output of a call; reduce the layer with its last one."""
-        call.derivative = derivative
+        call.derivative = derivative.float()  # under autocast, neither it nor the inputs may be
         if all(other.derivative is not None for other in self.calls[number]):
             self.finish(number)
 

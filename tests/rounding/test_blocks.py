@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import timm
@@ -217,3 +218,100 @@ def test_outputs_are_separated_by_image_whatever_holds_them():
     assert given["x"][0].all()
     assert given["x"][1][0].all()
     assert copies["other"] == 3
+
+
+class Activated(nn.Module):
+    """A block that begins with an activation, in place or not."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.activation, self.first, self.second = nn.SiLU(inplace=inplace), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x, *, scale):
+        return self.second(F.relu(self.first(self.activation(x)))) * scale
+
+
+def test_a_block_that_writes_into_its_input_becomes_what_it_does_without():
+    states = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        network = Deep(2)
+        network.blocks = nn.ModuleList(Activated(inplace) for _ in range(2))
+        rounder(network.eval(), Block(epochs=5), 2).round(batches())
+        states.append(network.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+class Adds(nn.Module):
+    """A block that changes its input, which the network goes on with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x, *, scale):
+        x.add_(self.second(F.relu(self.first(x.clone()))) * scale)
+        return x.mean(1, keepdim=True)
+
+
+class Goes(Deep):
+    def forward(self, images):
+        x = self.stem(images).flatten(2).transpose(1, 2) * 1.0
+        y = [block(x, scale=0.5) for block in self.blocks]
+        return self.head((x + sum(y)).mean(1))
+
+
+def test_what_a_block_writes_into_its_input_reaches_the_layers_behind_it():
+    torch.manual_seed(0)
+    network, looks = Goes(2), Looks()
+    network.blocks = nn.ModuleList(Adds() for _ in range(2))
+    looks.answer = lambda problem: {
+        name: Rounded(weight=replace(each.weight, codes=torch.zeros_like(each.weight.codes)))
+        for name, each in problem.rounded.items()
+    }
+    rounder(network.eval(), looks).round(batches())  # which compares with the network's own pass at the end
+    assert not network.blocks[1].first.weight.any()
+
+
+def test_the_hooks_of_a_block_are_called_once():
+    torch.manual_seed(0)
+    network, looks = Deep(2).eval(), Looks()
+    network.blocks[0].register_forward_hook(lambda module, inputs, output: output * 2)
+    network.blocks[1].register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+    full, seen = copy.deepcopy(network), {}
+    rounder(network, looks).round(batches())
+    for which, model in (("now", network), ("full", full)):
+        handle = model.blocks[1].register_forward_hook(
+            lambda module, inputs, output, key=which: seen.update({key: output})
+        )
+        with torch.no_grad():
+            model(batches()[0].images)
+        handle.remove()
+    assert torch.allclose(looks.blocks["blocks.1"].targets[0], seen["full"].flatten(1), atol=1e-5)
+    assert torch.allclose(looks.outputs[0], seen["now"].flatten(1), atol=1e-5)
+    assert all(len(block._forward_hooks) + len(block._forward_pre_hooks) == 1 for block in network.blocks)
+
+
+@pytest.mark.parametrize("kind", ["unused layer", "detached", "gate", "no_grad"])
+def test_blocks_without_some_or_all_gradients_are_rounded_and_counted(kind):
+    class Strange(Residual):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = nn.Linear(8, 8)
+
+        def forward(self, x, *, scale):
+            if kind == "detached":
+                return super().forward(x, scale=scale).detach() + self.other(x).detach()
+            if kind == "no_grad":
+                with torch.no_grad():
+                    return super().forward(x, scale=scale) + self.other(x)
+            found = self.other(x)
+            return super().forward(x, scale=scale) * (1 if kind == "unused layer" else (found > 0))
+
+    torch.manual_seed(0)
+    network = Deep(2)
+    network.blocks = nn.ModuleList(Strange() for _ in range(2))
+    made = rounder(network.eval(), Block(epochs=3), 2)
+    found = made.round(batches())
+    assert len(found) == 8
+    assert (made.unchanged == ["blocks.0", "blocks.1"]) == (kind in ("detached", "no_grad"))

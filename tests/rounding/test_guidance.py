@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairquant.bits import find_layers
+from fairquant.errors import UserError
 from fairquant.rounding.blocks import find_blocks
 from fairquant.rounding.guidance import FLOOR, guide
 
@@ -70,6 +71,17 @@ def test_a_block_s_elements_are_weighted_and_nothing_is_left_behind():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_network_that_switches_gradients_off_cannot_guide():
+    class Off(FirstToken):
+        @torch.no_grad()
+        def forward(self, images):
+            return super().forward(images)
+
+    network = Off().eval()
+    with pytest.raises(UserError, match="rounding.gradients: the network's forward pass switches gradients off"):
+        guide(network, find_layers(network, "channel"), (), batches(1))
 
 
 @pytest.mark.parametrize(

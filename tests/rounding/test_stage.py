@@ -241,6 +241,16 @@ class Keeps(nn.Module):
         return self.second(F.relu(self.first(self.seen))) + 3 * self.seen
 
 
+class Random(Net):
+    def forward(self, images):
+        return super().forward(images) + torch.randn(1)
+
+
+def test_a_network_of_random_outputs_is_refused():
+    with pytest.raises(UserError, match="other outputs each time"):
+        rounder(Random().eval(), Gptq()).round(batches())
+
+
 def test_a_network_that_keeps_tensors_outside_its_pass_is_refused_and_one_batch_is_fine():
     with pytest.raises(UserError, match="keeps tensors of one pass outside of it"):
         rounder(Keeps().eval(), Gptq()).round(batches(3))
