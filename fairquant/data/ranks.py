@@ -76,11 +76,6 @@ def average_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-def largest_of_ranks(value: int) -> int:
-    """The largest of a number of every rank."""
-    return max(gather_objects(value))
-
-
 def gather_objects(value: T) -> list[T]:
     """The value of every rank, in rank order. `value` must be picklable and not None."""
     if world_size() == 1:

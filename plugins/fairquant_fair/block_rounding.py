@@ -9,7 +9,7 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from fairquant.data.ranks import average_over_ranks, largest_of_ranks
+from fairquant.data.ranks import average_over_ranks
 from fairquant.roles import BlockProblem, Rounded
 from fairquant.rounding.learned import LearnedLayer
 from fairquant_fair.fair_gptq import FairGptq
@@ -22,22 +22,22 @@ class Block(FairGptq):
     Each layer is first rounded by `fair-gptq`, whose options these are (`rounds` 0: learning serves the groups); once all layers of a
     block are, its weights are learned with rounding in the forward pass (`fairquant.rounding.learned`), so that the block's output is
     the one in full precision, although the blocks before it are rounded (block reconstruction: BRECQ, Li et al., arXiv 2102.05426;
-    of all of a block's parameters: EfficientQAT, Chen et al., arXiv 2407.11062). No labels are needed. `epochs` passes over the
-    calibration images for each block, by Adam with a cosine schedule; learning_rate: of the weights, in steps of their grid;
+    of all of a block's parameters: EfficientQAT, Chen et al., arXiv 2407.11062). No labels are needed. `steps` of Adam for each
+    block, a batch of calibration images each, with a cosine schedule; learning_rate: of the weights, in steps of their grid;
     parameter_learning_rate: of scales, relative to themselves, and of biases. towards_weight: where the weights start, see
     `LearnedLayer`. What was learned is kept where the error over all images is below that of the start.
     """
 
     rounds: int = 0
-    epochs: int = 10
+    steps: int = 160
     learning_rate: float = 0.03
     parameter_learning_rate: float = 0.001
     towards_weight: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epochs < 0:
-            raise ValueError(f"epochs: must not be negative, got {self.epochs!r}")
+        if self.steps < 0:
+            raise ValueError(f"steps: must not be negative, got {self.steps!r}")
         for name in ("learning_rate", "parameter_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)!r}")
@@ -58,11 +58,10 @@ class Block(FairGptq):
         optimizer = torch.optim.Adam(
             [{"params": weights, "lr": self.learning_rate}, {"params": slow, "lr": self.parameter_learning_rate}]
         )
-        steps = largest_of_ranks(len(shares))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 * (1 + cos(pi * step / max(1, steps * self.epochs)))
+            optimizer, lambda step: 0.5 * (1 + cos(pi * step / max(1, self.steps)))
         )
-        for step in range(steps * self.epochs):
+        for step in range(self.steps):
             number = step % len(shares)
             loss = _loss(problem, learned, number, shares[number])
             gradients = _gradients(loss, parameters)

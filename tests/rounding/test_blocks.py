@@ -172,7 +172,7 @@ def test_learning_brings_every_block_nearer_to_full_precision_and_ships_what_it_
         return found
 
     monkeypatch.setattr(Block, "round_block", watched)
-    found = rounder(network, Block(rounds=0, epochs=15), 2, quantizer=quantizer).round(batches(6))
+    found = rounder(network, Block(steps=90), 2, quantizer=quantizer).round(batches(6))
     assert len(errors) == 3
     assert all(after < before for before, after in errors)
     for layer in find_layers(network, "channel"):
@@ -182,7 +182,7 @@ def test_learning_brings_every_block_nearer_to_full_precision_and_ships_what_it_
 def test_a_run_that_was_stopped_within_a_block_does_the_block_again():
     torch.manual_seed(0)
     full = Deep(2).eval()
-    rounding, whole = Block(rounds=0, epochs=2), copy.deepcopy(full)
+    rounding, whole = Block(steps=6), copy.deepcopy(full)
     said: list[str] = []
     expected = rounder(whole, rounding, on_layer=lambda name, rounded: said.append(name)).round(batches())
     assert said == ["stem", "blocks.0.first", "blocks.0.second", "blocks.1.first", "blocks.1.second", "head"]
@@ -237,7 +237,7 @@ def test_a_block_that_writes_into_its_input_becomes_what_it_does_without():
         torch.manual_seed(0)
         network = Deep(2)
         network.blocks = nn.ModuleList(Activated(inplace) for _ in range(2))
-        rounder(network.eval(), Block(epochs=5), 2).round(batches())
+        rounder(network.eval(), Block(steps=15), 2).round(batches())
         states.append(network.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
@@ -311,7 +311,7 @@ def test_blocks_without_some_or_all_gradients_are_rounded_and_counted(kind):
     torch.manual_seed(0)
     network = Deep(2)
     network.blocks = nn.ModuleList(Strange() for _ in range(2))
-    made = rounder(network.eval(), Block(epochs=3), 2)
+    made = rounder(network.eval(), Block(steps=9), 2)
     found = made.round(batches())
     assert len(found) == 8
     assert (made.unchanged == ["blocks.0", "blocks.1"]) == (kind in ("detached", "no_grad"))

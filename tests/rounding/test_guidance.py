@@ -85,7 +85,7 @@ def test_a_network_that_switches_gradients_off_cannot_guide():
 
 
 @pytest.mark.parametrize(
-    "rounding", [FairGptq(rounds=1, gradients=True), Block(epochs=2, gradients=True)], ids=["fair-gptq", "block"]
+    "rounding", [FairGptq(rounds=1, gradients=True), Block(steps=6, gradients=True)], ids=["fair-gptq", "block"]
 )
 def test_a_rounding_that_asks_for_gradients_gets_them_and_needs_no_labels(rounding):
     results = []

@@ -52,7 +52,7 @@ def test_what_ships_without_training_is_what_was_chosen(chosen, quantizer):
 def test_a_block_that_was_learned_ships_as_it_was_learned(chosen):
     """In networks whose blocks are found, without labels."""
     recipe = write_recipe(method="fq-block-rounding-ptq", model={"name": "vit_tiny_patch16_224", "image_size": 32})
-    result = fairquant.run(recipe, "rounding.epochs=2")
+    result = fairquant.run(recipe, "rounding.steps=4")
     modules = dict(fairquant.load(result.folder / "model.safetensors").named_modules())
     assert {"blocks.0.attn.qkv", "blocks.11.mlp.fc2", "head"} < chosen.keys()
     for name, each in chosen.items():
