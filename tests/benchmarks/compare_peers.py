@@ -53,7 +53,9 @@ def torchao_group(network: nn.Module, bits: int, images: Tensor) -> tuple[nn.Mod
 def quanto(network: nn.Module, bits: int, images: Tensor) -> tuple[nn.Module, float]:
     from optimum.quanto import freeze, qint2, qint4, quantize
 
-    quantize(network, weights={2: qint2, 4: qint4}[bits])
+    if bits == 3:
+        raise ValueError("it has no such width")
+    quantize(network, weights=qint2 if bits == 2 else qint4)
     freeze(network)
     return network, 2 / 128
 
@@ -62,7 +64,7 @@ def nncf_weights(network: nn.Module, bits: int, images: Tensor) -> tuple[nn.Modu
     import nncf
 
     if bits != 4:
-        raise KeyError(bits)
+        raise ValueError("it has no such width for weights alone")
     found = nncf.compress_weights(
         network, mode=nncf.CompressWeightsMode.INT4_SYM, dataset=nncf.Dataset([images[:32]]), ratio=1.0, group_size=32,
         all_layers=True, awq=True, scale_estimation=True,
