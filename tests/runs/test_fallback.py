@@ -62,7 +62,8 @@ def trained(kind: int, data: Patterns) -> nn.Module:
 
 @pytest.mark.parametrize("bits", [2, 4])
 def test_no_plan_is_below_uniform_bits_beyond_noise(bits):
-    """Over many networks, on images that no plan has seen: how often each is right where the other is wrong."""
+    """Over many networks, on images that no plan has seen: a point of accuracy is more than the choice on 100 images may cost; without
+    it, plans at 2 bits lose three and more."""
     gained = lost = 0
     for kind in range(6):
         sets = [Patterns(count, 10 * kind + number, kind) for number, count in enumerate((300, 100, 800))]
@@ -74,7 +75,7 @@ def test_no_plan_is_below_uniform_bits_beyond_noise(bits):
             predictions = read_predictions(result.folder / "predictions.npz").after
             answers.append(predictions.predicted == predictions.labels)
         gained, lost = gained + int((answers[1] & ~answers[0]).sum()), lost + int((answers[0] & ~answers[1]).sum())
-    assert lost - gained <= 2 * (lost + gained) ** 0.5  # two standard errors of the difference
+    assert (lost - gained) / (6 * 800) < 0.01
 
 
 class Noise:

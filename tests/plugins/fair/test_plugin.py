@@ -10,7 +10,7 @@ from fairquant.registry.discovery import Registrar
 NAMES = {
     "importance": {"block-fisher", "fisher", "runner"},
     "allocator": {"knapsack", "minimax"},
-    "rounding": {"fair-gptq"},
+    "rounding": {"block", "fair-gptq"},
     "regularizer": {"bit-budget", "cvar-groups", "cvar-samples", "distillation", "feature-mmd", "group-dro", "group-variance", "soft-demographic-parity", "soft-equalized-odds"},
     "metric": {"accuracy", "accuracy-gap", "auc", "balanced-accuracy", "brier", "demographic-parity", "ece", "eodd", "eopp0", "eopp1", "group-mean-accuracy", "operating-point-sensitivity", "operating-point-specificity", "ppv", "predictive-equality", "predictive-parity", "recall-loss", "sensitivity", "specificity", "worst-cell-recall", "worst-class-recall", "worst-group-accuracy", "worst-group-auc"},
 }  # fmt: skip
