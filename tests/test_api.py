@@ -192,3 +192,16 @@ def test_networks_that_cannot_be_differentiated_or_stored_are_refused_in_words()
 def test_unlabelled_images_of_other_forms_are_refused_in_words(calibration, message):
     with pytest.raises(UserError, match=message):
         fairquant.quantize(_trained_by_nobody(), calibration=calibration)
+
+
+def test_a_network_under_autocast_is_measured():
+    class Half(torch.nn.Sequential):
+        def forward(self, images):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return super().forward(images).float()
+
+    images = [Triples(12, 0)[row][0] for row in range(12)]
+    report = fairquant.quantize(
+        Half(*_trained_by_nobody()), calibration=images, average_bits=3, overrides=UNLABELLED
+    ).report
+    assert report["bits"]["average"] <= 3

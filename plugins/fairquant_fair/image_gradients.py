@@ -126,14 +126,14 @@ class _Recorder:
         if reached is None:
             self.inseparable.add(number)
             reached = inputs.detach()
-        call = _Call(module, reached.float())
+        call = _Call(module, _not_half(reached))
         self.calls[number].append(call)
         output.register_hook(partial(self._receive, number, call))  # type: ignore[no-untyped-call]
         return output
 
     def _receive(self, number: int, call: _Call, derivative: Tensor) -> None:
         """Store the derivative at the output of a call; reduce the layer with its last one."""
-        call.derivative = derivative.float()  # under autocast, neither it nor the inputs may be
+        call.derivative = _not_half(derivative)
         if all(other.derivative is not None for other in self.calls[number]):
             self.finish(number)
 
@@ -147,6 +147,11 @@ class _Recorder:
             ]
             self.results[number] = self.reductions[number].of_calls(calls, self.size)
         self.calls[number].clear()
+
+
+def _not_half(tensor: Tensor) -> Tensor:
+    """Under autocast, inputs and derivatives may have 16 bits, which differ from each other and from the weights."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 @torch.enable_grad()
