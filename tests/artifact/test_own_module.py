@@ -86,7 +86,7 @@ def test_the_number_of_outputs_is_asked_of_the_model_itself():
     for layers, message in {
         (nn.Flatten(), nn.Linear(192, 1)): "one logit; give it one output for each class",
         (nn.Conv2d(3, 2, 3),): r"wanted are two rows of logits",
-        (nn.Flatten(), nn.Linear(7, 2)): r"does not take images \(3, 8, 8\) like those of train: RuntimeError",
+        (nn.Flatten(), nn.Linear(7, 2)): r"does not take images \(3, 8, 8\) like those given: RuntimeError",
     }.items():
         with pytest.raises(UserError, match=message):
             first_logits(nn.Sequential(*layers), image)
