@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,11 +50,18 @@ def metrics(registry: Registry) -> list:
 
 
 @pytest.fixture(autouse=True)
-def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in its own folder, with its own cache, untracked unless it says otherwise."""
+def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test works in its own folder, with its own cache, untracked unless it says otherwise.
+
+    Modules that it imported from there are forgotten, lest another test of the same process find them.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAIRQUANT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FAIRQUANT_RUNS", raising=False)
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(vars(module).get("__file__", "")).startswith(f"{tmp_path}{os.sep}"):
+            del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
