@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.bits.layers import untouched
+from fairquant.bits.products import Product, Products
 from fairquant.roles import Batch, Layer, Quantizer
 from fairquant.rounding.compensate import compensate
 from fairquant.rounding.levels import Levels, levels_of
 from fairquant.rounding.moments import InputSums
-from fairquant.rounding.products import Product, Products
 
 
 def observe(network: nn.Module, layers: tuple[Layer, ...], batches: Iterable[Batch]) -> dict[str, Tensor]:

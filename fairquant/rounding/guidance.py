@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairquant.bits.layers import untouched
+from fairquant.bits.products import Product, Products
 from fairquant.data.ranks import average_over_ranks
 from fairquant.errors import NO_GRADIENTS, UserError
 from fairquant.roles import Batch, Layer
 from fairquant.rounding.blocks import Block, by_image, tensors_in
-from fairquant.rounding.products import Product, Products
 
 #: Of the mean weight, what every position and element has at least: gradients say nothing about large errors.
 FLOOR = 0.1
@@ -47,7 +47,7 @@ def guide(network: nn.Module, layers: Sequence[Layer], blocks: Sequence[Block], 
         draw = torch.Generator().manual_seed(0)
         for number, batch in enumerate(batches):
             images = batch.images.detach().clone().requires_grad_(True)
-            with Products(layers, lambda product: None, partial(_watch_layer, positions, number, len(batch.groups))):
+            with Products(layers, on_output=partial(_watch_layer, positions, number, len(batch.groups))):
                 logits = network(images).float()
             chances = logits.detach().softmax(1).double().cpu()
             labels = torch.multinomial(chances, 1, generator=draw)[:, 0].to(logits.device)
@@ -63,7 +63,7 @@ def guide(network: nn.Module, layers: Sequence[Layer], blocks: Sequence[Block], 
 
 def _watch_layer(
     positions: dict[tuple[int, int], Tensor], batch: int, images: int, product: Product, output: Tensor
-) -> None:
+) -> Tensor:
     """Keep the mean over channels of the squared gradient at a product's output; of the first product of a layer only."""
     key = (product.number, batch)
 
@@ -78,6 +78,7 @@ def _watch_layer(
     if output.requires_grad and key not in positions:
         positions[key] = torch.ones(0)
         output.register_hook(receive)  # type: ignore[no-untyped-call]
+    return output
 
 
 def _watch_block(

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from fairquant.bits.products import Product, Products
 from fairquant.roles import Layer
 from fairquant.rounding.blocks import Block, cloned, copied_back
-from fairquant.rounding.products import Product, Products
 
 
 class _Cancelled(BaseException):

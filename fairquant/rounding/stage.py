@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.bits.layers import untouched
+from fairquant.bits.products import Product
 from fairquant.data.ranks import rank, world_size
 from fairquant.errors import UserError
 from fairquant.roles import Batch, BitPlan, Layer, Quantizer, Rounded, Rounding, RoundingProblem, RoundsBlocks
@@ -21,7 +22,6 @@ from fairquant.rounding.guidance import Guidance, guide
 from fairquant.rounding.in_step import BlockEnd, InStep
 from fairquant.rounding.moments import InputSums
 from fairquant.rounding.placed import Placed, block_problem
-from fairquant.rounding.products import Product
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ class Fisher:
     layer for image i (T positions) and d_i [out, T] the loss's derivative at its outputs, the gradient is
     d_i a_i^T, and the squared norm of its row o is d_i[o] (a_i^T a_i) d_i[o]^T; per layer the cheaper form is used.
     Modules that share a weight, and modules called more than once, count as one weight with more positions. A weight
-    that is used without its module being called (attention's output projection in torch) is differentiated image by
+    that is used in another way than in products of its own (attention's input projection in torch) is differentiated image by
     image.
 
     labels: "true", or "predicted": the model's `classes` most probable labels, weighted by their probabilities,

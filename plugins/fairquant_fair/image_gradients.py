@@ -2,74 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
+from fairquant.bits.products import Product, Products
 from fairquant.errors import NO_GRADIENTS, UserError
 from fairquant.roles import Batch, Layer
 from fairquant_fair.reductions import Reduction
 
-#: (number of the layer, module, inputs, output) -> the output that the network goes on with.
-OnCall = Callable[[int, nn.Module, Tensor, Tensor], Tensor]
-
 
 @dataclass(eq=False)
 class _Call:
-    """One use of a layer's weight: its inputs and, after the backward pass, the loss's derivative at its output; None
-    where the output does not affect the loss."""
+    """One use of a layer's weight and, after the backward pass, the loss's derivative at its output; None where the output does not
+    affect the loss."""
 
-    module: nn.Module
-    inputs: Tensor
+    product: Product
     derivative: Tensor | None = None
-
-
-class _Products(TorchFunctionMode):
-    """Watches F.linear, which modules also call with the weight of another (attention in BEiT, EVA and Swin V2)."""
-
-    def __init__(self, layers: Sequence[Layer], on_call: OnCall) -> None:
-        super().__init__()
-        self.numbers = {id(layer.weight): number for number, layer in enumerate(layers)}
-        self.modules, self.on_call = [layer.modules[0] for layer in layers], on_call
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """A reason for Any: the arguments of every function there is."""
-        output = func(*args, **(kwargs or {}))
-        if func is not F.linear:
-            return output
-        named = {**dict(zip(("input", "weight"), args, strict=False)), **(kwargs or {})}
-        number = self.numbers.get(id(named["weight"]))
-        return output if number is None else self.on_call(number, self.modules[number], named["input"], output)
-
-
-@contextmanager
-def _watch(layers: Sequence[Layer], on_call: OnCall) -> Iterator[None]:
-    """Every product with a layer's weight, and every call of its convolutions."""
-
-    def hook(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return on_call(number, module, inputs[0], output)
-
-    handles = [
-        module.register_forward_hook(partial(hook, number))
-        for number, layer in enumerate(layers)
-        for module in layer.modules
-        if isinstance(module, nn.Conv2d)
-    ]
-    try:
-        with _Products(layers, on_call):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def reduce_gradients(
@@ -81,7 +34,7 @@ def reduce_gradients(
     the layers' inputs are stored, as in any training step.
     """
     recorder = _Recorder(reductions, len(batch.labels))
-    with _watch(layers, recorder.record):
+    with Products(layers, on_output=recorder.record):
         loss = F.cross_entropy(model(batch.images), batch.labels, reduction="sum")
     recorder.inseparable |= _inseparable(model, batch, layers, recorder.calls)
     if recorder.roots:
@@ -112,7 +65,7 @@ class _Recorder:
         self.roots: list[Tensor] = []
         self.inseparable: set[int] = set()
 
-    def record(self, number: int, module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
+    def record(self, product: Product, output: Tensor) -> Tensor:
         """Store the inputs of a call."""
         if not torch.is_grad_enabled():
             raise UserError(
@@ -122,13 +75,9 @@ class _Recorder:
         if not output.requires_grad:  # the network's first layers: the backward pass ends here
             self.roots.append(output.detach().requires_grad_(True))
             output = self.roots[-1].clone()
-        reached = _inputs_of_operation(module, inputs.detach(), output.detach())
-        if reached is None:
-            self.inseparable.add(number)
-            reached = inputs.detach()
-        call = _Call(module, _not_half(reached))
-        self.calls[number].append(call)
-        output.register_hook(partial(self._receive, number, call))  # type: ignore[no-untyped-call]
+        call = _Call(replace(product, inputs=_not_half(product.inputs)))
+        self.calls[product.number].append(call)
+        output.register_hook(partial(self._receive, product.number, call))  # type: ignore[no-untyped-call]
         return output
 
     def _receive(self, number: int, call: _Call, derivative: Tensor) -> None:
@@ -141,7 +90,10 @@ class _Recorder:
         """Reduce the calls of a layer that affect the loss, and release them."""
         if number not in self.inseparable:
             calls = [
-                (call.module, *_image_first(call.inputs, call.derivative, self.size))
+                (
+                    replace(call.product, inputs=_image_first(call.product.inputs, self.size)),
+                    _image_first(call.derivative, self.size),
+                )
                 for call in self.calls[number]
                 if call.derivative is not None
             ]
@@ -176,62 +128,37 @@ def _image_by_image(
     return [torch.stack(results) for results in rows]
 
 
-def _inputs_of_operation(module: nn.Module, inputs: Tensor, output: Tensor) -> Tensor | None:
-    """What a convolution is applied to: the module's inputs or, where its forward pads them itself (timm's Conv2dSame), the padded
-    inputs; of a product its inputs. None where a convolution's forward computes something else. inputs, output: of one call."""
-    if not isinstance(module, nn.Conv2d) or type(module).forward is nn.Conv2d.forward:
-        return inputs
-    if isinstance(module.padding, str):
-        return _if_equal(module, inputs, output)
-    padding: list[int] = []
-    for axis in (1, 0):  # F.pad starts with the last axis
-        reach = (
-            (output.shape[2 + axis] - 1) * module.stride[axis]
-            + module.dilation[axis] * (module.kernel_size[axis] - 1)
-            + 1
-        )
-        total = max(reach - 2 * module.padding[axis] - inputs.shape[2 + axis], 0)
-        padding += [total // 2, total - total // 2]
-    return _if_equal(module, F.pad(inputs, padding), output)
-
-
-def _if_equal(module: nn.Conv2d, inputs: Tensor, output: Tensor) -> Tensor | None:
-    """The inputs, if the plain convolution gives the first image's output; None where it does not or cannot take them."""
-    try:
-        with torch.no_grad():
-            expected = nn.Conv2d.forward(module, inputs[:1])
-    except (RuntimeError, TypeError, ValueError):
-        return None
-    fits = expected.shape == output[:1].shape and torch.allclose(expected, output[:1], rtol=1e-3, atol=1e-4)
-    return inputs if fits else None
-
-
-def _image_first(inputs: Tensor, derivative: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Inputs and derivatives [B, ...] with one entry per image: a sequence axis that comes first is moved behind, windows
-    that were batched as images of their own (as in Swin and TinyViT) are put side by side again."""
-    if len(inputs) == size:
-        return inputs, derivative
-    if inputs.dim() > 2 and inputs.shape[1] == size:
-        return inputs.transpose(0, 1), derivative.transpose(0, 1)
-    return inputs.reshape(size, -1, inputs.shape[-1]), derivative.reshape(size, -1, derivative.shape[-1])
+def _image_first(values: Tensor, size: int) -> Tensor:
+    """Inputs or derivatives [B, ...] with one entry per image: a sequence axis that comes first is moved behind, windows that were
+    batched as images of their own (as in Swin and TinyViT) are put side by side again."""
+    if len(values) == size:
+        return values
+    if values.dim() > 2 and values.shape[1] == size:
+        return values.transpose(0, 1)
+    return values.reshape(size, -1, values.shape[-1])
 
 
 def _inseparable(model: nn.Module, batch: Batch, layers: Sequence[Layer], calls: list[list[_Call]]) -> set[int]:
     """Numbers of the layers whose inputs cannot be separated by image. Where the first axis is not the batch's, the first
     image is passed through alone, and the layer's inputs must then equal their part of the recorded inputs."""
     size = len(batch.labels)
-    suspects = [number for number, own in enumerate(calls) if any(len(call.inputs) != size for call in own)]
+    suspects = [number for number, own in enumerate(calls) if any(_unclear(call.product, size) for call in own)]
     if not suspects:
         return set()
     alone: dict[int, list[Tensor]] = {number: [] for number in suspects}
 
-    def record(number: int, _: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
-        alone[suspects[number]].append(inputs)
-        return output
+    def record(product: Product) -> None:
+        alone[suspects[product.number]].append(product.inputs)
 
-    with _watch([layers[number] for number in suspects], record), torch.no_grad():
+    with Products([layers[number] for number in suspects], record), torch.no_grad():
         model(batch.images[:1])
     return {number for number in suspects if not _same_first_image(calls[number], alone[number], size)}
+
+
+def _unclear(product: Product, size: int) -> bool:
+    """Whether the first axis may be another than the batch's."""
+    inputs = product.inputs
+    return len(inputs) != size or (not product.spatial and inputs.dim() > 2 and inputs.shape[1] == size)
 
 
 def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> bool:
@@ -239,12 +166,14 @@ def _same_first_image(calls: list[_Call], alone: list[Tensor], size: int) -> boo
     if len(calls) != len(alone):
         return False
     for call, single in zip(calls, alone, strict=True):
-        inputs = call.inputs
-        if len(inputs) == size:
+        inputs = call.product.inputs
+        if not _unclear(call.product, size):
             continue
-        if isinstance(call.module, nn.Conv2d):
+        if call.product.spatial:
             return False
-        if inputs.dim() > 2 and inputs.shape[1] == size:
+        if len(inputs) == size:
+            first = inputs[:1]
+        elif inputs.dim() > 2 and inputs.shape[1] == size:
             first = inputs[:, :1]
         elif len(inputs) % size == 0:
             first = inputs[: len(inputs) // size]

@@ -4,25 +4,27 @@ where that is more expensive."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from fairquant.bits.products import Product
 
 CHUNK_SIZE = 1 << 21  # numbers (inputs, derivatives, gradients) processed at a time
 FEW_POSITIONS = 16  # up to this many positions per image, applying K changes to them is faster than to the gradient
 
-#: The calls of a layer: module, inputs and derivatives at its output, both with one entry per image on the first axis.
-Calls = list[tuple[nn.Module, Tensor, Tensor]]
+#: The products of a layer and the derivatives at their outputs, both with one entry per image on the first axis.
+Calls = list[tuple[Product, Tensor]]
 
 
 class Reduction(Protocol):
     """What is computed from a layer's gradients, per output channel; an image's gradient has the weight's shape [out, ...]."""
 
     def of_calls(self, calls: Calls, size: int) -> Tensor:
-        """Of the gradients of all `size` images, from the layer's calls: [B, out, ...]."""
+        """Of the gradients of all `size` images, from the layer's products: [B, out, ...]."""
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         """Of the gradient of one image, of the weight's shape: [out, ...]."""
@@ -41,9 +43,9 @@ class SquaredNorms:
 
     def _of_chunk(self, calls: Calls) -> Tensor:
         """[b, out] for the b images of the chunk."""
-        module, inputs, derivative = calls[0]
-        if len(calls) == 1 and _slides_by_one(module):
-            return _squared_rows(*_shifts(module, inputs, derivative))
+        product, derivative = calls[0]
+        if len(calls) == 1 and _slides_by_one(product):
+            return _squared_rows(*_shifts(product, derivative))
         return _squared_rows(*_side_by_side(calls), (0,))
 
 
@@ -55,7 +57,7 @@ class Products:
 
     def of_calls(self, calls: Calls, size: int) -> Tensor:
         """[B, out, K], from inputs and derivatives."""
-        positions = sum(derivative[0].numel() for _, _, derivative in calls) // self.changes.shape[1]
+        positions = sum(derivative[0].numel() for _, derivative in calls) // self.changes.shape[1]
         if positions > FEW_POSITIONS:
             return _in_chunks(calls, size, self._from_gradients)
         return self._from_outputs(calls)
@@ -87,12 +89,13 @@ class Products:
 def _in_chunks(calls: Calls, size: int, reduce: Callable[[Calls], Tensor]) -> Tensor:
     """`reduce` applied to the calls of a few images at a time, so that intermediate results fit the processor's cache:
     [B, ...]."""
-    module, inputs, derivatives = calls[0]
-    weights = module.weight.numel() if isinstance(module, nn.Conv2d) else inputs.shape[-1] * derivatives.shape[-1]
-    per_image = inputs[0].numel() + derivatives[0].numel() + weights
+    product, derivatives = calls[0]
+    per_image = product.inputs[0].numel() + derivatives[0].numel() + product.weight.numel()
     step = max(1, CHUNK_SIZE // per_image) if derivatives.device.type == "cpu" else size
     chunks = (slice(start, start + step) for start in range(0, size, step))
-    return torch.cat([reduce([(m, i[images], d[images]) for m, i, d in calls]) for images in chunks])
+    return torch.cat(
+        [reduce([(replace(p, inputs=p.inputs[images]), d[images]) for p, d in calls]) for images in chunks]
+    )
 
 
 def _side_by_side(calls: Calls) -> tuple[Tensor, Tensor]:
@@ -103,45 +106,32 @@ def _side_by_side(calls: Calls) -> tuple[Tensor, Tensor]:
     return inputs, derivatives
 
 
-def _padded(module: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """Inputs [B, C, H, W] padded as the convolution pads them."""
-    padding = module._reversed_padding_repeated_twice
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    return F.pad(inputs, padding, mode=mode) if any(padding) else inputs
+def _slides_by_one(product: Product) -> bool:
+    return product.spatial == 2 and product.sizes("stride") == product.sizes("dilation") == (1, 1)
 
 
-def _slides_by_one(module: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return isinstance(module, nn.Conv2d) and tuple(module.stride) == (1, 1) and tuple(module.dilation) == (1, 1)
-
-
-def _shifts(module: nn.Conv2d, inputs: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def _shifts(product: Product, derivative: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """A convolution with stride and dilation 1, without unfolding: each tap of the kernel reads the same flat, padded
     input from another offset. Rows of the derivative are padded with zeros to the width of the padded input.
 
     Returns inputs [B, g, n, P], derivatives [B, g, m, T] and the offset of each tap, for `_squared_rows`.
     """
-    inputs = _padded(module, inputs)
-    batch, (height, width) = len(inputs), module.kernel_size
+    inputs, groups = product.padded(), product.slices
+    batch, (height, width) = len(inputs), product.weight.shape[2:]
     line, length = inputs.shape[3], derivative.shape[2] * inputs.shape[3] - (width - 1)
-    derivatives = F.pad(derivative, (0, width - 1)).reshape(batch, module.groups, -1, derivative.shape[2] * line)
+    derivatives = F.pad(derivative, (0, width - 1)).reshape(batch, groups, -1, derivative.shape[2] * line)
     offsets = tuple(row * line + column for row in range(height) for column in range(width))
-    return inputs.reshape(batch, module.groups, -1, inputs.shape[2] * line), derivatives[..., :length], offsets
+    return inputs.reshape(batch, groups, -1, inputs.shape[2] * line), derivatives[..., :length], offsets
 
 
-def _positions(module: nn.Module, inputs: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:
-    """Unfolded inputs [B, groups, n, T] and output derivatives [B, groups, out/groups, T] of one call."""
-    batch = len(inputs)
-    if isinstance(module, nn.Conv2d):
-        columns = F.unfold(
-            _padded(module, inputs),
-            module.kernel_size,
-            dilation=module.dilation,
-            stride=module.stride,
-        )
-        shape = (batch, module.groups, -1, columns.shape[-1])
-        return columns.view(shape), derivative.reshape(shape)
-    tokens = inputs.reshape(batch, 1, -1, inputs.shape[-1]).transpose(2, 3)
-    return tokens, derivative.reshape(batch, 1, -1, derivative.shape[-1]).transpose(2, 3)
+def _positions(product: Product, derivative: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs [B, groups, n, T] of every position and output derivatives [B, groups, out/groups, T] of one product."""
+    columns = product.columns(len(product.inputs))
+    assert columns is not None  # one entry per image
+    inputs = columns.permute(0, 2, 3, 1)
+    if product.spatial:
+        return inputs, derivative.reshape(len(inputs), inputs.shape[1], -1, inputs.shape[3])
+    return inputs, derivative.reshape(len(inputs), 1, -1, derivative.shape[-1]).transpose(2, 3)
 
 
 def _squared_rows(inputs: Tensor, derivatives: Tensor, offsets: tuple[int, ...]) -> Tensor:

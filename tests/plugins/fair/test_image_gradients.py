@@ -90,3 +90,25 @@ def test_block_fisher_of_convolutions_of_every_shape_equals_brute_force():
     measured = BlockFisher().group_errors(model, cut(batch, 5, 1, 8), layers, GROUPS, errors)
     for name, expected in brute_force_errors(model, batch, layers, errors).items():
         torch.testing.assert_close(measured[name], expected, rtol=1e-9, atol=1e-18)
+
+
+@pytest.mark.parametrize("image_major", [True, False])
+def test_images_are_told_apart_where_there_are_as_many_tokens(image_major):
+    """The sizes of the axes do not say then which of them is the batch's."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = nn.Linear(8, 4), nn.Linear(4, 3)
+
+        def forward(self, images):
+            tokens = images.flatten(1)[:, :56].reshape(-1, 7, 8)
+            hidden = self.hidden(tokens if image_major else tokens.transpose(0, 1))
+            return self.out((hidden if image_major else hidden.transpose(0, 1)).relu().mean(1))
+
+    torch.manual_seed(0)
+    model, batch = Tokens().double(), data()
+    layers = find_layers(model, "channel")
+    measured = Fisher().measure(model, cut(batch, 7, 7), layers, GROUPS)
+    for name, expected in brute_force(model, batch, layers, "fisher").items():
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)

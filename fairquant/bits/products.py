@@ -27,6 +27,15 @@ class Product:
     spatial: int = 0
     arguments: Mapping[str, Any] | None = None  # a stride may be a number, a tuple or a text
 
+    @property
+    def slices(self) -> int:
+        """Of rows that see inputs of their own: the groups of a convolution."""
+        return int((self.arguments or {}).get("groups", 1))
+
+    def sizes(self, key: str) -> tuple[int, ...]:
+        """The stride or dilation of a convolution along each axis."""
+        return _tuple((self.arguments or {}).get(key, 1), self.spatial)
+
     def columns(self, images: int) -> Tensor | None:
         """The inputs that the rows are multiplied with, image by image: [images, P, S, n], P places or tokens, S slices of rows.
 
@@ -40,42 +49,46 @@ class Product:
             return None
         return inputs.reshape(images, -1, 1, width)  # windows that were batched as images are put side by side again
 
+    def padded(self) -> Tensor:
+        """The inputs of a convolution with the zeros around them."""
+        padding = (self.arguments or {}).get("padding", 0)
+        if isinstance(padding, str):
+            size = zip(self.sizes("dilation"), self.weight.shape[2:], strict=True)
+            totals = [d * (k - 1) if padding == "same" else 0 for d, k in size]
+        else:
+            totals = [2 * each for each in _tuple(padding, self.spatial)]
+        sides = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+        return F.pad(self.inputs, sides) if any(sides) else self.inputs
+
     def _patches(self) -> Tensor:
         """[B, L, S, n] of a convolution."""
-        options = dict(self.arguments or {})
-        groups, images, weight = int(options["groups"]), self.inputs, self.weight
-        size = list(weight.shape[2:])
-        stride, dilation = (_tuple(options[key], self.spatial) for key in ("stride", "dilation"))
-        padding = options["padding"]
-        if isinstance(padding, str):
-            reach = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, size, strict=True)]
-            images = F.pad(images, [side for total in reversed(reach) for side in (total // 2, total - total // 2)])
-            padding = 0
-        padding = _tuple(padding, self.spatial)
+        images, size = self.padded(), tuple(self.weight.shape[2:])
+        stride, dilation = self.sizes("stride"), self.sizes("dilation")
         if self.spatial == 1:
-            images, size = images[:, :, None], [1, *size]
-            stride, dilation, padding = [1, *stride], [1, *dilation], [0, *padding]
-        columns = F.unfold(images, tuple(size), tuple(dilation), tuple(padding), tuple(stride))
+            images, size, stride, dilation = images[:, :, None], (1, *size), (1, *stride), (1, *dilation)
+        columns = F.unfold(images, size, dilation, 0, stride)
         batch, _, places = columns.shape
-        return columns.view(batch, groups, -1, places).permute(0, 3, 1, 2)
+        return columns.view(batch, self.slices, -1, places).permute(0, 3, 1, 2)
 
 
-def _tuple(value: Any, count: int) -> list[int]:
+def _tuple(value: Any, count: int) -> tuple[int, ...]:
     """A number or a tuple, for each of `count` axes."""
-    return [int(value)] * count if isinstance(value, int) else [int(each) for each in value]
+    return (int(value),) * count if isinstance(value, int) else tuple(int(each) for each in value)
 
 
 #: Called before a product is computed.
 OnProduct = Callable[[Product], None]
-#: Called with its output, for those that are computed by a call of their own.
-OnOutput = Callable[[Product, Tensor], None]
+#: Called with its output, for those that are computed by a call of their own; gives the output that the network goes on with.
+OnOutput = Callable[[Product, Tensor], Tensor]
 
 
 class Products(TorchFunctionMode):
     """Watches the products with the layers' weights in this thread; other calls pass. Functions that are themselves made of
     products, as torch's attention is, are looked into."""
 
-    def __init__(self, layers: Sequence[Layer], on_product: OnProduct, on_output: OnOutput | None = None) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], on_product: OnProduct | None = None, on_output: OnOutput | None = None
+    ) -> None:
         super().__init__()
         self.numbers = {id(layer.weight): number for number, layer in enumerate(layers)}
         self.on_product, self.on_output = on_product, on_output
@@ -90,11 +103,10 @@ class Products(TorchFunctionMode):
         product = self._product(func, args, given) if func is F.linear or func in _SPATIAL else None
         if product is None:
             return func(*args, **given)
-        self.on_product(product)
+        if self.on_product is not None:
+            self.on_product(product)
         output = func(*args, **given)
-        if self.on_output is not None:
-            self.on_output(product, output)
-        return output
+        return output if self.on_output is None else self.on_output(product, output)
 
     def _product(self, func: Callable[..., Any], args: tuple[Any, ...], given: dict[str, Any]) -> Product | None:
         """What is computed with a layer's weight; None for other weights."""
@@ -123,10 +135,20 @@ class Products(TorchFunctionMode):
         identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
         attended, shares = function(**{**named, "out_proj_weight": identity, "out_proj_bias": None})
         self._report(weight, attended)
-        return F.linear(attended, weight, bias), shares
+        output = F.linear(attended, weight, bias)
+        if self.on_output is not None:
+            product = Product(self.numbers[id(weight)], _images_first(attended.detach()), weight.detach())
+            images_first = self.on_output(product, _images_first(output))
+            output = images_first.transpose(0, 1) if output.dim() == 3 else images_first[0]
+        return output, shares
 
     def _report(self, weight: Tensor | None, inputs: Tensor) -> None:
         """inputs [tokens, images, width], or [tokens, width] of one image."""
-        if (number := self.numbers.get(id(weight))) is not None and weight is not None:
-            images_first = inputs.detach().transpose(0, 1) if inputs.dim() == 3 else inputs.detach()[None]
-            self.on_product(Product(number, images_first, weight.detach()))
+        number = self.numbers.get(id(weight))
+        if number is not None and weight is not None and self.on_product is not None:
+            self.on_product(Product(number, _images_first(inputs.detach()), weight.detach()))
+
+
+def _images_first(tokens: Tensor) -> Tensor:
+    """[tokens, images, width], or [tokens, width] of one image -> [images, tokens, width]."""
+    return tokens.transpose(0, 1) if tokens.dim() == 3 else tokens[None]
