@@ -60,7 +60,7 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.delenv("FAIRQUANT_RUNS", raising=False)
     yield
     for name, module in list(sys.modules.items()):
-        if str(vars(module).get("__file__", "")).startswith(f"{tmp_path}{os.sep}"):
+        if str(getattr(module, "__dict__", {}).get("__file__")).startswith(f"{tmp_path}{os.sep}"):
             del sys.modules[name]
 
 

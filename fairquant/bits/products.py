@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -36,18 +37,30 @@ class Product:
         """The stride or dilation of a convolution along each axis."""
         return _tuple((self.arguments or {}).get(key, 1), self.spatial)
 
-    def columns(self, images: int) -> Tensor | None:
-        """The inputs that the rows are multiplied with, image by image: [images, P, S, n], P places or tokens, S slices of rows.
-
-        None where they cannot be separated by image."""
+    def places(self, images: int) -> int | None:
+        """Of one image: pixels of the output, tokens. None where the inputs cannot be separated by image."""
         if self.spatial:
-            return self._patches() if len(self.inputs) == images else None
-        inputs, width = self.inputs, self.inputs.shape[-1]
-        if inputs.dim() > 2 and len(inputs) != images and inputs.shape[1] == images:
-            inputs = inputs.transpose(0, 1)  # a sequence axis that comes first
-        if len(inputs) % images:
+            separable = self.inputs.dim() == 2 + self.spatial and len(self.inputs) == images
+            return prod(self._every_window().shape[2 : 2 + self.spatial]) if separable else None
+        first = self._image_first(images)
+        return None if len(first) % images else first[..., 0].numel() // images
+
+    def columns(self, images: int, chosen: Tensor | None = None) -> Tensor | None:
+        """The inputs that the rows are multiplied with, image by image: [images, P, S, n], P places, S slices of rows; of the chosen
+        places [P] only, where given. None where they cannot be separated by image."""
+        if self.places(images) is None:
             return None
-        return inputs.reshape(images, -1, 1, width)  # windows that were batched as images are put side by side again
+        if self.spatial:
+            return self._patches() if chosen is None else self._windows(chosen)
+        first = self._image_first(images)
+        found = first.reshape(images, -1, 1, first.shape[-1])  # windows batched as images are put side by side again
+        return found if chosen is None else found[:, chosen]
+
+    def _image_first(self, images: int) -> Tensor:
+        """The inputs of a matrix product, a sequence axis that comes first put behind."""
+        inputs = self.inputs
+        sequence_first = inputs.dim() > 2 and len(inputs) != images and inputs.shape[1] == images
+        return inputs.transpose(0, 1) if sequence_first else inputs
 
     def padded(self) -> Tensor:
         """The inputs of a convolution with the zeros around them."""
@@ -69,6 +82,22 @@ class Product:
         columns = F.unfold(images, size, dilation, 0, stride)
         batch, _, places = columns.shape
         return columns.view(batch, self.slices, -1, places).permute(0, 3, 1, 2)
+
+    def _windows(self, chosen: Tensor) -> Tensor:
+        """[B, P, S, n] of the chosen places, without the others."""
+        windows = self._every_window()
+        places: tuple[Tensor, ...] = torch.unravel_index(chosen, windows.shape[2 : 2 + self.spatial])
+        axes = range(self.spatial)
+        found = windows.movedim([2 + axis for axis in axes], [*axes])[places]  # [P, B, C, *size]
+        return found.transpose(0, 1).reshape(len(windows), len(chosen), self.slices, -1)
+
+    def _every_window(self) -> Tensor:
+        """A view [B, C, *places, *size] of a convolution's padded inputs."""
+        images = self.padded()
+        sizes = zip(self.weight.shape[2:], self.sizes("stride"), self.sizes("dilation"), strict=True)
+        for axis, (size, stride, dilation) in enumerate(sizes):
+            images = images.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+        return images
 
 
 def _tuple(value: Any, count: int) -> tuple[int, ...]:

@@ -27,14 +27,9 @@ def observe(network: nn.Module, layers: tuple[Layer, ...], batches: Iterable[Bat
             share = (1 / counts.clamp_min(1))[batch.groups]
 
             def add(product: Product, batch: Batch = batch, share: Tensor = share) -> None:
-                columns = product.columns(len(batch.groups))
-                if columns is None:
+                everyone = torch.zeros_like(batch.groups)
+                if not sums[product.number].add(product, everyone, importance=share[:, None]):
                     hidden.add(product.number)
-                    return
-                importance = share[:, None].expand(columns.shape[:2])
-                sums[product.number].add(
-                    columns, torch.zeros_like(batch.groups), product.weight.flatten(1), importance=importance
-                )
 
             with Products(layers, add):
                 network(batch.images)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from fairquant.roles.quantizer import QuantizedWeight
 
+#: Columns from which on a grid with equal distances is divided by them, in place of a search.
+FEW = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Levels:
@@ -27,8 +30,21 @@ class Levels:
         return points if shift is None else points + self.unit.sign() * shift.to(points)[:, None]
 
     def nearest(self, weight: Tensor) -> Tensor:
-        """Numbers [R, n] of the points nearest to a weight [R, n]."""
-        return torch.minimum(torch.searchsorted(self._borders, weight.contiguous()), self.last[:, None])
+        """Numbers [R, n] of the points nearest to a weight [R, n]; of two that are as near the lower one."""
+        last = self.last[:, None]
+        if self._spacing is None or weight.shape[1] < FEW:
+            return torch.minimum(torch.searchsorted(self._borders, weight.contiguous()), last)
+        places = (weight - self.points[:, :1]) / self._spacing[:, None]
+        return torch.minimum((places - 0.5).ceil_().clamp_(min=0).long(), last)
+
+    @cached_property
+    def _spacing(self) -> Tensor | None:
+        """Between neighbouring points of a row [R], infinite where it has only one, or a scale of 0; None for grids whose points are
+        not everywhere as far from each other."""
+        if self.grid.codebook is not None or self.grid.shift is not None:
+            return None
+        spacing = self.points[:, 1] - self.points[:, 0] if self.points.shape[1] > 1 else self.points[:, 0]
+        return torch.where((self.last > 0) & (spacing > 0), spacing, torch.inf)
 
     @cached_property
     def _borders(self) -> Tensor:

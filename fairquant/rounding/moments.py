@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fairquant.bits.products import Product
 from fairquant.data.ranks import world_size
 from fairquant.roles.rounding import LayerInputs
+
+#: Places of an image that are looked at, drawn anew for each batch where there are more: neighbours see nearly the same.
+PLACES = 128
 
 
 @dataclass(eq=False)
@@ -24,17 +28,31 @@ class InputSums:
     drift: Tensor | None = None
     drift_means: Tensor | None = None
     drift_outputs: Tensor | None = None
+    draw: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
     def add(
-        self,
-        columns: Tensor,
-        groups: Tensor,
-        weight: Tensor,
-        full: Tensor | None = None,
-        importance: Tensor | None = None,
+        self, product: Product, groups: Tensor, full: Product | None = None, importance: Tensor | None = None
+    ) -> bool:
+        """groups [B]; full: the product in full precision; importance [B, P] or [B, 1]: of the positions, 1 where None. False, and
+        nothing is added, where the inputs cannot be separated by image."""
+        places, chosen = product.places(len(groups)), None
+        if places is None:
+            return False
+        if places > PLACES:
+            chosen = torch.randperm(places, generator=self.draw)[:PLACES].sort().values.to(groups.device)
+        columns = product.columns(len(groups), chosen)
+        other = None if full is None else full.columns(len(groups), chosen)
+        assert columns is not None
+        if importance is not None:
+            importance = importance.expand(len(groups), places)
+            importance = importance if chosen is None else importance[:, chosen]
+        self._add(columns, groups, product.weight.flatten(1), other, importance)
+        return True
+
+    def _add(
+        self, columns: Tensor, groups: Tensor, weight: Tensor, full: Tensor | None, importance: Tensor | None
     ) -> None:
-        """columns [B, P, S, n]: inputs; groups [B]; weight [R, n]; full: the inputs in full precision; importance [B, P]: of the
-        positions, 1 where None."""
+        """columns, full [B, P, S, n]; weight [R, n]."""
         if self.moments is None:
             self._allocate(columns, len(weight), full is not None)
         assert (

@@ -126,13 +126,9 @@ class Rounder:
         drift = "drift" in self.rounding.needs
         others: dict[int, Product] = dict(both[1].waiting(number)) if drift else {}
         for batch, product in both[0].waiting(number):
-            columns = product.columns(len(groups[batch]))
-            if columns is None:
+            importance = self._guidance.positions.get((number, batch))
+            if not sums.add(product, groups[batch], others.get(batch), importance):
                 return None
-            other = others[batch].columns(len(groups[batch])) if batch in others else None
-            sums.add(
-                columns, groups[batch], product.weight.flatten(1), other, self._guidance.positions.get((number, batch))
-            )
         found = sums.result()
         if found is not None and not bool(torch.isfinite(found.moments).all()):
             raise UserError(

@@ -50,3 +50,14 @@ def test_rows_and_scales():
     part = levels.rows(slice(1, 3))
     assert torch.equal(part.points, levels.points[1:3])
     assert torch.allclose(levels.scaled(levels.grid.scale * 2).points, levels.points * 2)
+
+
+def test_few_columns_and_many_have_the_same_points():
+    """A search and a division by the distance; rows of zeros, whose points are all the same, too."""
+    torch.manual_seed(2)
+    weight, bits = torch.randn(18, 40), torch.arange(18) % 9
+    weight[4] = 0
+    levels = levels_of(grid_of(Uniform(), weight, bits))
+    spread = 3 * torch.randn(18, 40)
+    by_column = torch.cat([levels.nearest(column[:, None]) for column in spread.unbind(1)], 1)
+    assert torch.equal(levels.values(levels.nearest(spread)), levels.values(by_column))
