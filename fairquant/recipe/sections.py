@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from fairquant.addresses import store_problem
 
@@ -25,6 +25,8 @@ PROTECTED = ("groups", "classes", "cells", "none")
 Workers = Annotated[int, Field(ge=0, le=256)]
 Rounds = Annotated[int, Field(ge=1, le=1000)]
 AverageBits = Annotated[float, Field(gt=0, le=8)]
+#: A number with its unit. One without becomes text, for which the section names the units that there are.
+Quantity = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,9 @@ class BudgetSettings:
     the times in the file latency_table. The last two replace average_bits and size."""
 
     average_bits: AverageBits | None = 4.0
-    size: str | None = None
-    bops: str | None = None
-    latency: str | None = None
+    size: Quantity | None = None
+    bops: Quantity | None = None
+    latency: Quantity | None = None
     latency_table: str | None = None
 
     def __post_init__(self) -> None:

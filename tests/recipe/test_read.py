@@ -61,6 +61,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     (GOOD + "seed: 1\nseed: 2\n", [], ["bad.yaml:3: seed: given twice (first in line 2)"]),
     (GOOD + "budget: {average_bits: 3}\nmethod: uniform-4\n", [], ["bad.yaml:2: budget.average_bits: 3 is below the allocator's 4 bits everywhere"]),
     (GOOD, ["budget.average_bits=12"], ["command line: budget.average_bits: must be at most 8, got 12"]),
+    (GOOD, ["budget.size=3000"], ["command line: budget.size: must be a number with one of MB, kB, MiB, KiB, B, got '3000'"]),
     (GOOD, ["budget.size=big"], ["command line: budget.size: must be a number with one of MB, kB, MiB, KiB, B, got 'big'"]),
     (GOOD, ["budget.bops=2G"], ["command line: budget.bops: a plan has one kind of cost. Set average_bits: null and leave out size"]),
     (GOOD, ["budget.average_bits=null"], ["command line: budget: give average_bits, size, bops or latency"]),
