@@ -65,6 +65,7 @@ from fairquant.runs.identity import holds_run, identity_of, place_of, read_ident
 from fairquant.runs.models import model_problems, recipe_model
 from fairquant.runs.pipeline import CHECKPOINT, ROUNDING, run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
+from fairquant.runs.process_state import outside_autocast
 from fairquant.runs.results import Results
 from fairquant.runs.source import network_digest
 from fairquant.training.checkpoints import state_digest
@@ -127,6 +128,7 @@ class ValidationOnly:
     opened: Callable[[Path], None] = lambda folder: None
 
 
+@outside_autocast()
 def execute(
     recipe: Recipe,
     plugins: Plugins,
@@ -252,6 +254,7 @@ def _report_failure(error: BaseException, run: Run) -> BaseException:
     return failure or error
 
 
+@outside_autocast()
 def quantize(
     model: nn.Module, train: Labelled | None = None, validation: Labelled | None = None, test: Labelled | None = None, *,
     calibration: Unlabelled | None = None, average_bits: float = 4.0, method: str | None = None,
@@ -286,7 +289,7 @@ def quantize(
         )
     if display is None:  # nobody sees what a run says
         for doubt in doubts:
-            warnings.warn(doubt, stacklevel=2)
+            warnings.warn(doubt, stacklevel=3)
     notes += doubts
     if folded := fold(network):
         notes.append(f"weights that were computed from others are replaced by their values: {', '.join(folded)}")
@@ -316,5 +319,5 @@ def quantize(
 
 def _copy(model: nn.Module) -> nn.Module:
     if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
-        warnings.warn("the model is quantized from float32; its parameters are converted", stacklevel=3)
+        warnings.warn("the model is quantized from float32; its parameters are converted", stacklevel=4)
     return copied(model).float()

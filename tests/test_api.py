@@ -205,3 +205,13 @@ def test_a_network_under_autocast_is_measured():
         Half(*_trained_by_nobody()), calibration=images, average_bits=3, overrides=UNLABELLED
     ).report
     assert report["bits"]["average"] <= 3
+
+
+def test_a_network_is_rounded_within_a_context_of_autocast():
+    """Until it ends, torch keeps weights that it has cast, also where they have changed since."""
+    images = [Triples(12, 0)[row][0] for row in range(12)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        report = fairquant.quantize(
+            _trained_by_nobody(), calibration=images, average_bits=3, overrides=UNLABELLED
+        ).report
+    assert report["bits"]["average"] <= 3

@@ -31,6 +31,7 @@ class Placed:
     def put(self, rounded: Rounded) -> None:
         """The layer's weight and bias become what they were rounded to."""
         self.layer.weight.copy_(rounded.weight.decode().to(self.layer.weight))
+        torch.clear_autocast_cache()  # of the weight as it was
         if self.bias is not None and self.before is not None:
             self.bias.copy_(self.before if rounded.bias is None else self.before + rounded.bias.to(self.before))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,34 @@ def _set_gradients(enabled: bool) -> None:
     torch.set_grad_enabled(enabled)
 
 
-def _set_autocast(enabled: tuple[bool, ...]) -> None:
+def _read_autocast() -> tuple[int, tuple[bool, ...]]:
+    """How many contexts are open, and for which devices it is on. As long as one is open, weights that were cast are kept, also
+    where they have changed since."""
+    depth = torch.autocast_increment_nesting() - 1
+    torch.autocast_decrement_nesting()
+    return depth, tuple(torch.is_autocast_enabled(device) for device in DEVICES)
+
+
+def _set_autocast(value: tuple[int, tuple[bool, ...]]) -> None:
+    depth, enabled = value
     for device, each in zip(DEVICES, enabled, strict=True):
         torch.set_autocast_enabled(device, each)
+    for _ in range(_read_autocast()[0] - depth):
+        torch.autocast_decrement_nesting()
+    for _ in range(depth - _read_autocast()[0]):
+        torch.autocast_increment_nesting()
+    torch.clear_autocast_cache()
+
+
+@contextmanager
+def outside_autocast() -> Iterator[None]:
+    """Autocast of the caller's is off in here: a run has a precision of its own, and weights change while it lasts."""
+    before = _read_autocast()
+    _set_autocast((0, tuple(False for _ in DEVICES)))
+    try:
+        yield
+    finally:
+        _set_autocast(before)
 
 
 #: What a setting is called, how it is read, and how it is set again. (Any: each setting has a type of its own.)
@@ -32,10 +57,7 @@ SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "device": (torch.get_default_device, torch.set_default_device),
     "precision of products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    "autocast": (
-        lambda: tuple(torch.is_autocast_enabled(device) for device in DEVICES),
-        _set_autocast,
-    ),
+    "autocast": (_read_autocast, _set_autocast),
     "folder": (os.getcwd, os.chdir),
     "standard output": (lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
     "standard error": (lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream)),

@@ -93,6 +93,8 @@ def test_settings_of_the_process_are_set_again_and_named(what):
     assert state.undo() == ""
     SETTINGS[what]()
     assert state.undo() == f"changed settings of the process ({what})"
+    assert torch.autocast_increment_nesting() == 1  # no context is left open
+    torch.autocast_decrement_nesting()
     assert (Path.cwd(), sys.stdout, torch.zeros(1).device, torch.is_grad_enabled()) == before
     assert state.undo() == ""
 
