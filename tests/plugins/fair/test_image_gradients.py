@@ -112,3 +112,31 @@ def test_images_are_told_apart_where_there_are_as_many_tokens(image_major):
     measured = Fisher().measure(model, cut(batch, 7, 7), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, "fisher").items():
         torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
+def test_signals_and_the_output_of_attention_need_no_pass_for_each_image(monkeypatch):
+    """Only attention's input projection, which torch multiplies within it, is differentiated image by image."""
+
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.signal, self.attention = nn.Conv1d(3, 8, 5, stride=4), nn.MultiheadAttention(8, 2, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, images):
+            tokens = self.signal(images.flatten(2)).transpose(1, 2)
+            return self.head(self.attention(tokens, tokens, tokens)[0].mean(1))
+
+    torch.manual_seed(0)
+    model, batch = Attends().double(), data()
+    layers, slow = find_layers(model, "channel"), []
+    image_by_image = image_gradients._image_by_image
+    monkeypatch.setattr(
+        image_gradients,
+        "_image_by_image",
+        lambda *given: (slow.extend(each.name for each in given[2]), image_by_image(*given))[1],
+    )
+    measured = Fisher().measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
+    assert set(slow) == {"attention.in_proj_weight"}
+    for name, expected in brute_force(model, batch, layers, "fisher").items():
+        torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
