@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from fairquant.data.ranks import rank_slice
 from fairquant.data.transforms import Augmentation, augmentation
 from fairquant.roles import Split
+from fairquant.signals import ignore
 
 Sampler = Literal["uniform", "group-balanced", "group-class-balanced"]
 
@@ -60,6 +61,11 @@ def sampling_chances(split: Split, sampler: Sampler) -> NDArray[np.float64] | No
     return chances
 
 
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A signal goes to all processes of a terminal or job: the parent saves its state, then ends its workers."""
+    ignore()
+
+
 class TrainingBatches:
     """`epoch(e)` yields the batches of epoch e; `epoch(e, skip=k)` leaves out the first k, to resume within an epoch."""
 
@@ -71,6 +77,7 @@ class TrainingBatches:
         self._keys: list[list[tuple[int, int]]] = []
         self._loader = DataLoader(
             _Augmented(split, augment), batch_sampler=self._keys, num_workers=workers, collate_fn=torch.stack,
+            worker_init_fn=_leave_signals_to_the_parent,
             pin_memory=torch.cuda.is_available() and workers > 0,
         )  # fmt: skip
 

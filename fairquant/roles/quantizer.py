@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -48,6 +48,14 @@ class QuantizedWeight:
         if self.codebook is not None:
             return look_up(self.codes, self.bits, self.scale, self.codebook).reshape(self.shape)
         return dequantize(self.codes, self.scale, self.shift).reshape(self.shape)
+
+    def to(self, device: torch.device) -> QuantizedWeight:
+        """The same on another device."""
+        return replace(
+            self, codes=self.codes.to(device), bits=self.bits.to(device), scale=self.scale.to(device),
+            shift=None if self.shift is None else self.shift.to(device),
+            codebook=None if self.codebook is None else self.codebook.to(device),
+        )  # fmt: skip
 
 
 class WeightQuantizer(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -58,6 +58,10 @@ class Rounded:
     weight: QuantizedWeight
     bias: Tensor | None = None
     compensated: bool = False
+
+    def to(self, device: torch.device) -> Rounded:
+        """The same on another device."""
+        return replace(self, weight=self.weight.to(device), bias=None if self.bias is None else self.bias.to(device))
 
 
 @runtime_checkable
@@ -122,11 +126,16 @@ class RoundsBlocks(Rounding, Protocol):
         ...
 
 
-def on_cpu(inputs: LayerInputs) -> LayerInputs:
-    """The same, on the CPU in float64, where the small systems of equations are solved."""
-    fields = {name: getattr(inputs, name) for name in inputs.__dataclass_fields__}
-    moved = {
-        name: None if value is None else torch.as_tensor(value).detach().cpu().double()
-        for name, value in fields.items()
-    }
-    return LayerInputs(**moved)  # type: ignore[arg-type]
+def in_float64(problem: RoundingProblem) -> RoundingProblem:
+    """The same problem with weight and inputs in float64, in which systems of equations are solved: on the weight's device, or on
+    the CPU where that device has no float64."""
+    device = problem.weight.device if problem.weight.device.type != "mps" else torch.device("cpu")
+
+    def moved(value: Tensor) -> Tensor:
+        return value.detach().to(device).double()
+
+    inputs = problem.inputs
+    if inputs is not None:
+        fields = {name: getattr(inputs, name) for name in inputs.__dataclass_fields__}
+        inputs = replace(inputs, **{name: moved(value) for name, value in fields.items() if isinstance(value, Tensor)})
+    return replace(problem, weight=moved(problem.weight), grid=problem.grid.to(device), inputs=inputs)

@@ -21,7 +21,7 @@ def check_rounded(found: object, problem: RoundingProblem, name: str) -> Rounded
         raise PluginFailed(
             f"{who}: codes {weight.codes.dtype} {tuple(weight.codes.shape)}, int8 {tuple(wanted.codes.shape)} wanted"
         )
-    if not torch.equal(weight.bits, wanted.bits):
+    if not torch.equal(weight.bits.to(wanted.bits.device), wanted.bits):
         raise PluginFailed(f"{who}: the bits are not those of the plan")
     if outside := int((~codes_fit(weight)).sum()):
         raise PluginFailed(f"{who}: {outside} codes do not fit their bits")
@@ -31,7 +31,7 @@ def check_rounded(found: object, problem: RoundingProblem, name: str) -> Rounded
         raise PluginFailed(
             f"{who}: the bias is {tuple(found.bias.shape)} or not finite, ({len(weight.bits)},) finite wanted"
         )
-    return found
+    return found.to(wanted.codes.device)
 
 
 def rounded_block(rounding: RoundsBlocks, problem: BlockProblem, name: str) -> Mapping[str, Rounded]:

@@ -51,7 +51,7 @@ def compensated_errors(layer: Layer, quantizer: Quantizer, widths: tuple[int, ..
         grids.append(built.eval().encode(weight))
     if moments is None:
         return torch.stack([grid.decode() - weight for grid in grids])
-    rows = weight.flatten(1).cpu()
+    rows = weight.flatten(1)
     levels, step = [levels_of(grid) for grid in grids], len(rows) // len(moments)
     found = []
     for number in range(len(moments)):

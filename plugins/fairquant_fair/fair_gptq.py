@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairquant.roles.rounding import LayerInputs, Need, Rounded, RoundingProblem, on_cpu
+from fairquant.roles.rounding import LayerInputs, Need, Rounded, RoundingProblem, in_float64
 from fairquant.rounding.compensate import compensate, descend, refit_scale, row_errors
 from fairquant.rounding.levels import Levels, levels_of
 
@@ -53,7 +53,7 @@ class FairGptq:
         """The codes of one layer; those of the nearest points where its inputs are not known."""
         if problem.inputs is None:
             return Rounded(weight=problem.grid)
-        layer = _Layer(self, problem)
+        layer = _Layer(self, in_float64(problem))
         seen = layer.inputs.images > 0
         weights = seen.double() / seen.sum()
         nearest = layer.errors(layer.levels, layer.levels.numbers(), weights)
@@ -83,8 +83,8 @@ class _Layer:
     def __init__(self, options: FairGptq, problem: RoundingProblem) -> None:
         assert problem.inputs is not None
         self.options = options
-        self.inputs: LayerInputs = on_cpu(problem.inputs)
-        self.weight = problem.weight.double().cpu()
+        self.inputs: LayerInputs = problem.inputs
+        self.weight = problem.weight
         self.levels = levels_of(problem.grid, torch.float64)
         self.with_bias = options.bias and problem.has_bias
 
@@ -151,10 +151,10 @@ class _Layer:
         inputs, values = self.inputs, levels.values(numbers)
         if bias is None and self.with_bias:
             bias = self._bias(values, weights)
-        totals = torch.zeros(len(inputs.images), dtype=torch.float64)
+        totals = torch.zeros_like(inputs.images)
         for number, rows in self._slices():
             error = values[rows] - self.weight[rows]
-            added = torch.zeros(len(error), dtype=torch.float64) if bias is None else bias[rows]
+            added = torch.zeros_like(error[:, 0]) if bias is None else bias[rows]
             for group in range(len(totals)):
                 total = row_errors(values[rows], inputs.moments[group, number], self.weight[rows])
                 total = total + added.square() + 2 * added * (error @ inputs.means[group, number])

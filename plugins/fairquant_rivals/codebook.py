@@ -75,9 +75,8 @@ class CodebookWeightQuantizer(WeightQuantizer):
         rows = rows_of(weight)
         codes, scale = self._codes(rows)
         bits = self._bits(rows).clone()
-        used = torch.zeros(9, 1, dtype=torch.bool, device=bits.device)
-        used[_widths(bits)] = True
-        codebook = torch.where(used, self.codewords, 0.0)
+        used = (bits[:, None] == torch.arange(9, device=bits.device)).any(0) & (torch.arange(9, device=bits.device) > 0)
+        codebook = torch.where(used[:, None], self.codewords, 0.0)
         return QuantizedWeight(codes=codes, bits=bits, scale=scale, shape=tuple(weight.shape), codebook=codebook)
 
     def _bits(self, rows: Tensor) -> Tensor:
@@ -169,5 +168,5 @@ def _midpoints(codewords: Tensor) -> Tensor:
 
 def _cell_edges(codewords: Tensor) -> Tensor:
     """The boundaries with -inf and inf at the ends: [W] -> [W + 1]."""
-    infinity = codewords.new_tensor([torch.inf])
+    infinity = torch.full_like(codewords[:1], torch.inf)
     return torch.cat([-infinity, _midpoints(codewords), infinity])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from fairquant.roles.rounding import Need, Rounded, RoundingProblem, on_cpu
+from fairquant.roles.rounding import Need, Rounded, RoundingProblem, in_float64
 from fairquant.rounding.compensate import compensate
 from fairquant.rounding.levels import levels_of
 
@@ -29,12 +29,13 @@ class Gptq:
 
     def round(self, problem: RoundingProblem) -> Rounded:
         """The codes of one layer; those of the nearest points where its inputs are not known."""
-        if problem.inputs is None:
+        inputs = (problem := in_float64(problem)).inputs
+        if inputs is None:
             return Rounded(weight=problem.grid)
-        inputs, levels = on_cpu(problem.inputs), levels_of(problem.grid, torch.float64)
+        levels = levels_of(problem.grid, torch.float64)
         share = inputs.images / inputs.images.sum()
         moments = torch.einsum("g,gsij->sij", share, inputs.moments)
-        target, step = problem.weight.double().cpu(), problem.weight.shape[0] // len(moments)
+        target, step = problem.weight, problem.weight.shape[0] // len(moments)
         numbers = [
             compensate(target[rows], moments[number], levels.rows(rows), self.damping)
             for number, rows in enumerate(slice(first, first + step) for first in range(0, len(target), step))

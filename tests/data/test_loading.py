@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+
 import pytest
 import torch
 from helpers.splits import unequal_split
@@ -27,3 +31,13 @@ def test_a_balanced_epoch_has_the_same_length_is_even_and_can_be_resumed():
     assert float(torch.cat(drawn).float().mean()) == pytest.approx(0.5, abs=0.05)
     whole = [batch.rows.tolist() for batch in batches.epoch(5)]
     assert [batch.rows.tolist() for batch in batches.epoch(5, skip=4)] == whole[4:]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_job_leaves_the_workers_to_their_parent(number):
+    loading = TrainingBatches(unequal_split(), 4, "none", seed=0, workers=1).epoch(0)
+    next(loading)
+    for worker in multiprocessing.active_children():
+        assert worker.pid is not None
+        os.kill(worker.pid, number)
+    assert len(list(loading)) > 0
