@@ -5,10 +5,13 @@ Code that mixes tensors of the two places, or reads one as a NumPy array, fails 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -49,11 +52,32 @@ class Elsewhere(Tensor):
         return _compute(operation, arguments, options or {})
 
 
-class Accelerator(TorchDispatchMode):
-    """In this context tensors are also made, and moved, there."""
+class _Operations(TorchDispatchMode):
+    """Operations that make tensors there of none, or of the CPU's."""
 
     def __torch_dispatch__(self, operation, types, arguments=(), options=None):
         return _compute(operation, arguments, options or {})
+
+
+class _Numbers(TorchFunctionMode):
+    """Tensors of Python's numbers, which are made without any operation; and what torch cannot do with tensors that wrap others."""
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        options = options or {}
+        of_tensor = function is Tensor.new_tensor and isinstance(arguments[0], Elsewhere)
+        if of_tensor or (function is torch.tensor and torch.device(options.get("device") or "cpu") == ELSEWHERE):
+            numbers = torch.tensor(arguments[-1], **{**options, "device": None})
+            return Elsewhere(numbers.to(arguments[0].dtype) if of_tensor and "dtype" not in options else numbers)
+        if function is Tensor.detach and torch.is_inference_mode_enabled():
+            return arguments[0]
+        return function(*arguments, **options)
+
+
+@contextmanager
+def accelerator() -> Iterator[None]:
+    """In this context tensors are also made, and moved, there."""
+    with _Numbers(), _Operations():
+        yield
 
 
 def moved(value):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fairquant_fair.fisher import Fisher
+from fairquant_fair.fisher import BlockFisher, Fisher
+from fairquant_fair.runner import Runner
 from fairquant_paper.importance import Gradient, Grape
+from fairquant_rivals.hawq import Hawq
+from helpers.elsewhere import accelerator, back, moved
 from helpers.importance import (
     GROUPS,
     brute_force,
     cut,
     data,
 )
+from helpers.rounding import batches
+from helpers.training import small_network
 
 from fairquant.bits import find_layers
 from fairquant.roles import Batch
@@ -67,3 +72,13 @@ def test_importance_equals_brute_force(strange, importance, kind, unit):
     measured = importance.measure(model, cut(batch, 5, 1, 8), layers, GROUPS)
     for name, expected in brute_force(model, batch, layers, kind).items():
         torch.testing.assert_close(measured.scores[name], expected, rtol=1e-9, atol=1e-18)
+
+
+@pytest.mark.parametrize("importance", [Fisher(), BlockFisher(), Gradient(), Grape(), Runner(), Hawq()], ids=str)
+def test_importance_on_an_accelerator_is_that_of_the_cpu(importance):
+    here, there = small_network().eval(), moved(small_network().eval())
+    expected = importance.measure(here, batches(), find_layers(here, "channel"), ("a", "b")).table()
+    with accelerator():
+        seen = [moved(batch) for batch in batches()]
+        found = importance.measure(there, seen, find_layers(there, "channel"), ("a", "b")).table()
+    torch.testing.assert_close(back(found), expected)

@@ -11,7 +11,7 @@ from fairquant_paper.uniform import Uniform
 from fairquant_rivals.codebook import CodebookEma
 from fairquant_rivals.gptq import Gptq
 from fairquant_rivals.nearest import Nearest
-from helpers.elsewhere import ELSEWHERE, Accelerator, Elsewhere, back, moved
+from helpers.elsewhere import ELSEWHERE, Elsewhere, accelerator, back, moved
 from helpers.rounding import batches, rounder
 from torch import nn
 
@@ -33,7 +33,7 @@ def both(work) -> list:
     """What `work(network, batches)` gives here and there."""
     here, there = network(), moved(network())
     results = [work(here, batches())]
-    with Accelerator():
+    with accelerator():
         results.append(work(there, [moved(batch) for batch in batches()]))
     return results
 
@@ -61,7 +61,7 @@ def test_errors_after_compensation_are_those_of_the_cpu(quantizer):
 
 
 def test_the_helper_refuses_what_a_gpu_refuses():
-    with Accelerator():
+    with accelerator():
         far, near = torch.ones(3).to(ELSEWHERE), torch.ones(3)
         with pytest.raises(RuntimeError, match="same device"):
             far + near
