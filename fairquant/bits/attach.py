@@ -161,14 +161,18 @@ def attach(
     choices: BitChoices,
     budget: Budget,
     scores: Tensor | None = None,
+    rounded: Mapping[str, QuantizedWeight] | None = None,
 ) -> Attachment:
     """Register one weight quantizer per layer, started at the plan's bits. Pinned layers are frozen at once.
 
-    scores [U]: importance per weight, for training in rounds."""
+    scores [U]: importance per weight, for training in rounds; rounded: layer -> what its weight was rounded to, whose grid the
+    quantizer takes over."""
     built = []
     for layer in layers:
         weight = layer.weight.detach()
         module = quantizer.build(weight, plan.bits[layer.name], choices.free).to(weight.device)
+        if rounded is not None and layer.name in rounded:
+            module.start_from(rounded[layer.name].to(weight.device))
         if layer.name in choices.pinned:
             module.freeze(plan.bits[layer.name])
         for owner, name in zip(layer.modules, layer.own_names, strict=True):

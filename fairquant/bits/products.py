@@ -164,12 +164,11 @@ class Products(TorchFunctionMode):
         identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
         attended, shares = function(**{**named, "out_proj_weight": identity, "out_proj_bias": None})
         self._report(weight, attended)
-        output = F.linear(attended, weight, bias)
+        inputs = _images_first(attended)  # as another mode sees them, too
+        output = F.linear(inputs, weight, bias)
         if self.on_output is not None:
-            product = Product(self.numbers[id(weight)], _images_first(attended.detach()), weight.detach())
-            images_first = self.on_output(product, _images_first(output))
-            output = images_first.transpose(0, 1) if output.dim() == 3 else images_first[0]
-        return output, shares
+            output = self.on_output(Product(self.numbers[id(weight)], inputs.detach(), weight.detach()), output)
+        return output.transpose(0, 1) if attended.dim() == 3 else output[0], shares
 
     def _report(self, weight: Tensor | None, inputs: Tensor) -> None:
         """inputs [tokens, images, width], or [tokens, width] of one image."""

@@ -62,9 +62,9 @@ class WeightQuantizer(nn.Module):
     """The module attached to a layer's weight with torch.nn.utils.parametrize.
 
     forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learned; encode(w) -> what is
-    stored; freeze(bits [U]): from now on exactly these bits. Given `bits`, they are kept in the buffer `width` [U] and
-    nothing more is needed for bits() and freeze(). `bit_logits` [U] is the parameter behind learnable bits,
-    `learns_bits` whether they are still being learned.
+    stored; freeze(bits [U]): from now on exactly these bits; start_from(stored): optional, see there. Given `bits`, they are
+    kept in the buffer `width` [U] and nothing more is needed for bits() and freeze(). `bit_logits` [U] is the parameter
+    behind learnable bits, `learns_bits` whether they are still being learned.
     """
 
     bit_logits: nn.Parameter | None
@@ -89,6 +89,11 @@ class WeightQuantizer(nn.Module):
     def freeze(self, bits: Tensor) -> None:
         """From now on exactly these bits [U]."""
         self.width.copy_(bits)
+
+    def start_from(self, stored: QuantizedWeight) -> None:
+        """Take over the grid of the weight that a rounding has chosen, so that encode(stored.decode()) gives its codes and training
+        starts from just these. Here nothing is done: the grid is found anew from the rounded weight, in whose rows the largest
+        codes may be missing."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight [out, ...] -> quantized weight of the same shape."""

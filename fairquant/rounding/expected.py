@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -16,29 +17,79 @@ from fairquant.rounding.levels import Levels, levels_of
 from fairquant.rounding.moments import InputSums
 
 
-def observe(network: nn.Module, layers: tuple[Layer, ...], batches: Iterable[Batch]) -> dict[str, Tensor]:
-    """Second moments [S, n, n] of the inputs of every layer in full precision, each group counting alike; one pass. Layers whose
-    products cannot be observed are left out."""
-    sums = [InputSums(1) for _ in layers]
-    hidden: set[int] = set()
-    with untouched(network), torch.no_grad():
-        for batch in batches:
-            counts = torch.bincount(batch.groups)
-            share = (1 / counts.clamp_min(1))[batch.groups]
+class InputMoments:
+    """Second moments of the inputs of every layer in full precision, each group counting alike.
 
-            def add(product: Product, batch: Batch = batch, share: Tensor = share) -> None:
-                everyone = torch.zeros_like(batch.groups)
-                if not sums[product.number].add(product, everyone, importance=share[:, None]):
-                    hidden.add(product.number)
+    A batch that something else passes through the network is observed on its way (`watching`), which saves a pass.
+    """
 
-            with Products(layers, add):
-                network(batch.images)
-    found = {
-        layer.name: each.result()
-        for number, (layer, each) in enumerate(zip(layers, sums, strict=True))
-        if number not in hidden
-    }
-    return {name: inputs.moments[0].cpu() for name, inputs in found.items() if inputs is not None}
+    def __init__(self, network: nn.Module, layers: tuple[Layer, ...]) -> None:
+        self.network, self.layers = network, layers
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sums = [InputSums(1) for _ in self.layers]
+        self._hidden: set[int] = set()  # layers whose inputs cannot be separated by image
+        self._seen: set[int] = set()  # batches
+        self._batch: tuple[int, Batch] | None = None
+        self._passing = self._complete = False
+
+    @contextmanager
+    def watching(self, batches: Iterable[Batch]) -> Iterator[Iterator[Batch]]:
+        """Gives the batches, in their order; the first forward pass of the network with the images of each is observed."""
+        before = self.network.register_forward_pre_hook(self._enter)
+        after = self.network.register_forward_hook(self._leave)
+        try:
+            with Products(self.layers, self._add):
+                yield self._numbered(batches)
+        finally:
+            before.remove()
+            after.remove()
+            self._batch = None
+
+    def _numbered(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        number = -1
+        for number, batch in enumerate(batches):
+            self._batch = number, batch
+            yield batch
+        self._complete = len(self._seen) == number + 1
+
+    def _enter(self, module: nn.Module, arguments: tuple[object, ...]) -> None:
+        """Of a copy of the network, which has its hooks, nothing is observed."""
+        if module is self.network and self._batch is not None and len(arguments) == 1:
+            number, batch = self._batch
+            self._passing = arguments[0] is batch.images and number not in self._seen
+
+    def _leave(self, module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
+        if self._passing and module is self.network and self._batch is not None:
+            self._seen.add(self._batch[0])
+            self._passing = False
+
+    def _add(self, product: Product) -> None:
+        if not self._passing or self._batch is None:
+            return
+        groups = self._batch[1].groups
+        share = (1 / torch.bincount(groups).clamp_min(1))[groups]
+        if not self._sums[product.number].add(product, torch.zeros_like(groups), importance=share[:, None]):
+            self._hidden.add(product.number)
+
+    def result(self, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Layer -> moments [S, n, n]. Batches that were not observed are passed through; all of them anew where some layer was not
+        seen, since other weights may have stood in its place. Layers whose products cannot be observed are left out."""
+        seen_layers = {number for number, each in enumerate(self._sums) if each.moments is not None}
+        if len(seen_layers | self._hidden) < len(self.layers):
+            self._forget()
+        if not self._complete:
+            with untouched(self.network), torch.no_grad(), self.watching(batches) as stream:
+                for batch in stream:
+                    if self._batch is not None and self._batch[0] not in self._seen:
+                        self.network(batch.images)
+        found = {
+            layer.name: each.result()
+            for number, (layer, each) in enumerate(zip(self.layers, self._sums, strict=True))
+            if number not in self._hidden
+        }
+        return {name: inputs.moments[0].cpu() for name, inputs in found.items() if inputs is not None}
 
 
 def compensated_errors(layer: Layer, quantizer: Quantizer, widths: tuple[int, ...], moments: Tensor | None) -> Tensor:

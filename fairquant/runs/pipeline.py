@@ -158,22 +158,20 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         cache_dir=run.runs / "probes" / versions_key(run.plugins),
     )  # fmt: skip
     with run.stage("importance"):
-        importance = planning.importance()
-        run.notify("fairquant_importance_done", importance=importance)
+        measured = planning.sensitivity.measure()
+        run.notify("fairquant_importance_done", importance=measured.importance)
     with run.stage("allocation"):
         input_bits, operations = planning.start_activations(), count_operations(model.network, layers, image)
         if recipe.activations.bits is not None and (note := float_inputs_note(layers, input_bits)):
             run.say(note)
         cost_model = planning.cost_model(operations, input_bits)
-        allocated = planning.allocate(
-            importance, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity)
-        )
+        allocated = planning.allocate(measured, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity))
         if (comparison := allocated.comparison) is not None:
             (run.say if comparison.fallback else run.log)(str(comparison))
         run.notify("fairquant_plan_made", plan=allocated.plan)
     rounded = {} if quantization.rounding is None else round_layers(planning, run, allocated.plan)
     return Plan(
-        attachment=planning.attach(allocated), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
+        attachment=planning.attach(allocated, rounded), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
         rounded=rounded, comparison=allocated.comparison,
     )  # fmt: skip
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fairquant.artifact.save import artifact_content
-from fairquant.bits import Attachment, attach, make_problem, plan_of
+from fairquant.bits import Attachment, attach, plan_of
 from fairquant.bits.activations import quantize_inputs
 from fairquant.bits.costs import CostModel, Operations, latency_cost_model
 from fairquant.bits.fallback import Comparison, compare, uniform_bits
 from fairquant.bits.layers import pinned_bits
 from fairquant.bits.probe import CachedProbe, LossProbe, PlanProbe
-from fairquant.bits.problem import BitChoices, Budget, squared_errors, weight_errors, with_measured
+from fairquant.bits.problem import BitChoices, Budget
 from fairquant.bits.unchanged import unchanged
 from fairquant.data.ranks import is_leader
 from fairquant.errors import UserError
@@ -28,17 +27,15 @@ from fairquant.roles import (
     Allocation,
     AllocationProblem,
     BitPlan,
-    ErrorImportance,
-    GroupImportance,
     Layer,
     Rounded,
     Splits,
 )
 from fairquant.rounding.checkpoint import RoundingCheckpoint
-from fairquant.rounding.expected import errors_of_all, observe
 from fairquant.rounding.stage import Rounder, share_of_rank
 from fairquant.runs.calibration import CalibrationImages
-from fairquant.runs.plugin_laws import allocated, check_quantizer, check_scores, leaves_alone, reduced
+from fairquant.runs.plugin_laws import allocated, check_quantizer
+from fairquant.runs.sensitivity import Measured, Sensitivity
 from fairquant.runs.source import source_digest
 from fairquant.runs.spending import Spending, Spent
 from fairquant.training.model import Model
@@ -73,21 +70,15 @@ class Planning:
         return CalibrationImages(recipe=self.recipe, splits=self.splits, model=self.model)
 
     @property
+    def sensitivity(self) -> Sensitivity:
+        return Sensitivity(
+            quantization=self.quantization, calibration=self.calibration, layers=self.layers, choices=self.choices
+        )
+
+    @property
     def choices(self) -> BitChoices:
         settings = self.recipe.quantize
         return BitChoices(settings.choices, pinned_bits(self.layers, settings.pin))
-
-    def importance(self) -> GroupImportance:
-        """Importance of every unit to every group, on calibration images; all ones where the method asks for none."""
-        names = self.splits.group_names
-        if self.quantization.importance is None:
-            ones = {layer.name: torch.full((len(names), layer.units), float(layer.unit_size)) for layer in self.layers}
-            return GroupImportance(ones, names)
-        component = self.quantization.importance
-        with leaves_alone(self.model.network, f"importance {component.name!r}"):
-            found = component.value.measure(self.model.network, self.calibration.batches(), self.layers, names)
-        check_scores(found, self.layers, names, component.name)
-        return found
 
     def start_activations(self) -> dict[str, int]:
         """Few bits for the layers' inputs where the recipe asks for them; layer -> bits. Layers that are not in it keep their
@@ -97,9 +88,7 @@ class Planning:
             return {}
         return quantize_inputs(self.model.network, self.layers, self.calibration.batches(), wanted.bits, wanted.first)
 
-    def allocate(
-        self, importance: GroupImportance, cost_model: CostModel | None, metadata: Mapping[str, object]
-    ) -> Allocated:
+    def allocate(self, measured: Measured, cost_model: CostModel | None, metadata: Mapping[str, object]) -> Allocated:
         """Reduce over groups and spend the budget.
 
         cost_model: a budget that is not of bits; metadata: the file's, whose bytes a budget of bytes counts.
@@ -107,7 +96,7 @@ class Planning:
         quantizer = self.quantization.quantizer
         check_quantizer(quantizer.value, self.layers, self.choices.free, quantizer.name)
         most = self.recipe.budget.average_bits or 8.0 if cost_model is None else cost_model.average_bits(self.layers)
-        problem, errors = self._problem(importance, Budget(most, cost_model))
+        problem, errors = self.sensitivity.problem(measured, Budget(most, cost_model))
         probe = self._probe()
         spending = Spending(
             problem=replace(problem, probe=probe), layers=self.layers, cost_model=cost_model, most_bytes=self.recipe.budget.bytes,
@@ -148,10 +137,12 @@ class Planning:
         comparison = compare(found.allocation, uniform.allocation, probe)
         return (uniform if comparison.fallback else found), comparison
 
-    def attach(self, allocated: Allocated) -> Attachment:
-        """Put quantizers with the plan's bits on the weights as they are now."""
-        quantizer = self.quantization.quantizer.value
-        return attach(self.layers, quantizer, allocated.plan, self.choices, allocated.budget, allocated.scores)
+    def attach(self, allocated: Allocated, rounded: Mapping[str, Rounded]) -> Attachment:
+        """Put quantizers with the plan's bits on the weights as they are now, with the grids of those that were rounded."""
+        return attach(
+            self.layers, self.quantization.quantizer.value, allocated.plan, self.choices, allocated.budget, allocated.scores,
+            {name: each.weight for name, each in rounded.items()},
+        )  # fmt: skip
 
     def round(
         self, plan: BitPlan, checkpoint: RoundingCheckpoint, on_layer: Callable[[int, int], None]
@@ -177,56 +168,6 @@ class Planning:
         found = rounder.round(share_of_rank(list(self.calibration.batches())))
         checkpoint.save()
         return found, rounder.unchanged
-
-    def _problem(
-        self, importance: GroupImportance, budget: Budget
-    ) -> tuple[AllocationProblem, Mapping[str, Tensor] | None]:
-        """Units, their importance and their errors at each width, by the quantizer that will be used; see `_weight_errors`."""
-        names, choices, quantizer = importance.group_names, self.choices, self.quantization.quantizer.value
-        moments = self._moments()
-        precomputed = self._weight_errors(choices, moments)
-        errors = squared_errors(self.layers, quantizer, choices.columns, importance.relative, precomputed, moments)
-        scores = self._reduce(importance.table(), names)
-        problem = make_problem(self.layers, importance, scores, errors, choices, budget)
-        if precomputed is None or self.quantization.importance is None:
-            return problem, precomputed
-        if not isinstance(self.quantization.importance.value, ErrorImportance):
-            return problem, precomputed
-        measured = self._measured(precomputed)
-        return with_measured(problem, self.layers, measured, lambda scores: self._reduce(scores, names)), precomputed
-
-    def _reduce(self, scores: Tensor, group_names: tuple[str, ...]) -> Tensor:
-        """[G, U] -> [U]."""
-        reducer = self.quantization.reducer
-        if reducer is None:
-            return scores.mean(0)
-        return reduced(reducer.value.reduce(scores, group_names), scores.shape[1], reducer.name)
-
-    def _moments(self) -> Mapping[str, Tensor]:
-        """Layer -> second moments of its inputs [S, n, n], for a rounding that compensates; none for others, and for a plan that
-        depends on no errors."""
-        rounding = self.quantization.rounding
-        if rounding is None or "inputs" not in rounding.value.needs or self.quantization.importance is None:
-            return {}
-        return observe(self.model.network, self.layers, self.calibration.batches())
-
-    def _weight_errors(self, choices: BitChoices, moments: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
-        """Layer -> Q_b(W) - W at each width [K, ...], after compensation where there are moments, for an importance or a rounding
-        that goes by what they do; None for others."""
-        importance, quantizer = self.quantization.importance, self.quantization.quantizer.value
-        if moments:
-            return errors_of_all(self.layers, quantizer, choices.columns, moments)
-        if importance is None or not isinstance(importance.value, ErrorImportance):
-            return None
-        return {layer.name: torch.stack([*weight_errors(layer, quantizer, choices.columns)]) for layer in self.layers}
-
-    def _measured(self, errors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Layer -> importance-weighted errors per group [G, U, K]."""
-        assert self.quantization.importance is not None
-        importance = self.quantization.importance.value
-        assert isinstance(importance, ErrorImportance)
-        names = self.splits.group_names
-        return importance.group_errors(self.model.network, self.calibration.batches(), self.layers, names, errors)
 
     def cost_model(self, operations: Operations, input_bits: Mapping[str, int]) -> CostModel | None:
         """The budget where it is not of bits or bytes. input_bits: layer -> bits of its input."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fairquant.roles import LimitedWidths, Quantizer, WeightQuantizer
 from fairquant.roles.quantizer import widths_of
+from fairquant.rounding.levels import levels_of
 from fairquant.testing.cases import weights
 from fairquant.testing.contract import NotApplicable, for_all
 
@@ -128,6 +131,31 @@ def its_state_is_in_the_state_dict(quantizer: Quantizer) -> None:
     for_all(law, examples=10, seed=SEEDS)
 
 
+def training_starts_from_what_was_rounded(quantizer: Quantizer) -> None:
+    """After start_from(stored), encode(stored.decode()) is what was stored: with other scales than those of the nearest rounding,
+    and where the largest codes are missing."""
+
+    def law(seed: int, rows: int, columns: int, factor: float) -> None:
+        nearest, weight, bits = _build(quantizer, seed, rows, columns)
+        if type(nearest).start_from is WeightQuantizer.start_from:
+            raise NotApplicable("it finds its grid anew")
+        found = nearest.encode(weight)
+        levels = levels_of(
+            replace(found, scale=factor * found.scale, shift=None if found.shift is None else factor * found.shift)
+        )
+        last = levels.last[:, None]
+        numbers = levels.numbers()
+        stored = levels.stored(torch.where(last > 2, numbers.clamp_min(1).minimum(last - 1), numbers))
+        built = quantizer.build(stored.decode(), bits, widths_of(quantizer))
+        built.start_from(stored)
+        built.freeze(bits)
+        before, after = stored.decode(), built.eval().encode(stored.decode()).decode()
+        changed = int((~torch.isclose(after, before, rtol=1e-4, atol=1e-6)).sum())
+        assert changed == 0, f"{changed} of {before.numel()} weights change"
+
+    for_all(law, seed=SEEDS, rows=ROWS, columns=COLUMNS, factor=st.sampled_from((0.5, 1.0, 1.5)))
+
+
 def widths_are_bit_widths(quantizer: Quantizer) -> None:
     """`widths`, where there are any, are ascending whole numbers from 0 to 8."""
     if not isinstance(quantizer, LimitedWidths):
@@ -140,5 +168,5 @@ def widths_are_bit_widths(quantizer: Quantizer) -> None:
 CHECKS = (
     decoding_gives_the_forward_bit_for_bit, codes_fit_their_bits, freeze_sets_the_bits, no_bits_prune_the_unit,
     the_gradient_reaches_the_weight, more_bits_are_closer, its_state_is_in_the_state_dict,
-    widths_are_bit_widths,
+    training_starts_from_what_was_rounded, widths_are_bit_widths,
 )  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, row_bits, rows_of
-from fairquant_paper.grids import Grid, chunks, code_range, mse_clipping, row_statistics
+from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, largest_code, row_bits, rows_of
+from fairquant_paper.grids import Grid, chunks, clipping_of, code_range, mse_clipping, row_statistics
 from fairquant_paper.uniform import quantize_rows
 
 BitGradient = Literal["fractional", "step"]
@@ -93,6 +93,20 @@ class BaqWeightQuantizer(WeightQuantizer):
             self.frozen.fill_(True)
         assert self.bit_logits is not None
         self.bit_logits.requires_grad_(False)
+
+    @torch.no_grad()
+    def start_from(self, stored: QuantizedWeight) -> None:
+        """The clipping and the dead zone of a rounded weight, at the width of each of its rows."""
+        ratio, several = clipping_of(stored), stored.bits >= 2
+        self.clip.scatter_(1, stored.bits[:, None], ratio[:, None])
+        if stored.shift is None or not bool(several.any()):
+            return
+        steps = largest_code(stored.bits)
+        zone, top = 2 * stored.shift + stored.scale, stored.scale * steps + stored.shift
+        dead = zone / top.clamp_min(1e-12) * (steps / 2 if self.kind == "mse" else 1.0)
+        if self.dead_logits.numel() == 1:  # of the tensor: that of its rows in the mean
+            dead, several = dead[several].mean()[None], several.any()[None]
+        self.dead_logits.copy_(torch.where(several, torch.atanh(1 - dead.clamp(1e-5, 1.0)), self.dead_logits))
 
     def grid(self, rows: Tensor, bits: Tensor, dead: Tensor, statistics: tuple[Tensor, Tensor]) -> Grid:
         """The grid of weights [R, n] at whole bits [R]; dead [R] = 1 - tanh|theta_d|; statistics: see `row_statistics`."""

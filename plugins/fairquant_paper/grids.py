@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairquant.roles.quantizer import dequantize, largest_code
+from fairquant.roles.quantizer import QuantizedWeight, dequantize, largest_code, rows_of
 
 CHUNK_SIZE = 1 << 18  # weights
 
@@ -78,6 +78,15 @@ def code_range(bits: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest and largest absolute value of a code [R] at bits [R]: 0 and 2^(b-1)-1; 1 and 1 at one bit."""
     least = (bits == 1).float()
     return least, torch.maximum(largest_code(bits), least)
+
+
+def clipping_of(stored: QuantizedWeight) -> Tensor:
+    """The largest level of each row of a stored weight, relative to its largest weight [R]; above 1 where no weight has the largest
+    code, and 1 for rows of zeros and of signs."""
+    limit, _ = row_statistics(rows_of(stored.decode()), need_mean=False)
+    top = stored.scale * largest_code(stored.bits)
+    top = top if stored.shift is None else top + stored.shift
+    return torch.where((stored.bits >= 2) & (limit > 0), top / limit.clamp_min(1e-30), 1.0)
 
 
 #: Clipping ratios tried, relative to max|w| of the row.

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, row_bits, rows_of
-from fairquant_paper.grids import Grid, chunks, code_range, mse_clipping, row_statistics, uniform_grid
+from fairquant_paper.grids import (
+    Grid,
+    chunks,
+    clipping_of,
+    code_range,
+    mse_clipping,
+    row_statistics,
+    uniform_grid,
+)
 
 Scale = Literal["absmax", "mse", "learned"]
 
@@ -55,6 +63,13 @@ class UniformWeightQuantizer(WeightQuantizer):
         if self.log_scale is not None:
             limit, mean = row_statistics(rows, need_mean=True)
             self.log_scale.copy_(uniform_grid(limit * self.clip, mean, bits).scale.log())
+
+    @torch.no_grad()
+    def start_from(self, stored: QuantizedWeight) -> None:
+        """The scales of a rounded weight, also where its largest codes are missing."""
+        if self.log_scale is not None:
+            self.log_scale.copy_(stored.scale.clamp_min(1e-12).log())
+        self.clip.copy_(clipping_of(stored))
 
     def grid(self, rows: Tensor) -> Grid:
         """The grid of weights [R, n] at the current bits."""

@@ -40,9 +40,10 @@ class CodebookEma:
 
 class CodebookWeightQuantizer(WeightQuantizer):
     """width [U] int64; codewords, counts (N), sums (m) [9, 256]: row b belongs to width b, whose first 2^b entries are
-    used."""
+    used; gain [R]: of the scale, relative to the root mean square."""
 
     codewords: Tensor
+    gain: Tensor
     counts: Tensor
     sums: Tensor
 
@@ -53,7 +54,21 @@ class CodebookWeightQuantizer(WeightQuantizer):
         rows = rows_of(weight.detach())
         for name in ("codewords", "counts", "sums"):
             self.register_buffer(name, rows.new_zeros(9, 256))
+        self.register_buffer("gain", rows.new_ones(len(rows)))
         self._initialize(rows, choices)
+
+    @torch.no_grad()
+    def start_from(self, stored: QuantizedWeight) -> None:
+        """The codewords and the scales of a rounded weight. The averages that the codewords follow are those of its codes."""
+        assert stored.codebook is not None
+        rows = rows_of(stored.decode())
+        norm = rows.square().mean(1).sqrt()
+        self.gain.copy_(torch.where(norm > 0, stored.scale / norm.clamp_min(1e-12), 1.0))
+        for width in _widths(stored.bits):
+            count = _counts(stored.codes[stored.bits == width], width).to(rows.dtype)
+            self.codewords[width] = stored.codebook[width]
+            self.counts[width, : 2**width] = count
+            self.sums[width] = self.counts[width] * self.codewords[width]
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight [out, ...] -> quantized weight of the same shape; in training mode the moving averages are updated."""
@@ -108,7 +123,7 @@ class CodebookWeightQuantizer(WeightQuantizer):
 
     def _codes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [R, n] -> int8 codes [R, n] and scales [R] with the current codewords."""
-        scale, bits = root_mean_square(rows), self._bits(rows)
+        scale, bits = root_mean_square(rows) * self.gain, self._bits(rows)
         codes = torch.zeros(rows.shape, dtype=torch.int8, device=rows.device)
         for width in _widths(bits):
             members = bits == width
@@ -123,10 +138,8 @@ class CodebookWeightQuantizer(WeightQuantizer):
         bits = self._bits(scaled)
         for width in _widths(bits):
             members = bits == width
-            code = codes[members].long().flatten()
-            number = (code + 1) // 2 if width == 1 else code + 2 ** (width - 1)
-            values = scaled[members].flatten()
-            count = torch.bincount(number, minlength=2**width).to(values.dtype)
+            values, number = scaled[members].flatten(), _numbers(codes[members], width)
+            count = _counts(codes[members], width).to(values.dtype)
             total = torch.zeros_like(count).index_add_(0, number, values)
             self.counts[width, : 2**width].mul_(self.decay).add_(count, alpha=1 - self.decay)
             self.sums[width, : 2**width].mul_(self.decay).add_(total, alpha=1 - self.decay)
@@ -154,6 +167,17 @@ class _StraightThrough(torch.autograd.Function):
 def _widths(bits: Tensor) -> list[int]:
     """The widths that occur in bits [R], ascending, without 0."""
     return sorted({*bits.tolist()} - {0})
+
+
+def _numbers(codes: Tensor, width: int) -> Tensor:
+    """Codes of rows with one width -> the numbers of their codewords, one after the other."""
+    flat = codes.long().flatten()
+    return (flat + 1) // 2 if width == 1 else flat + 2 ** (width - 1)
+
+
+def _counts(codes: Tensor, width: int) -> Tensor:
+    """How many codes have each of the 2^width codewords."""
+    return torch.bincount(_numbers(codes, width), minlength=2**width)
 
 
 def root_mean_square(rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from fairquant_paper.uniform import Uniform, UniformWeightQuantizer
 from fairquant_rivals.codebook import CodebookWeightQuantizer
 from helpers.contract import failures, own_checks
 
-from fairquant.roles import QuantizedWeight
+from fairquant.roles import QuantizedWeight, WeightQuantizer
 
 
 def quantizer(module, doc):
@@ -30,6 +30,8 @@ class Drifts(UniformWeightQuantizer):
 
 
 class Doubles(UniformWeightQuantizer):
+    start_from = WeightQuantizer.start_from
+
     def encode(self, weight):
         stored = super().encode(weight)
         return replace(stored, codes=stored.codes.clamp(-60, 60) * 2, scale=stored.scale / 2)
@@ -65,6 +67,8 @@ class WorseWithEight(UniformWeightQuantizer):
 
 
 class Secret(UniformWeightQuantizer):
+    start_from = WeightQuantizer.start_from
+
     def __init__(self, weight, bits, scale):
         super().__init__(weight, bits, scale)
         self.factor = 1 + 0.1 * torch.sigmoid(weight.sum())  # no buffer: lost on resuming
@@ -72,6 +76,13 @@ class Secret(UniformWeightQuantizer):
     def grid(self, rows):
         grid = super().grid(rows)
         return replace(grid, scale=grid.scale * self.factor)
+
+
+class StartsElsewhere(UniformWeightQuantizer):
+    def start_from(self, stored):
+        """The scale, but not where the largest codes are missing."""
+        super().start_from(stored)
+        self.clip.clamp_(max=1)
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ BROKEN = {
     "the_gradient_reaches_the_weight": quantizer(NoGradient, "Stops the gradient."),
     "more_bits_are_closer": quantizer(WorseWithEight, "Worse with more bits."),
     "its_state_is_in_the_state_dict": quantizer(Secret, "Keeps a secret."),
+    "training_starts_from_what_was_rounded": quantizer(StartsElsewhere, "Starts elsewhere."),
 }
 
 
