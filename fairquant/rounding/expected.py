@@ -29,6 +29,7 @@ class InputMoments:
 
     def _forget(self) -> None:
         self._sums = [InputSums(1) for _ in self.layers]
+        self._versions = [layer.weight._version for layer in self.layers]
         self._hidden: set[int] = set()  # layers whose inputs cannot be separated by image
         self._seen: set[int] = set()  # batches
         self._batch: tuple[int, Batch] | None = None
@@ -55,10 +56,11 @@ class InputMoments:
         self._complete = len(self._seen) == number + 1
 
     def _enter(self, module: nn.Module, arguments: tuple[object, ...]) -> None:
-        """Of a copy of the network, which has its hooks, nothing is observed."""
+        """Nothing is observed of a copy of the network, which has its hooks, nor while it trains or its weights are others."""
         if module is self.network and self._batch is not None and len(arguments) == 1:
             number, batch = self._batch
-            self._passing = arguments[0] is batch.images and number not in self._seen
+            as_it_was = not self.network.training and self._versions == [layer.weight._version for layer in self.layers]
+            self._passing = arguments[0] is batch.images and number not in self._seen and as_it_was
 
     def _leave(self, module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
         if self._passing and module is self.network and self._batch is not None:
@@ -74,16 +76,14 @@ class InputMoments:
             self._hidden.add(product.number)
 
     def result(self, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Layer -> moments [S, n, n]. Batches that were not observed are passed through; all of them anew where some layer was not
-        seen, since other weights may have stood in its place. Layers whose products cannot be observed are left out."""
-        seen_layers = {number for number, each in enumerate(self._sums) if each.moments is not None}
-        if len(seen_layers | self._hidden) < len(self.layers):
+        """Layer -> moments [S, n, n]. In a pass of its own where not every batch was observed, or not every layer, in whose place
+        other weights may have stood. Layers whose products cannot be observed are left out."""
+        layers = {number for number, each in enumerate(self._sums) if each.moments is not None} | self._hidden
+        if not self._complete or len(layers) < len(self.layers):
             self._forget()
-        if not self._complete:
             with untouched(self.network), torch.no_grad(), self.watching(batches) as stream:
                 for batch in stream:
-                    if self._batch is not None and self._batch[0] not in self._seen:
-                        self.network(batch.images)
+                    self.network(batch.images)
         found = {
             layer.name: each.result()
             for number, (layer, each) in enumerate(zip(self.layers, self._sums, strict=True))

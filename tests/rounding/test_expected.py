@@ -77,6 +77,26 @@ class WithOtherWeights:
         return GroupImportance({}, group_names)
 
 
+class ChangesWeights:
+    def measure(self, model, batches, layers, group_names):
+        for batch in batches:
+            for layer in layers:
+                before = layer.weight.detach().clone()
+                with torch.no_grad():
+                    layer.weight.add_(0.1)
+                    model(batch.images)
+                    layer.weight.copy_(before)
+        return GroupImportance({}, group_names)
+
+
+class Trains:
+    def measure(self, model, batches, layers, group_names):
+        for batch in batches:
+            model.train()(batch.images)
+        model.eval()
+        return GroupImportance({}, group_names)
+
+
 class SkipsOne:
     def measure(self, model, batches, layers, group_names):
         for number, batch in enumerate(batches):
@@ -104,7 +124,9 @@ def test_a_pass_that_happens_anyway_is_enough(network, stream, importance):
 
 
 @pytest.mark.parametrize(
-    "importance", [Gradient(), OfACopy(), WithOtherWeights(), SkipsOne()], ids=lambda each: type(each).__name__
+    "importance",
+    [Gradient(), OfACopy(), WithOtherWeights(), ChangesWeights(), Trains(), SkipsOne()],
+    ids=lambda each: type(each).__name__,
 )
 def test_batches_that_went_another_way_are_passed_once_more(network, stream, importance):
     layers = find_layers(network, "channel")
