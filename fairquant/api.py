@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -257,7 +257,7 @@ def _report_failure(error: BaseException, run: Run) -> BaseException:
 @outside_autocast()
 def quantize(
     model: nn.Module, train: Labelled | None = None, validation: Labelled | None = None, test: Labelled | None = None, *,
-    calibration: Unlabelled | None = None, average_bits: float = 4.0, method: str | None = None,
+    calibration: Unlabelled | Iterable[object] | None = None, average_bits: float = 4.0, method: str | None = None,
     group_names: Sequence[str] | None = None, class_names: Sequence[str] | None = None,
     overrides: Sequence[str] = (), seed: int = 0, name: str = "quantize",
     runs: str | os.PathLike[str] | None = None, display: Display | None = None,
@@ -265,10 +265,11 @@ def quantize(
     """Quantize any trained nn.Module on any data sets of (image, label, group).
 
     train, validation, test: anything with len() and [i] -> (float tensor [3, H, W] ready for the model, int, int).
-    Without `test` the audit is on validation, and says so. calibration: images without labels, or (image, group), in place of
-    `train` and, where there is none, of `validation`: labels are then the model's own answers. method: "fq-baq" where there is
-    `train`, "fq-gptq-ptq" otherwise. The model is its own full-precision baseline and is not changed. overrides: recipe keys, such
-    as "train.epochs=5". Returns the report, the folder, and .load(model).
+    Without `test` the audit is on validation, and says so. calibration: images without labels, or (image, group), in a data set,
+    a list, a tensor [N, 3, H, W] or a DataLoader of images alone, in place of `train` and, where there is none, of `validation`:
+    labels are then the model's own answers, on which a method that trains is trained. method: "fq-baq" where there is `train`,
+    "fq-gptq-ptq" otherwise. The model is its own full-precision baseline and is not changed. overrides: recipe keys, such as
+    "train.epochs=5". Returns the report, the folder, and .load(model).
     Raises UserError for items of another form and for names that are too few. (So many parameters: each is a user's.)
     """
     plugins = discover()
@@ -293,7 +294,6 @@ def quantize(
     notes += doubts
     if folded := fold(network):
         notes.append(f"weights that were computed from others are replaced by their values: {', '.join(folded)}")
-    splits = replace(splits, notes=tuple(notes))
     answer_with_logits(network)
     recipe = recipe_from(
         {"seed": seed, "method": method, "dataset": {"name": "synthetic-lesions"}, "budget": {"average_bits": average_bits},
@@ -305,6 +305,7 @@ def quantize(
     )
     height, width = first.shape[-2:]
     shape = {} if height == width else {"image_shape": [height, width]}
+    splits = replace(splits, notes=(*notes, *_about_training(recipe, train)))
     accept = () if own_answers else recipe.accept  # nothing about patients can be claimed
     recipe = replace(recipe, dataset=dataset, model=ModelSettings(name=shown, image_size=width), accept=accept)
     device = choose_device(recipe.train.device)
@@ -315,6 +316,14 @@ def quantize(
     )  # fmt: skip
     place = Path(runs) if runs is not None else default_runs()
     return execute(recipe, plugins, place, display or Quiet(), Given(splits, own))
+
+
+def _about_training(recipe: Recipe, train: Labelled | None) -> list[str]:
+    """Said where a method that trains has no labels."""
+    if train is not None or recipe.train.post_training:
+        return []
+    name = recipe.method
+    return [f"method {name} trains on the model's own answers in place of labels; {name}-ptq does not train"]
 
 
 def _copy(model: nn.Module) -> nn.Module:

@@ -135,6 +135,52 @@ def test_a_model_is_quantized_with_unlabelled_images(method):
     assert report["accept"] == {"answer": "CANNOT TELL", "limits": []}
     assert "own answers" in (result.folder / "report.html").read_text()
     assert report["bits"]["average"] <= 3
+    assert report["dataset"]["labels"] == "the model's own answers"
+    card = (result.folder / "README.md").read_text()
+    for text in (card, (result.folder / "report.html").read_text()):
+        assert "Accuracy here is agreement with the full-precision model" in text
+        assert "with 40 calibration images and no labels: 2 of 2 layers with error compensation" in text
+    assert "no labelled images were given" in card
+    rounding = report["rounding"]
+    assert (rounding["images"], rounding["layers"], rounding["compensated"]) == (40, 2, 2)
+    assert sum(rounding["blocks"].values()) == (method == "fq-block-rounding-ptq")
+    if method != "gptq-ptq":
+        assert not report["fallback"]["unseen"]
+        assert "40 calibration images, with which the plan was made" in card
+
+
+def test_unlabelled_images_come_in_any_container():
+    """A list, a tensor, a data set of one-tuples, a loader of batches, a generator: the same images give the same model."""
+    images = [Triples(12, 0)[row][0] for row in range(12)]
+    stack = torch.stack(images)
+    loader = torch.utils.data.DataLoader(stack, batch_size=5)
+    tuples = torch.utils.data.TensorDataset(stack)
+    containers = [
+        images,
+        stack,
+        loader,
+        tuples,
+        torch.utils.data.DataLoader(tuples, batch_size=5),
+        (each for each in images),
+    ]
+    found = {
+        fairquant.quantize(_trained_by_nobody(), calibration=each, average_bits=3, overrides=UNLABELLED).report["artifact"]["sha256"]
+        for each in containers
+    }  # fmt: skip
+    assert len(found) == 1
+
+
+def test_a_method_that_trains_without_labels_says_on_what():
+    images = [Triples(12, 0)[row][0] for row in range(12)]
+    result = fairquant.quantize(
+        _trained_by_nobody(),
+        calibration=images,
+        method="fq-baq",
+        average_bits=3,
+        overrides=[*UNLABELLED, "train.epochs=1"],
+    )
+    said = "method fq-baq trains on the model's own answers in place of labels; fq-baq-ptq does not train"
+    assert said in (result.folder / "log.txt").read_text()
 
 
 def test_unlabelled_images_may_have_groups_and_labelled_ones_judge_them():
@@ -187,6 +233,12 @@ def test_networks_that_cannot_be_differentiated_or_stored_are_refused_in_words()
         ([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)], "calibration: image 1 is .3, 9, 9."),
         ([torch.zeros(1, 8, 8)], "the model does not take images"),
         ([torch.full((3, 8, 8), torch.nan)], "calibration: 1 of 1 images are not finite"),
+        (3, "calibration: int is no data set: give images"),
+        (
+            iter([(torch.zeros(4, 3, 8, 8), torch.zeros(4))]),
+            "calibration: batch 0 has 2 values: whether the second are labels or groups",
+        ),
+        (iter([3]), "calibration: item 0 is of int"),
     ],
 )
 def test_unlabelled_images_of_other_forms_are_refused_in_words(calibration, message):

@@ -24,12 +24,13 @@ class Deviation:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A plan and uniform bits of the same budget, on `images` images that no plan was made with. fallback: whether uniform bits are
-    nearer to full precision."""
+    """A plan and uniform bits of the same budget, on `images` images; unseen: whether they are validation images, which no plan was
+    made with, or the calibration images. fallback: whether uniform bits are nearer to full precision."""
 
     plan: Deviation
     uniform: Deviation
     images: int
+    unseen: bool = True
 
     @property
     def fallback(self) -> bool:
@@ -40,8 +41,10 @@ class Comparison:
             f"{100 * each.changed:.1f} % of images get another class (divergence {each.divergence:.3g})"
             for each in (self.plan, self.uniform)
         )
-        numbers = f"before training, in the worst-served group of {self.images} validation images: plan {plan}; uniform bits {uniform}"
-        return f"{numbers}. Uniform bits are taken in place of the plan" if self.fallback else numbers
+        kind = "validation images" if self.unseen else "calibration images, with which the plan was made,"
+        where = f"in the worst-served group of {self.images} {kind}"
+        numbers = f"the plan against uniform bits, without training, {where}: plan {plan}; uniform bits {uniform}"
+        return f"{numbers}. {'Uniform bits are taken in place of the plan' if self.fallback else 'The plan is taken'}"
 
 
 def uniform_bits(problem: AllocationProblem) -> Tensor:
@@ -63,11 +66,11 @@ def uniform_bits(problem: AllocationProblem) -> Tensor:
     raise Infeasible("no width fits everywhere")
 
 
-def compare(plan: Allocation, uniform: Allocation, probe: PlanProbe) -> Comparison:
-    """A plan and uniform bits, on the probe's images."""
+def compare(plan: Allocation, uniform: Allocation, probe: PlanProbe, unseen: bool = True) -> Comparison:
+    """A plan and uniform bits, on the probe's images; unseen: whether no plan was made with them."""
     full = probe.outputs(torch.full_like(plan.bits, -1))
     found = [deviation(full, probe.outputs(each.bits)) for each in (plan, uniform)]
-    return Comparison(plan=found[0], uniform=found[1], images=len(full.groups))
+    return Comparison(plan=found[0], uniform=found[1], images=len(full.groups), unseen=unseen)
 
 
 def deviation(full: Outputs, quantized: Outputs) -> Deviation:

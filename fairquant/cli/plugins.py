@@ -109,7 +109,10 @@ def check(name: Annotated[str | None, typer.Argument(help="A component's name; a
 def new(
     distribution: Annotated[str, typer.Argument(help="Name of the new distribution, such as my-package.")],
     role: Annotated[
-        str, typer.Option(help="The role of its component: a dataset, importance, reducer, allocator, quantizer, ...")
+        str,
+        typer.Option(
+            help="The role of its component: dataset, importance, reducer, allocator, quantizer, rounding, regularizer or metric."
+        ),
     ],
     name: Annotated[
         str | None, typer.Option(help="The component's name in recipes; derived from the distribution's.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -27,10 +27,10 @@ class Labelled(Protocol):
 
 
 class Unlabelled(Protocol):
-    """A data set of float image tensors [3, H, W] ready for the model, or of (image, group)."""
+    """A data set of float image tensors [3, H, W] ready for the model, of (image,), or of (image, group)."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Tensor | tuple[Tensor, int]: ...
+    def __getitem__(self, index: int, /) -> Tensor | tuple[Tensor] | tuple[Tensor, int]: ...
 
 
 #: Said where the labels are the model's own answers.
@@ -51,6 +51,8 @@ class _WithoutLabels:
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         item: object = self.items[index]
+        if isinstance(item, tuple | list) and len(item) == 1:  # TensorDataset(images)
+            item = item[0]
         image, group = item if isinstance(item, tuple | list) and len(item) == 2 else (item, 0)
         if not isinstance(image, Tensor):
             raise UserError(
@@ -60,9 +62,31 @@ class _WithoutLabels:
         return image, 0, group
 
 
+def _indexable(calibration: Unlabelled | Iterable[object]) -> Unlabelled:
+    """calibration as something with len() and [i]: what can only be iterated over, such as a generator or a DataLoader, is read,
+    and its batches of images [B, 3, H, W] are taken apart."""
+    if isinstance(calibration, Tensor) or (hasattr(calibration, "__len__") and hasattr(calibration, "__getitem__")):
+        return cast(Unlabelled, calibration)
+    if not isinstance(calibration, Iterable):
+        raise UserError(
+            f"calibration: {type(calibration).__name__} is no data set: give images, or (image, group), in a list, a data set or a "
+            "DataLoader"
+        )
+    items: list[object] = []
+    for number, each in enumerate(calibration):
+        found = each[0] if isinstance(each, tuple | list) and len(each) == 1 else each
+        if isinstance(found, tuple | list) and found and isinstance(found[0], Tensor) and found[0].dim() == 4:
+            raise UserError(
+                f"calibration: batch {number} has {len(found)} values: whether the second are labels or groups cannot be told. Give "
+                "batches of images alone, or a data set of (image, group)"
+            )
+        items += [*found] if isinstance(found, Tensor) and found.dim() == 4 else [found]
+    return cast(Unlabelled, items)  # each is checked where it is read
+
+
 def given_splits(
-    train: Labelled | None, validation: Labelled | None, test: Labelled | None, calibration: Unlabelled | None,
-    answer: Callable[[Tensor], int],
+    train: Labelled | None, validation: Labelled | None, test: Labelled | None,
+    calibration: Unlabelled | Iterable[object] | None, answer: Callable[[Tensor], int],
 ) -> tuple[dict[str, Split], list[str]]:  # fmt: skip
     """Splits by name, and what is to be said of them. calibration takes the place of `train` and of `validation` where they are
     None, labelled with the model's answer to each image [3, H, W]; validation that of `test`."""
@@ -72,7 +96,7 @@ def given_splits(
         )
     found = {}
     if calibration is not None:
-        split = in_memory_split("calibration", _WithoutLabels(calibration))
+        split = in_memory_split("calibration", _WithoutLabels(_indexable(calibration)))
         answers = np.array([answer(split.images[row]) for row in range(len(split))], np.int64)
         found["calibration"] = replace(split, labels=answers)
     for name, items, stand_in in (
@@ -154,7 +178,10 @@ def in_memory_notes(data: Mapping[str, Split], splits: Splits) -> list[str]:
                 f"{len(equal)} of {len(seen[other])} different images of {other} are in {one} as well, "
                 "which makes every number too good"
             )
+    own = [split for split in data.values() if split is data.get("calibration")]
     for name, split in (("train", splits.train), ("test", splits.test)):
+        if name == "test" and len(own) == len(data):
+            continue  # all are the calibration images
         for what, names, values in (
             ("class", splits.class_names, split.labels),
             ("group", splits.group_names, split.groups),

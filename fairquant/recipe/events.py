@@ -66,6 +66,7 @@ class DatasetReport(TypedDict):
     classes: list[str]
     attributes: list[str]
     counts: Mapping[str, Any]  # numbers, and numbers by name: of two depths
+    labels: Literal["given", "the model's own answers"]
 
 
 class BudgetReport(TypedDict, total=False):
@@ -117,13 +118,27 @@ class DeviationReport(TypedDict):
 
 
 class FallbackReport(TypedDict):
-    """The allocator's plan beside uniform bits of the same budget, on `images` validation images, before any training; taken: which of
-    them the run went on with."""
+    """The allocator's plan beside uniform bits of the same budget, on `images` images, before any training; unseen: whether they are
+    validation images, which no plan was made with; taken: which of them the run went on with; text: all of it in words."""
 
     plan: DeviationReport
     uniform: DeviationReport
     images: int
+    unseen: bool
     taken: Literal["plan", "uniform"]
+    text: str
+
+
+class RoundingReport(TypedDict):
+    """How the weights were rounded, before any training. images: of calibration; layers: all that were rounded; compensated: those
+    whose codes were chosen with their inputs, the others are rounded to the nearest; blocks: those that were learned as a whole,
+    and those that stay as their layers were rounded."""
+
+    name: str
+    images: int
+    layers: int
+    compensated: int
+    blocks: dict[str, int]
 
 
 class BaselineReport(TypedDict):
@@ -223,6 +238,7 @@ class Report(TypedDict):
     operating_point: OperatingReport | None
     optimality: OptimalityReport
     fallback: FallbackReport | None
+    rounding: RoundingReport | None
     timings: dict[str, float]
     versions: dict[str, str]
     identity: str

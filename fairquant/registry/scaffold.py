@@ -40,7 +40,7 @@ def new_plugin(distribution: str, role: str, name: str | None, folder: Path, reg
     if package in sys.stdlib_module_names or find_spec(package) is not None:
         raise UserError(f"{distribution!r} gives the package name {package!r}, which is taken by an installed module")
     stem = re.sub(r"-?(package|plugin)$", "", distribution.lower().replace("_", "-"))
-    name = name or f"{stem or 'my'}-{role}"
+    name = name or (stem if stem.endswith(f"-{role}") else f"{stem or 'my'}-{role}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise UserError(f"--name {name}: component names are kebab-case, such as my-{role}")
     if name in registry.names(role):

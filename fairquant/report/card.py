@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from fairquant.data.in_memory import OWN_ANSWERS
 from fairquant.data.splits import TOO_FEW
 from fairquant.recipe.events import IntervalReport, MetricReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.recipe.shipped import HasPrivateOptions
-from fairquant.report.answer import HOW, limit_words, points
+from fairquant.report.answer import HOW, limit_words, points, size
 from fairquant.report.data import dropped
-from fairquant.report.words import budget_text, in_float_text
+from fairquant.report.words import budget_text, in_float_text, making_sentences
 from fairquant.roles import Splits
 
 SHOWN = (
@@ -80,11 +81,12 @@ def _data(recipe: Recipe, report: Report) -> str:
 
 
 def _method(recipe: Recipe, report: Report) -> str:
-    trained = "not trained after quantization" if recipe.train.post_training else f"{recipe.train.epochs} epochs"
+    trained = "not trained with labels" if recipe.train.post_training else f"{recipe.train.epochs} epochs"
+    making = "".join(f"\n{sentence}" for sentence in making_sentences(report))
     return f"""## How it was made
 
 Method `{report["method"]}`, seed {report["seed"]}, {trained}; budget {budget_text(report["budget"]) or "none"},
-{report["bits"]["average"]:.3f} bits per quantized weight{in_float_text(report["bits"])}, {report["artifact"]["bytes"] / 1e6:.2f} MB.
+{report["bits"]["average"]:.3f} bits per quantized weight{in_float_text(report["bits"])}, {size(report["artifact"]["bytes"])}.{making}
 The recipe, without where its data lie, is in the file's metadata.
 """
 
@@ -137,7 +139,9 @@ def shipped_notes(recipe: Recipe, splits: Splits, messages: Sequence[str]) -> li
     """What a run said, for a card that leaves the house: notes on data name files and patients, and are left out; how many rows were
     dropped, and which groups are small, is kept."""
     of_data = set(splits.notes)
-    kept = [note for note in messages if note not in of_data or note.startswith((TOO_FEW, "class ", "group "))]
+    kept = [
+        note for note in messages if note not in of_data or note.startswith((TOO_FEW, OWN_ANSWERS, "class ", "group "))
+    ]
     weights = recipe.model.weights
     kept = [note if weights is None else note.replace(weights, "(a file)") for note in kept]
     return [*kept, *(f"{number} {text} were left out" for text, number in dropped(splits))]

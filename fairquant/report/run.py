@@ -16,6 +16,7 @@ from fairquant.audit.flips import Flip
 from fairquant.audit.operating import Decisions
 from fairquant.bits.fallback import Deviation
 from fairquant.bits.layers import float_weights
+from fairquant.data.in_memory import OWN_ANSWERS
 from fairquant.files import plain_cell
 from fairquant.recipe.events import (
     BaselineReport,
@@ -30,6 +31,7 @@ from fairquant.recipe.events import (
     OperatingReport,
     OptimalityReport,
     Report,
+    RoundingReport,
 )
 from fairquant.recipe.schema import Recipe
 from fairquant.roles import BitPlan, MetricValue, Splits
@@ -60,6 +62,7 @@ def make_report(recipe: Recipe, run: Run, results: Results) -> Report:
         "operating_point": None if results.decisions is None else operating_report(results.decisions),
         "optimality": optimality_report(results),
         "fallback": fallback_report(results),
+        "rounding": rounding_report(recipe, results),
         "timings": {name: round(seconds, 3) for name, seconds in run.timings.items()},
         "versions": versions(run.plugins),
         "identity": digest_of(run.identity),
@@ -70,6 +73,7 @@ def dataset_report(name: str, splits: Splits) -> DatasetReport:
     return {
         "name": name, "fingerprint": splits.fingerprint, "classes": list(splits.class_names),
         "attributes": list(splits.attributes), "counts": counts_of(splits),
+        "labels": "the model's own answers" if OWN_ANSWERS in splits.notes else "given",
     }  # fmt: skip
 
 
@@ -131,7 +135,20 @@ def fallback_report(results: Results) -> FallbackReport | None:
         return None
     taken: Literal["plan", "uniform"] = "uniform" if found.fallback else "plan"
     plan, uniform = (deviation_report(each) for each in (found.plan, found.uniform))
-    return {"plan": plan, "uniform": uniform, "images": found.images, "taken": taken}
+    return {
+        "plan": plan, "uniform": uniform, "images": found.images, "unseen": found.unseen, "taken": taken, "text": str(found),
+    }  # fmt: skip
+
+
+def rounding_report(recipe: Recipe, results: Results) -> RoundingReport | None:
+    """How the weights were rounded; None where each quantizer rounds its own."""
+    found = None if results.quantized is None else results.quantized.rounded
+    if found is None or recipe.quantization is None or recipe.quantization.rounding is None:
+        return None
+    return {
+        "name": recipe.quantization.rounding.name, "images": found.images, "layers": len(found.layers),
+        "compensated": found.compensated, "blocks": {"learned": len(found.learned), "unchanged": len(found.unchanged)},
+    }  # fmt: skip
 
 
 def deviation_report(deviation: Deviation) -> DeviationReport:

@@ -17,7 +17,7 @@ from fairquant.report import audit_plots, plots
 from fairquant.report.answer import HOW, MEANINGS, limit_words, may_be_broken, needed, points, size
 from fairquant.report.pages import templates
 from fairquant.report.plots import Interval
-from fairquant.report.words import budget_text, in_float_text, verdict
+from fairquant.report.words import budget_text, in_float_text, making_sentences, own_answers, verdict
 from fairquant.roles import MetricValue, Predictions
 from fairquant.runs.results import Results
 
@@ -37,7 +37,7 @@ def run_page(recipe: Recipe, report: Report, results: Results, messages: Sequenc
         "first": sentences[:FIRST], "rest": sentences[FIRST:], "limits_plot": Markup(audit_plots.limits(accept["limits"])),
         "limits": [_limit_row(each) for each in _ordered(accept["limits"])], "how": HOW,
         "shown": audit_plots.shown_limits(accept["limits"]),
-        "compared_with": _compared_with(recipe),
+        "compared_with": _compared_with(recipe, report),
         "messages": messages,
     }  # fmt: skip
     page |= _evidence(recipe, report, results) | _technique(recipe, report, results)
@@ -47,6 +47,8 @@ def run_page(recipe: Recipe, report: Report, results: Results, messages: Sequenc
 def _meaning(report: Report) -> str:
     """The headline: a PASS does not stand alone where something was lost that no limit covers."""
     answer = report["accept"]["answer"]
+    if own_answers(report):
+        return "without labels no limit can be judged"
     if not report["accept"]["limits"]:
         return "no limit is named"
     if answer == "PASS" and report["cells"]["lost"]:
@@ -134,7 +136,8 @@ def _technique(recipe: Recipe, report: Report, results: Results) -> dict[str, ob
     """What the template shows of bits, bytes, data and settings."""
     quantized = results.quantized
     return {
-        "bits": _bits_text(report, results), "bits_plot": Markup("" if quantized is None else plots.bits_per_layer(quantized.plan)),
+        "bits": _bits_text(report, results), "making": making_sentences(report),
+        "bits_plot": Markup("" if quantized is None else plots.bits_per_layer(quantized.plan)),
         "sizes": _size_rows(report, results), "sha256": report["artifact"]["sha256"],
         "data_head": [f"{report['dataset']['name']}, by {', '.join(report['dataset']['attributes'])}", *SPLITS],
         "data": _data_rows(report), "recipe": yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True),
@@ -203,8 +206,14 @@ def _flip_row(flip: Flip, decided: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _compared_with(recipe: Recipe) -> str:
+def _compared_with(recipe: Recipe, report: Report) -> str:
     """What the comparison with full precision compares."""
+    rounding = report.get("rounding")
+    if recipe.train.post_training and rounding is not None and rounding["compensated"]:
+        return (
+            f"Post-training quantization: the full-precision model's weights, rounded by {rounding['name']} so that the layers give "
+            "what they gave on calibration images (scales and biases may have changed with them); no training with labels."
+        )
     if recipe.train.post_training:
         return "Post-training quantization: the full-precision model's weights, without further training."
     return (

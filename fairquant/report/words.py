@@ -10,11 +10,40 @@ from fairquant.report.answer import answer_sentence, cells_sentences, points, si
 def verdict(report: Report, full_bytes: int) -> list[str]:
     """Sentences, the most important first: the answer, who lost what, then the whole. Claims only what the intervals support."""
     sentences = [
-        answer_sentence(report["accept"]), *decided_sentence(report),
+        _answer(report), *decided_sentence(report),
         *cells_sentences(report["cells"], report["accept"]), _overall(report), _worst(report), *_groups(report),
         _size(report, full_bytes),
     ]  # fmt: skip
     return [sentence for sentence in sentences if sentence]
+
+
+def _answer(report: Report) -> str:
+    if not own_answers(report):
+        return answer_sentence(report["accept"])
+    return (
+        "CANNOT TELL: no labels were given, so that no limit can be judged. Accuracy here is agreement with the full-precision model, "
+        "on the images that this one was calibrated with."
+    )
+
+
+def own_answers(report: Report) -> bool:
+    """Whether no labelled image was given."""
+    return report["dataset"].get("labels") == "the model's own answers"  # runs of earlier versions do not say
+
+
+def making_sentences(report: Report) -> list[str]:
+    """How the plan was chosen and the weights were rounded; nothing where neither was done."""
+    sentences = []
+    if (fallback := report.get("fallback")) and "text" in fallback:
+        sentences.append(f"Comparison of {fallback['text']}.")
+    if (rounding := report.get("rounding")) and rounding["name"] != "nearest":
+        learned, unchanged = rounding["blocks"]["learned"], rounding["blocks"]["unchanged"]
+        blocks = f"; {learned} of {learned + unchanged} blocks learned as a whole" if learned + unchanged else ""
+        sentences.append(
+            f"Rounded by {rounding['name']} with {rounding['images']} calibration images and no labels: {rounding['compensated']} of "
+            f"{rounding['layers']} layers with error compensation{blocks}."
+        )
+    return sentences
 
 
 def budget_text(budget: BudgetReport) -> str:
@@ -63,9 +92,13 @@ def _size(report: Report, full_bytes: int) -> str:
     ratio = full_bytes / artifact["bytes"]
     return (
         f"The model has {bits['average']:.3f} bits per quantized weight on average, within its budget of "
-        f"{budget_text(budget)}{in_float_text(bits)}. The file has {size(artifact['bytes'])}, {ratio:.1f} times smaller than "
+        f"{budget_text(budget)}{in_float_text(bits)}. The file has {size(artifact['bytes'])}, {_times(ratio)} "
         f"{size(full_bytes)} in float32."
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times smaller than" if ratio >= 1 else f"{1 / ratio:.1f} times the"
 
 
 def in_float_text(bits: BitsReport) -> str:

@@ -23,14 +23,22 @@ from fairquant.roles.metric import (
 from fairquant.roles.quantizer import LimitedWidths, QuantizedWeight, Quantizer, WeightQuantizer
 from fairquant.roles.reducer import Reducer
 from fairquant.roles.regularizer import BitState, KeepsMemory, NeedsInputs, Regularizer, Step
-from fairquant.roles.rounding import BlockProblem, LayerInputs, Rounded, Rounding, RoundingProblem, RoundsBlocks
+from fairquant.roles.rounding import (
+    BlockProblem,
+    CannotLearn,
+    LayerInputs,
+    Rounded,
+    Rounding,
+    RoundingProblem,
+    RoundsBlocks,
+)
 
 __all__ = [
-    "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState", "BlockProblem",
-    "BoundedMetric", "BudgetConstraint", "ChecksBudget", "Confusion", "ConfusionMetric", "DataContext", "Dataset",
-    "DeclaresExemptions", "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance", "HasExample",
-    "Images", "Importance", "KeepsMemory", "Layer", "LayerInputs", "LimitedWidths", "Metric", "MetricValue", "NeedsInputs",
-    "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight", "Quantizer", "Rates",
-    "Reducer", "Regularizer", "Rounded", "Rounding", "RoundingProblem", "RoundsBlocks", "SampleMetric", "Source", "Split", "Splits",
-    "Step", "WeightQuantizer", "WeightedMetric",
+    "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState",
+    "BlockProblem", "BoundedMetric", "BudgetConstraint", "CannotLearn", "ChecksBudget", "Confusion", "ConfusionMetric",
+    "DataContext", "Dataset", "DeclaresExemptions", "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance",
+    "HasExample", "Images", "Importance", "KeepsMemory", "Layer", "LayerInputs", "LimitedWidths", "Metric", "MetricValue",
+    "NeedsInputs", "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight", "Quantizer",
+    "Rates", "Reducer", "Regularizer", "Rounded", "Rounding", "RoundingProblem", "RoundsBlocks", "SampleMetric", "Source",
+    "Split", "Splits", "Step", "WeightQuantizer", "WeightedMetric",
 ]  # fmt: skip

@@ -114,6 +114,10 @@ class BlockProblem:
     importance: Tensor | None = None
 
 
+class CannotLearn(Exception):
+    """Raised by `round_block` where a block cannot be learned; the message says why, and its layers stay as they are."""
+
+
 @runtime_checkable
 class RoundsBlocks(Rounding, Protocol):
     """A rounding that looks at the layers of a block once more, together.
@@ -122,7 +126,7 @@ class RoundsBlocks(Rounding, Protocol):
     """
 
     def round_block(self, problem: BlockProblem) -> Mapping[str, Rounded]:
-        """Layer -> what it becomes."""
+        """Layer -> what it becomes. CannotLearn where that is impossible."""
         ...
 
 

@@ -14,7 +14,18 @@ from fairquant.bits.layers import untouched
 from fairquant.bits.products import Product
 from fairquant.data.ranks import rank, world_size
 from fairquant.errors import UserError
-from fairquant.roles import Batch, BitPlan, Layer, Quantizer, Rounded, Rounding, RoundingProblem, RoundsBlocks
+from fairquant.roles import (
+    Batch,
+    BitPlan,
+    CannotLearn,
+    Layer,
+    QuantizedWeight,
+    Quantizer,
+    Rounded,
+    Rounding,
+    RoundingProblem,
+    RoundsBlocks,
+)
 from fairquant.roles.rounding import LayerInputs
 from fairquant.rounding.blocks import Block, find_blocks, tensors_in
 from fairquant.rounding.checked import check_rounded, rounded_block
@@ -24,13 +35,34 @@ from fairquant.rounding.moments import InputSums
 from fairquant.rounding.placed import Placed, block_problem
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoundedNetwork:
+    """layers: layer -> what it was rounded to; images: calibration images that were used for it, of all ranks; learned: blocks that
+    were learned as a whole; unchanged: those that stay as their layers had been rounded, with the reason."""
+
+    layers: Mapping[str, Rounded]
+    images: int
+    learned: tuple[str, ...] = ()
+    unchanged: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> dict[str, QuantizedWeight]:
+        """Layer -> what is stored of it."""
+        return {name: each.weight for name, each in self.layers.items()}
+
+    @property
+    def compensated(self) -> int:
+        """Layers whose codes were chosen with what they see."""
+        return sum(each.compensated for each in self.layers.values())
+
+
 @dataclass(kw_only=True)
 class Rounder:
     """What rounds the layers of one network in place.
 
     known: layers that an earlier process had rounded, which are taken as they are. on_layer(name, rounded): called for every layer
-    that is done, in the network's order; the layers of a block that is rounded as a whole are done together. unchanged: blocks
-    that a rounding of blocks left as their layers had been rounded.
+    that is done, in the network's order; the layers of a block that is rounded as a whole are done together. learned: blocks
+    that a rounding of blocks has changed; unchanged: those that it left as their layers had been rounded, with the reason.
     """
 
     network: nn.Module
@@ -43,7 +75,8 @@ class Rounder:
     name: str = "rounding"
     known: Mapping[str, Rounded] = field(default_factory=dict)
     on_layer: Callable[[str, Rounded], None] = lambda name, rounded: None
-    unchanged: list[str] = field(default_factory=list)
+    learned: list[str] = field(default_factory=list)
+    unchanged: dict[str, str] = field(default_factory=dict)
     _done: dict[str, Rounded] = field(default_factory=dict)
     _problems: dict[str, RoundingProblem] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
@@ -165,9 +198,16 @@ class Rounder:
                 problem, layers={name: self._problems[name] for name in placed}, rounded={name: self._done[name] for name in placed},
                 group_names=self.group_names, importance=self._guidance.elements.get(number),
             )  # fmt: skip
-            found = rounded_block(self.rounding, problem, self.name)
-            if not found:
-                self.unchanged.append(block.name)
+            shown = block.name or "the whole network"
+            try:
+                found = rounded_block(self.rounding, problem, self.name)
+            except CannotLearn as reason:
+                found, self.unchanged[shown] = {}, str(reason)
+            else:
+                if found:
+                    self.learned.append(shown)
+                else:
+                    self.unchanged[shown] = "learning brought their outputs no nearer to full precision"
             for each in numbers:
                 if (own := found.get(self.layers[each].name)) is not None:
                     self._put(each, own)

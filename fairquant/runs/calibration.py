@@ -40,6 +40,11 @@ class CalibrationImages:
         validation = self.splits.validation
         return self._draw(validation) if len(validation) else self.images()
 
+    @property
+    def has_unseen(self) -> bool:
+        """Whether `unseen` are other images than the plan is made with: not where calibration images stand in for validation."""
+        return bool(len(self.splits.validation)) and not {*self.images().ids} & {*self.splits.validation.ids}
+
     def stream(self, images: Split) -> Callable[[], Iterator[Batch]]:
         """Images in batches, as often as it is called."""
         size = self.recipe.calibration.batch_size

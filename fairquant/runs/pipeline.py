@@ -8,7 +8,7 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,10 @@ from fairquant.data.protection import protect
 from fairquant.data.ranks import is_leader
 from fairquant.errors import UserError
 from fairquant.recipe.schema import Quantization, Recipe
-from fairquant.roles import Allocation, BitPlan, Layer, Rounded, Splits
+from fairquant.roles import Allocation, BitPlan, Layer, Splits
 from fairquant.roles.dataset import Intensity
 from fairquant.rounding.checkpoint import RoundingCheckpoint
+from fairquant.rounding.stage import RoundedNetwork
 from fairquant.runs.baseline import train_baseline
 from fairquant.runs.folder import Run, versions_key
 from fairquant.runs.identity import digest_of
@@ -54,14 +55,14 @@ ROUNDING = Path("checkpoints") / "rounding.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input; rounded: layer ->
-    what it was rounded to, where the recipe has a rounding; comparison: of the allocator's plan with uniform bits."""
+    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input; rounded: where the
+    recipe has a rounding; comparison: of the allocator's plan with uniform bits."""
 
     attachment: Attachment
     allocation: Allocation
     operations: Operations
     input_bits: Mapping[str, int]
-    rounded: Mapping[str, Rounded] = field(default_factory=dict)
+    rounded: RoundedNetwork | None = None
     comparison: Comparison | None = None
 
 
@@ -169,29 +170,31 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         if (comparison := allocated.comparison) is not None:
             (run.say if comparison.fallback else run.log)(str(comparison))
         run.notify("fairquant_plan_made", plan=allocated.plan)
-    rounded = {} if quantization.rounding is None else round_layers(planning, run, allocated.plan)
+    rounded = None if quantization.rounding is None else round_layers(planning, run, allocated.plan)
     return Plan(
         attachment=planning.attach(allocated, rounded), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
         rounded=rounded, comparison=allocated.comparison,
     )  # fmt: skip
 
 
-def round_layers(planning: Planning, run: Run, plan: BitPlan) -> dict[str, Rounded]:
+def round_layers(planning: Planning, run: Run, plan: BitPlan) -> RoundedNetwork:
     """The codes of every layer; its weights become the rounded ones, from which training starts where there is any."""
     with run.stage("rounding"):
         checkpoint = RoundingCheckpoint(file=run.folder / ROUNDING, made_for=digest_of(run.identity))
-        rounded, unchanged = planning.round(plan, checkpoint, run.steps("rounding"))
+        rounded = planning.round(plan, checkpoint, run.steps("rounding"))
     assert planning.quantization.rounding is not None
-    alone = [name for name, each in rounded.items() if not each.compensated]
+    alone = [name for name, each in rounded.layers.items() if not each.compensated]
     if planning.quantization.rounding.value.needs and alone:
         run.say(
-            f"{len(alone)} of {len(rounded)} layers are rounded to the nearest, since their products could not be observed: "
+            f"{len(alone)} of {len(rounded.layers)} layers are rounded to the nearest, since their products could not be observed: "
             f"{', '.join(alone[:4])}{', ...' if len(alone) > 4 else ''}"
         )
-    if unchanged:
+    blocks = len(rounded.learned) + len(rounded.unchanged)
+    for reason in dict.fromkeys(rounded.unchanged.values()):
+        names = [name for name, own in rounded.unchanged.items() if own == reason]
         run.say(
-            f"{len(unchanged)} block(s) stay as their layers were rounded, since learning brought them no nearer to full precision, "
-            f"or they have no gradients: {', '.join(unchanged[:4])}{', ...' if len(unchanged) > 4 else ''}"
+            f"{len(names)} of {blocks} blocks stay as their layers were rounded, since {reason}: {', '.join(names[:4])}"
+            f"{', ...' if len(names) > 4 else ''}"
         )
     return rounded
 
@@ -228,8 +231,8 @@ def measures(recipe: Recipe, splits: Splits, baseline: Model) -> Measures:
 def finish(plan: Plan, trained: bool) -> Quantized:
     """Project the bits onto the budget, encode the weights, and detach the quantizers: from here on the network is the
     plain module that ships. What was rounded and not trained since ships as it is."""
-    if plan.rounded and not trained:
-        bits, weights = plan.attachment.start, {name: each.weight for name, each in plan.rounded.items()}
+    if plan.rounded is not None and not trained:
+        bits, weights = plan.attachment.start, plan.rounded.weights
         plan.attachment.detach(weights)
     else:
         bits, weights = plan.attachment.project_to_budget(), plan.attachment.encode()
@@ -237,7 +240,7 @@ def finish(plan: Plan, trained: bool) -> Quantized:
     return Quantized(
         layers=plan.attachment.layers, plan=bits, start=plan.attachment.start, weights=weights,
         allocation=plan.allocation, operations=plan.operations, input_bits=plan.input_bits,
-        cost_model=plan.attachment.budget.cost_model, comparison=plan.comparison,
+        cost_model=plan.attachment.budget.cost_model, comparison=plan.comparison, rounded=plan.rounded,
     )  # fmt: skip
 
 

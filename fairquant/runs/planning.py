@@ -32,7 +32,7 @@ from fairquant.roles import (
     Splits,
 )
 from fairquant.rounding.checkpoint import RoundingCheckpoint
-from fairquant.rounding.stage import Rounder, share_of_rank
+from fairquant.rounding.stage import RoundedNetwork, Rounder, share_of_rank
 from fairquant.runs.calibration import CalibrationImages
 from fairquant.runs.plugin_laws import allocated, check_quantizer
 from fairquant.runs.sensitivity import Measured, Sensitivity
@@ -134,21 +134,20 @@ class Planning:
             model=self.model.network, layers=self.layers, quantizer=self.quantization.quantizer.value,
             batches=self.calibration.stream(self.calibration.unseen()), errors=known,
         )  # fmt: skip
-        comparison = compare(found.allocation, uniform.allocation, probe)
+        comparison = compare(found.allocation, uniform.allocation, probe, self.calibration.has_unseen)
         return (uniform if comparison.fallback else found), comparison
 
-    def attach(self, allocated: Allocated, rounded: Mapping[str, Rounded]) -> Attachment:
+    def attach(self, allocated: Allocated, rounded: RoundedNetwork | None) -> Attachment:
         """Put quantizers with the plan's bits on the weights as they are now, with the grids of those that were rounded."""
         return attach(
             self.layers, self.quantization.quantizer.value, allocated.plan, self.choices, allocated.budget, allocated.scores,
-            {name: each.weight for name, each in rounded.items()},
+            None if rounded is None else rounded.weights,
         )  # fmt: skip
 
     def round(
         self, plan: BitPlan, checkpoint: RoundingCheckpoint, on_layer: Callable[[int, int], None]
-    ) -> tuple[dict[str, Rounded], list[str]]:
-        """Round every layer, in place; layer name -> what it became, and the blocks that a rounding of blocks left as they were.
-        Resumes where the checkpoint has some layers."""
+    ) -> RoundedNetwork:
+        """Round every layer, in place. Resumes where the checkpoint has some layers."""
         component = self.quantization.rounding
         assert component is not None
         known = checkpoint.load()
@@ -165,9 +164,13 @@ class Planning:
             choices=self.choices.free, rounding=component.value, group_names=self.splits.group_names, name=component.name,
             known=known, on_layer=keep,
         )  # fmt: skip
-        found = rounder.round(share_of_rank(list(self.calibration.batches())))
+        batches = list(self.calibration.batches())
+        found = rounder.round(share_of_rank(batches))
         checkpoint.save()
-        return found, rounder.unchanged
+        return RoundedNetwork(
+            layers=found, images=sum(len(batch.labels) for batch in batches), learned=tuple(rounder.learned),
+            unchanged=rounder.unchanged,
+        )  # fmt: skip
 
     def cost_model(self, operations: Operations, input_bits: Mapping[str, int]) -> CostModel | None:
         """The budget where it is not of bits or bytes. input_bits: layer -> bits of its input."""

@@ -14,6 +14,7 @@ from fairquant.bits.fallback import Comparison
 from fairquant.bits.packing import packed_bytes
 from fairquant.recipe.events import AcceptReport, ArtifactReport
 from fairquant.roles import Allocation, BitPlan, Layer, Predictions, QuantizedWeight, Splits
+from fairquant.rounding.stage import RoundedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Quantized:
 
     layers: those that were quantized; plan: the bits that ship; start: those before training; weights: layer -> what is
     stored of it; input_bits: layer -> bits of its input, where not in float; cost_model: of a budget that is not of bits;
-    comparison: of the allocator's plan with uniform bits.
+    comparison: of the allocator's plan with uniform bits; rounded: before any training, where the recipe has a rounding.
     """
 
     layers: tuple[Layer, ...]
@@ -34,6 +35,7 @@ class Quantized:
     input_bits: Mapping[str, int]
     cost_model: CostModel | None
     comparison: Comparison | None = None
+    rounded: RoundedNetwork | None = None
 
     @property
     def bops(self) -> tuple[int, int]:

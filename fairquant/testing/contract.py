@@ -59,7 +59,8 @@ def run_check(check: Check, component: object, expected: Mapping[str, str]) -> C
             return CheckResult(check.name, "expected", declared)
         text = str(error).strip().split("\n")[0]
         kind = "" if isinstance(error, AssertionError) and text else f"{type(error).__name__}: "
-        return CheckResult(check.name, "failed", f"{check.rule.splitlines()[0]} {kind}{text}".strip())
+        rule = " ".join(check.rule.split()).rstrip(".")
+        return CheckResult(check.name, "failed", f"{rule}. Here: {kind}{text}".removesuffix(". Here: "))
     if declared is not None:
         text = f"it is declared to fail ({declared}) but passes: remove the declaration"
         return CheckResult(check.name, "failed", text)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairquant.data.ranks import average_over_ranks
-from fairquant.roles import BlockProblem, Rounded
+from fairquant.roles import BlockProblem, CannotLearn, Rounded
 from fairquant.rounding.learned import LearnedLayer
 from fairquant_fair.fair_gptq import FairGptq
 
@@ -42,10 +42,10 @@ class Block(FairGptq):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)!r}")
         if not 0 <= self.towards_weight < 1:
-            raise ValueError(f"towards_weight: must be within 0..1, got {self.towards_weight!r}")
+            raise ValueError(f"towards_weight: must be at least 0 and below 1, got {self.towards_weight!r}")
 
     def round_block(self, problem: BlockProblem) -> Mapping[str, Rounded]:
-        """Layer -> what it becomes; nothing where learning made nothing better, or where the block has no gradients."""
+        """Layer -> what it becomes; nothing where learning made nothing better. CannotLearn where the block has no gradients."""
         learned = {
             name: LearnedLayer(problem.layers[name], rounded, self.towards_weight)
             for name, rounded in problem.rounded.items()
@@ -66,7 +66,7 @@ class Block(FairGptq):
             loss = _loss(problem, learned, number, shares[number])
             gradients = _gradients(loss, parameters)
             if gradients is None:
-                return {}
+                raise CannotLearn("no gradient reaches their weights from their output")
             for parameter, gradient in zip(parameters, average_over_ranks(gradients), strict=True):
                 parameter.grad = gradient
             optimizer.step()

@@ -39,10 +39,12 @@ class FairGptq:
     gradients: bool = False
 
     def __post_init__(self) -> None:
-        if self.rounds < 0 or self.sweeps < 0:
-            raise ValueError("rounds, sweeps: must not be negative")
-        if self.damping <= 0:
-            raise ValueError(f"damping: must be above 0, got {self.damping!r}")
+        for name in ("rounds", "sweeps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: must not be negative, got {getattr(self, name)!r}")
+        for name in ("step", "damping"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)!r}")
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -106,5 +106,7 @@ def test_names_that_cannot_be(tmp_path, registry):
         with pytest.raises(UserError, match=text.replace("?", r"\?")):
             new_plugin(*arguments, tmp_path, registry)
     new_plugin("my-package", "metric", None, tmp_path, registry)
+    assert new_plugin("own-rounding", "rounding", None, tmp_path, registry)[1] == "rounding.name=own-rounding"
     with pytest.raises(UserError, match="exists already"):
         new_plugin("my-package", "metric", None, tmp_path, registry)
+    assert new_plugin("own-rounding", "rounding", None, tmp_path, registry)[1] == "rounding.name=own-rounding"

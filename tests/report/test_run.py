@@ -17,7 +17,7 @@ from fairquant.roles import Allocation, BitPlan
 
 KEYS = {
     "method", "seed", "recipe", "dataset", "budget", "bits", "artifact", "metrics", "baseline", "change", "accept", "cells",
-    "operating_point", "optimality", "fallback", "timings", "versions", "identity",
+    "operating_point", "optimality", "fallback", "rounding", "timings", "versions", "identity",
 }  # fmt: skip
 
 

@@ -7,8 +7,9 @@ import re
 import pytest
 from helpers.reports import run_report
 
+from fairquant.bits.fallback import Comparison, Deviation
 from fairquant.report.answer import points, size
-from fairquant.report.words import budget_text, verdict
+from fairquant.report.words import budget_text, making_sentences, verdict
 
 FULL = 400_000
 
@@ -35,6 +36,34 @@ def test_a_group_lost_accuracy_only_where_its_interval_is_below_zero():
     assert "Group 'dark' lost 10.0 points of accuracy (1.0 to 20.0)." in verdict(run_report(), FULL)
     unclear = verdict(run_report(dark_high=0.01), FULL)
     assert not any("lost 10" in sentence for sentence in unclear)
+
+
+def test_without_labels_accuracy_is_said_to_be_agreement():
+    report = run_report()
+    report["dataset"]["labels"] = "the model's own answers"
+    first = verdict(report, FULL)[0]
+    assert first.startswith("CANNOT TELL: no labels were given, so that no limit can be judged.")
+    assert "agreement with the full-precision model" in first
+
+
+def test_how_the_plan_was_chosen_and_rounded():
+    assert making_sentences(run_report()) == []
+    blocks = {"learned": 3, "unchanged": 1}
+    rounding = {"name": "block", "images": 64, "layers": 9, "compensated": 8, "blocks": blocks}
+    compared = Comparison(
+        plan=Deviation(changed=0.1, divergence=0.2), uniform=Deviation(changed=0.3, divergence=0.4), images=50
+    )
+    report = run_report() | {"rounding": rounding, "fallback": {"text": str(compared)}}
+    assert making_sentences(report) == [
+        "Comparison of the plan against uniform bits, without training, in the worst-served group of 50 validation images: plan 10.0 % of "
+        "images get another class (divergence 0.2); uniform bits 30.0 % of images get another class (divergence 0.4). The plan is taken.",
+        "Rounded by block with 64 calibration images and no labels: 8 of 9 layers with error compensation; 3 of 4 blocks learned as a "
+        "whole.",
+    ]
+
+
+def test_a_file_that_grew_is_not_said_to_be_smaller():
+    assert "The file has 50.0 kB, 2.0 times the 25.0 kB in float32." in verdict(run_report(), 25_000)[-1]
 
 
 def test_silence_is_never_given_as_safety():
