@@ -3,7 +3,7 @@
 from fairquant.roles.allocator import Allocation, AllocationProblem, Allocator, BitPlan, BudgetConstraint, ChecksBudget
 from fairquant.roles.component import DeclaresExemptions, HasExample
 from fairquant.roles.dataset import ArrayImages, DataContext, Dataset, Downloadable, Images, Source, Split, Splits
-from fairquant.roles.importance import Batch, ErrorImportance, GroupImportance, Importance, Layer
+from fairquant.roles.importance import Batch, ErrorImportance, GroupImportance, Importance, JointImportance, Layer
 from fairquant.roles.metric import (
     AnyMetric,
     BoundedMetric,
@@ -37,8 +37,8 @@ __all__ = [
     "Allocation", "AllocationProblem", "Allocator", "AnyMetric", "ArrayImages", "Batch", "BitPlan", "BitState",
     "BlockProblem", "BoundedMetric", "BudgetConstraint", "CannotLearn", "ChecksBudget", "Confusion", "ConfusionMetric",
     "DataContext", "Dataset", "DeclaresExemptions", "DirectedMetric", "Downloadable", "ErrorImportance", "GroupImportance",
-    "HasExample", "Images", "Importance", "KeepsMemory", "Layer", "LayerInputs", "LimitedWidths", "Metric", "MetricValue",
-    "NeedsInputs", "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight", "Quantizer",
-    "Rates", "Reducer", "Regularizer", "Rounded", "Rounding", "RoundingProblem", "RoundsBlocks", "SampleMetric", "Source",
-    "Split", "Splits", "Step", "WeightQuantizer", "WeightedMetric",
+    "HasExample", "Images", "Importance", "JointImportance", "KeepsMemory", "Layer", "LayerInputs", "LimitedWidths", "Metric",
+    "MetricValue", "NeedsInputs", "OperatingPoint", "Predictions", "ProportionMetric", "QualifiedMetric", "QuantizedWeight",
+    "Quantizer", "Rates", "Reducer", "Regularizer", "Rounded", "Rounding", "RoundingProblem", "RoundsBlocks", "SampleMetric",
+    "Source", "Split", "Splits", "Step", "WeightQuantizer", "WeightedMetric",
 ]  # fmt: skip

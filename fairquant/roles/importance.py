@@ -134,3 +134,15 @@ class ErrorImportance(Importance, Protocol):
     ) -> Mapping[str, Tensor]:  # fmt: skip
         """errors [K, *weight.shape] -> [G, U, K], each by layer name."""
         ...
+
+
+@runtime_checkable
+class JointImportance(ErrorImportance, Protocol):
+    """An `ErrorImportance` that gives scores and errors in one pass over the images."""
+
+    def measure_jointly(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...],
+        errors: Mapping[str, Tensor],
+    ) -> tuple[GroupImportance, Mapping[str, Tensor]]:  # fmt: skip
+        """What `measure` and `group_errors` give."""
+        ...

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -17,79 +16,29 @@ from fairquant.rounding.levels import Levels, levels_of
 from fairquant.rounding.moments import InputSums
 
 
-class InputMoments:
-    """Second moments of the inputs of every layer in full precision, each group counting alike.
+def observe(network: nn.Module, layers: tuple[Layer, ...], batches: Iterable[Batch]) -> dict[str, Tensor]:
+    """Second moments [S, n, n] of the inputs of every layer in full precision, each group counting alike; one pass. Layers whose
+    products cannot be observed are left out."""
+    sums = [InputSums(1) for _ in layers]
+    hidden: set[int] = set()
+    with untouched(network), torch.no_grad():
+        for batch in batches:
+            counts = torch.bincount(batch.groups)
+            share = (1 / counts.clamp_min(1))[batch.groups]
 
-    A batch that something else passes through the network is observed on its way (`watching`), which saves a pass.
-    """
+            def add(product: Product, batch: Batch = batch, share: Tensor = share) -> None:
+                everyone = torch.zeros_like(batch.groups)
+                if not sums[product.number].add(product, everyone, importance=share[:, None]):
+                    hidden.add(product.number)
 
-    def __init__(self, network: nn.Module, layers: tuple[Layer, ...]) -> None:
-        self.network, self.layers = network, layers
-        self._forget()
-
-    def _forget(self) -> None:
-        self._sums = [InputSums(1) for _ in self.layers]
-        self._versions = [layer.weight._version for layer in self.layers]
-        self._hidden: set[int] = set()  # layers whose inputs cannot be separated by image
-        self._seen: set[int] = set()  # batches
-        self._batch: tuple[int, Batch] | None = None
-        self._passing = self._complete = False
-
-    @contextmanager
-    def watching(self, batches: Iterable[Batch]) -> Iterator[Iterator[Batch]]:
-        """Gives the batches, in their order; the first forward pass of the network with the images of each is observed."""
-        before = self.network.register_forward_pre_hook(self._enter)
-        after = self.network.register_forward_hook(self._leave)
-        try:
-            with Products(self.layers, self._add):
-                yield self._numbered(batches)
-        finally:
-            before.remove()
-            after.remove()
-            self._batch = None
-
-    def _numbered(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        number = -1
-        for number, batch in enumerate(batches):
-            self._batch = number, batch
-            yield batch
-        self._complete = len(self._seen) == number + 1
-
-    def _enter(self, module: nn.Module, arguments: tuple[object, ...]) -> None:
-        """Nothing is observed of a copy of the network, which has its hooks, nor while it trains or its weights are others."""
-        if module is self.network and self._batch is not None and len(arguments) == 1:
-            number, batch = self._batch
-            as_it_was = not self.network.training and self._versions == [layer.weight._version for layer in self.layers]
-            self._passing = arguments[0] is batch.images and number not in self._seen and as_it_was
-
-    def _leave(self, module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
-        if self._passing and module is self.network and self._batch is not None:
-            self._seen.add(self._batch[0])
-            self._passing = False
-
-    def _add(self, product: Product) -> None:
-        if not self._passing or self._batch is None:
-            return
-        groups = self._batch[1].groups
-        share = (1 / torch.bincount(groups).clamp_min(1))[groups]
-        if not self._sums[product.number].add(product, torch.zeros_like(groups), importance=share[:, None]):
-            self._hidden.add(product.number)
-
-    def result(self, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Layer -> moments [S, n, n]. In a pass of its own where not every batch was observed, or not every layer, in whose place
-        other weights may have stood. Layers whose products cannot be observed are left out."""
-        layers = {number for number, each in enumerate(self._sums) if each.moments is not None} | self._hidden
-        if not self._complete or len(layers) < len(self.layers):
-            self._forget()
-            with untouched(self.network), torch.no_grad(), self.watching(batches) as stream:
-                for batch in stream:
-                    self.network(batch.images)
-        found = {
-            layer.name: each.result()
-            for number, (layer, each) in enumerate(zip(self.layers, self._sums, strict=True))
-            if number not in self._hidden
-        }
-        return {name: inputs.moments[0].cpu() for name, inputs in found.items() if inputs is not None}
+            with Products(layers, add):
+                network(batch.images)
+    found = {
+        layer.name: each.result()
+        for number, (layer, each) in enumerate(zip(layers, sums, strict=True))
+        if number not in hidden
+    }
+    return {name: inputs.moments[0].cpu() for name, inputs in found.items() if inputs is not None}
 
 
 def compensated_errors(layer: Layer, quantizer: Quantizer, widths: tuple[int, ...], moments: Tensor | None) -> Tensor:

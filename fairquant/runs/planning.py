@@ -34,7 +34,7 @@ from fairquant.roles import (
 from fairquant.rounding.checkpoint import RoundingCheckpoint
 from fairquant.rounding.stage import RoundedNetwork, Rounder, share_of_rank
 from fairquant.runs.calibration import CalibrationImages
-from fairquant.runs.plugin_laws import allocated, check_quantizer
+from fairquant.runs.plugin_laws import allocated
 from fairquant.runs.sensitivity import Measured, Sensitivity
 from fairquant.runs.source import source_digest
 from fairquant.runs.spending import Spending, Spent
@@ -93,8 +93,6 @@ class Planning:
 
         cost_model: a budget that is not of bits; metadata: the file's, whose bytes a budget of bytes counts.
         """
-        quantizer = self.quantization.quantizer
-        check_quantizer(quantizer.value, self.layers, self.choices.free, quantizer.name)
         most = self.recipe.budget.average_bits or 8.0 if cost_model is None else cost_model.average_bits(self.layers)
         problem, errors = self.sensitivity.problem(measured, Budget(most, cost_model))
         probe = self._probe()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fairquant.bits import find_layers
-from fairquant.roles import Batch, ErrorImportance, Importance
+from fairquant.roles import Batch, ErrorImportance, Importance, JointImportance, Layer
 from fairquant.roles.importance import UnitKind
 from fairquant.testing.cases import GROUPS, SmallNetwork, images, reorder_batch, split_batch
 from fairquant.testing.contract import NotApplicable, for_all
@@ -27,18 +27,24 @@ def _group_errors(
     """What it measures for three made-up errors per layer [G, U, 3], the first of which is zero."""
     if not isinstance(importance, ErrorImportance):
         raise NotApplicable("it has no group_errors")
-    layers, sizes = find_layers(model, unit), torch.tensor([0.0, 0.1, 1.0])
-    errors = {}
-    for layer in layers:
-        weight, draw = layer.weight.detach(), torch.Generator().manual_seed(layer.units)
-        noise = torch.randn(3, *weight.shape, generator=draw).to(weight)
-        errors[layer.name] = noise * sizes.to(weight).view(-1, *[1] * weight.dim())
+    layers = find_layers(model, unit)
+    errors = _made_up_errors(layers)
     measured = dict(importance.group_errors(model, batches, layers, GROUPS, errors))
     assert set(measured) == set(errors), f"layers measured: {sorted(measured)}"
     for layer in layers:
         shape, expected = tuple(measured[layer.name].shape), (len(GROUPS), layer.units, 3)
         assert shape == expected, f"layer {layer.name!r}: the errors are {shape}, not {expected}"
     return measured
+
+
+def _made_up_errors(layers: tuple[Layer, ...]) -> dict[str, Tensor]:
+    """Three for each layer [3, *weight.shape], the first of which is zero."""
+    errors, sizes = {}, torch.tensor([0.0, 0.1, 1.0])
+    for layer in layers:
+        weight, draw = layer.weight.detach(), torch.Generator().manual_seed(layer.units)
+        noise = torch.randn(3, *weight.shape, generator=draw).to(weight)
+        errors[layer.name] = noise * sizes.to(weight).view(-1, *[1] * weight.dim())
+    return errors
 
 
 def scores_every_unit_for_every_group(importance: Importance) -> None:
@@ -70,6 +76,9 @@ def leaves_the_model_as_it_was(importance: Importance) -> None:
     importance.measure(model, split_batch(images(0), 4), find_layers(model, "channel"), GROUPS)
     if isinstance(importance, ErrorImportance):
         _group_errors(importance, model, split_batch(images(0), 4))
+    if isinstance(importance, JointImportance):
+        layers = find_layers(model, "channel")
+        importance.measure_jointly(model, split_batch(images(0), 4), layers, GROUPS, _made_up_errors(layers))
     changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
     assert not changed, f"it changed {', '.join(changed)}"
     assert [module.training for module in model.modules()] == modes, "it changed training or evaluation mode"
@@ -132,7 +141,30 @@ def group_errors_do_not_depend_on_batches(importance: Importance) -> None:
     for_all(law, examples=8, seed=SEEDS, size=st.integers(1, 6))
 
 
+def measured_jointly_is_the_same(importance: Importance) -> None:
+    """`measure_jointly`, where there is one, gives the scores of `measure` and the errors of `group_errors`."""
+    if not isinstance(importance, JointImportance):
+        raise NotApplicable("it has no measure_jointly")
+
+    def law(seed: int, unit: UnitKind) -> None:
+        model = SmallNetwork(seed)
+        layers, batches = find_layers(model, unit), split_batch(images(seed), 4)
+        scores, errors = importance.measure_jointly(model, batches, layers, GROUPS, _made_up_errors(layers))
+        alone = importance.measure(model, batches, layers, GROUPS)
+        assert scores.relative == alone.relative, "`relative` differs"
+        assert scores.table().shape == alone.table().shape, f"scores are {list(scores.table().shape)}"
+        assert torch.allclose(scores.table(), alone.table(), rtol=1e-4, atol=1e-9), "the scores differ"
+        expected = _group_errors(importance, model, batches, unit)
+        assert set(errors) == set(expected), f"layers measured: {sorted(errors)}"
+        for name, each in expected.items():
+            assert errors[name].shape == each.shape, f"layer {name!r}: the errors are {list(errors[name].shape)}"
+            assert torch.allclose(errors[name], each, rtol=1e-4, atol=1e-9), f"layer {name!r}: the errors differ"
+
+    for_all(law, examples=6, seed=SEEDS, unit=st.sampled_from(("channel", "tensor")))
+
+
 CHECKS = (
     scores_every_unit_for_every_group, leaves_the_model_as_it_was, batches_do_not_matter, scores_follow_their_groups,
     group_errors_are_errors, group_errors_do_not_depend_on_batches,
+    measured_jointly_is_the_same,
 )  # fmt: skip

@@ -102,6 +102,22 @@ class BlockFisher(Fisher):
         tables = self._mean_by_group(model, batches, layers, len(group_names), reductions, _squared_by_unit)
         return {layer.name: table for layer, table in zip(layers, tables, strict=True)}
 
+    def measure_jointly(
+        self, model: nn.Module, batches: Iterable[Batch], layers: tuple[Layer, ...], group_names: tuple[str, ...],
+        errors: Mapping[str, Tensor],
+    ) -> tuple[GroupImportance, dict[str, Tensor]]:  # fmt: skip
+        """Scores [G, U] and e_{u,g}(b) [G, U, K] of each layer."""
+        reductions = [Products(errors[layer.name], norms=True) for layer in layers]
+        tables = self._mean_by_group(model, batches, layers, len(group_names), reductions, _both_by_unit)
+        named = dict(zip((layer.name for layer in layers), tables, strict=True))
+        scores = {name: table[..., 0] for name, table in named.items()}
+        return GroupImportance(scores, group_names), {name: table[..., 1:] for name, table in named.items()}
+
+
+def _both_by_unit(layer: Layer, reduced: Tensor) -> Tensor:
+    """[B, out, 1 + K] -> [B, U, 1 + K]: squared norms of the rows first, then their products with K changes."""
+    return torch.cat([layer.per_unit(reduced[..., 0])[..., None], _squared_by_unit(layer, reduced[..., 1:])], -1)
+
 
 def _squared_by_unit(layer: Layer, products: Tensor) -> Tensor:
     """[B, out, K] -> [B, U, K]: the sum of the products of a unit's rows, squared."""

@@ -51,20 +51,25 @@ class SquaredNorms:
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """Scalar product of each row with the same row of K changes of the weight, changes [K, *weight.shape]: [B, out, K]."""
+    """Scalar product of each row with the same row of K changes of the weight, changes [K, *weight.shape]: [B, out, K]. norms: with
+    the squared norm of each row before them, [B, out, 1 + K]."""
 
     changes: Tensor
+    norms: bool = False
 
     def of_calls(self, calls: Calls, size: int) -> Tensor:
-        """[B, out, K], from inputs and derivatives."""
+        """[B, out, K] or [B, out, 1 + K], from inputs and derivatives."""
         positions = sum(derivative[0].numel() for _, derivative in calls) // self.changes.shape[1]
         if positions > FEW_POSITIONS:
             return _in_chunks(calls, size, self._from_gradients)
-        return self._from_outputs(calls)
+        found = self._from_outputs(calls)
+        return torch.cat([SquaredNorms().of_calls(calls, size)[..., None], found], -1) if self.norms else found
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
-        """[out, ...] -> [out, K]."""
-        return torch.einsum("on,kon->ok", gradient.flatten(1), self.changes.flatten(2))
+        """[out, ...] -> [out, K] or [out, 1 + K]."""
+        rows = gradient.flatten(1)
+        found = torch.einsum("on,kon->ok", rows, self.changes.flatten(2))
+        return torch.cat([rows.square().sum(1, keepdim=True), found], 1) if self.norms else found
 
     def _from_outputs(self, calls: Calls) -> Tensor:
         """[B, out, K]: the changes of the outputs that the changed weights cause, times the derivatives there; one matrix
@@ -79,7 +84,11 @@ class Products:
         per position."""
         inputs, derivatives = _side_by_side(calls)
         gradients = derivatives @ inputs.transpose(2, 3)
-        return torch.einsum("bgmn,kgmn->bgmk", gradients, self._by_row(inputs, derivatives)).flatten(1, 2)
+        found = torch.einsum("bgmn,kgmn->bgmk", gradients, self._by_row(inputs, derivatives)).flatten(1, 2)
+        if not self.norms:
+            return found
+        squared = torch.linalg.vector_norm(gradients, dim=-1).square().flatten(1, 2)
+        return torch.cat([squared[..., None], found], -1)
 
     def _by_row(self, inputs: Tensor, derivatives: Tensor) -> Tensor:
         """The changes as [K, g, m, n] for inputs [B, g, n, T] and derivatives [B, g, m, T]."""

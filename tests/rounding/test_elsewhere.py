@@ -16,7 +16,7 @@ from helpers.rounding import batches, rounder
 from torch import nn
 
 from fairquant.bits import find_layers
-from fairquant.rounding.expected import InputMoments, errors_of_all
+from fairquant.rounding.expected import errors_of_all, observe
 
 QUANTIZERS = [Uniform(), Uniform("learned"), Baq(), CodebookEma()]
 
@@ -53,7 +53,7 @@ def test_every_rounding_gives_the_codes_of_the_cpu(quantizer, rounding):
 def test_errors_after_compensation_are_those_of_the_cpu(quantizer):
     def errors(net, seen):
         layers = find_layers(net, "channel")
-        return errors_of_all(layers, quantizer, (0, 1, 2, 4), InputMoments(net, layers).result(seen))
+        return errors_of_all(layers, quantizer, (0, 1, 2, 4), observe(net, layers, seen))
 
     here, there = both(errors)
     for name, found in here.items():

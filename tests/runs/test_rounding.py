@@ -17,7 +17,7 @@ from fairquant.bits import find_layers
 from fairquant.bits.problem import output_errors, weight_errors
 from fairquant.recipe import read_recipe
 from fairquant.roles import Batch
-from fairquant.rounding.expected import InputMoments, errors_of_all
+from fairquant.rounding.expected import errors_of_all, observe
 from fairquant.rounding.stage import Rounder
 from fairquant.runs.reports import read_report
 
@@ -149,7 +149,7 @@ def test_the_errors_that_a_plan_is_made_with_are_those_after_compensation():
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(20, 3, 4, 4, generator=draw).repeat_interleave(4, 2).repeat_interleave(4, 3)
     stream = [Batch(images, torch.zeros(20, dtype=torch.long), torch.arange(20) % 2)]
-    moments = InputMoments(network, layers).result(stream)
+    moments = observe(network, layers, stream)
     assert set(moments) == {"0", "2", "4"}
     assert moments["2"].shape == (2, 36, 36)
     widths = (0, 2, 3, 8)

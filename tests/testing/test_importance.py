@@ -87,7 +87,24 @@ class ErrorsOfBatches(Signed):
         return {name: table.square() * len(list(batches)) for name, table in measured.items()}
 
 
+@dataclass(frozen=True)
+class OtherTogether(Magnitude):
+    """Gives other errors together with the scores."""
+
+    def group_errors(self, model, batches, layers, group_names, errors):
+        return {
+            layer.name: layer.per_unit(errors[layer.name].flatten(2).square().sum(2)).T.repeat(len(group_names), 1, 1)
+            for layer in layers
+        }
+
+    def measure_jointly(self, model, batches, layers, group_names, errors):
+        scores = self.measure(model, batches, layers, group_names)
+        found = self.group_errors(model, batches, layers, group_names, errors)
+        return scores, {name: 1.01 * each for name, each in found.items()}
+
+
 BROKEN = {
+    "measured_jointly_is_the_same": OtherTogether(),
     "scores_every_unit_for_every_group": RowsAlways(),
     "leaves_the_model_as_it_was": LeavesEval(),
     "batches_do_not_matter": BatchMeans(),
