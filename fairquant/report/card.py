@@ -81,7 +81,9 @@ def _data(recipe: Recipe, report: Report) -> str:
 
 
 def _method(recipe: Recipe, report: Report) -> str:
-    trained = "not trained with labels" if recipe.train.post_training else f"{recipe.train.epochs} epochs"
+    rounding = report.get("rounding")
+    untrained = "not trained with labels" if rounding and rounding["compensated"] else "not trained after quantization"
+    trained = untrained if recipe.train.post_training else f"{recipe.train.epochs} epochs"
     making = "".join(f"\n{sentence}" for sentence in making_sentences(report))
     return f"""## How it was made
 

@@ -60,13 +60,13 @@ def test_each_is_listed_and_keeps_its_contract_by_its_own_untouched_tests(site):
     )
     assert process.returncode == 0, process.stdout + process.stderr
     assert "FairQuant contract" in process.stdout
-    assert "metric AcmeMetricMetric: 16 checks: " in process.stdout, process.stdout
+    assert "metric AcmeMetric: 16 checks: " in process.stdout, process.stdout
     checked = run(site, *FAIRQUANT, "plugins", "--check", "acme-allocators-allocator")
     assert (checked.returncode, checked.stdout[:9]) == (0, "ok     al"), checked.stdout
 
 
 def test_all_of_them_run_in_one_recipe(site):
-    names = {role: f"acme-{role}s-{role}" for role in ROLES} | {"metric": "acme-metric-metric"}
+    names = {role: f"acme-{role}s-{role}" for role in ROLES} | {"metric": "acme-metric"}
     overrides = [
         f"{role}.name={names[role]}" for role in ("dataset", "importance", "reducer", "allocator", "quantizer")
     ]
@@ -106,7 +106,6 @@ def test_names_that_cannot_be(tmp_path, registry):
         with pytest.raises(UserError, match=text.replace("?", r"\?")):
             new_plugin(*arguments, tmp_path, registry)
     new_plugin("my-package", "metric", None, tmp_path, registry)
-    assert new_plugin("own-rounding", "rounding", None, tmp_path, registry)[1] == "rounding.name=own-rounding"
+    assert new_plugin("own-rounding", "rounding", None, tmp_path / "new", registry)[1] == "rounding.name=own-rounding"
     with pytest.raises(UserError, match="exists already"):
         new_plugin("my-package", "metric", None, tmp_path, registry)
-    assert new_plugin("own-rounding", "rounding", None, tmp_path, registry)[1] == "rounding.name=own-rounding"

@@ -24,7 +24,7 @@ KEYS = {
 def test_the_report_has_exactly_the_promised_keys(finished):
     report = json.loads((finished.folder / "report.json").read_text())
     assert set(report) == KEYS
-    assert set(report["dataset"]) == {"name", "fingerprint", "classes", "attributes", "counts"}
+    assert set(report["dataset"]) == {"name", "fingerprint", "classes", "attributes", "counts", "labels"}
     assert set(report["bits"]) == {"average", "average_all", "in_float", "histogram", "weight_bytes", "moved"}
     assert set(report["artifact"]) == {"path", "bytes", "sha256"}
     assert set(report["change"]) == {"accuracy", "flips", "harmful_flips"}
