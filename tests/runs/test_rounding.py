@@ -80,21 +80,31 @@ def test_compensation_is_nearer_to_full_precision_than_the_nearest_points():
     assert np.square(rounded - full).mean() < np.square(nearest - full).mean()
 
 
-def test_training_starts_from_the_rounded_weights(chosen, monkeypatch):
+@pytest.mark.parametrize(
+    "quantizer", ["uniform", "{name: uniform, scale: absmax}", "{name: uniform, scale: learned}", "baq", "codebook-ema"]
+)
+def test_training_starts_from_just_what_was_rounded(chosen, monkeypatch, quantizer):
+    """The weights, and what the quantizers make of them: the same codes, with the same scales."""
     from fairquant.runs import pipeline
 
-    seen = {}
+    seen, stored = {}, {}
     real = pipeline.train_quantized
 
     def watched(recipe, run, splits, model, baseline, plan):
         for layer in plan.attachment.layers:
             seen[layer.name] = layer.weight.detach().clone()
+        stored.update(plan.attachment.encode())
         real(recipe, run, splits, model, baseline, plan)
 
     monkeypatch.setattr(pipeline, "train_quantized", watched)
-    fairquant.run(write_recipe(method="fq-gptq"))
+    key = "quantizer" if quantizer.startswith("{") else "quantizer.name"
+    fairquant.run(write_recipe(method="fq-gptq"), f"{key}={quantizer}")
     assert seen.keys() == chosen.keys()
     assert all(torch.equal(seen[name], chosen[name].weight.decode()) for name in seen)
+    for name, each in chosen.items():
+        if each.weight.codebook is None:  # of which two words may be the same
+            assert torch.equal(stored[name].codes, each.weight.codes), name
+        assert torch.allclose(stored[name].decode(), each.weight.decode(), rtol=1e-5, atol=1e-7), name
 
 
 def test_a_run_stopped_between_two_layers_goes_on_with_those_that_are_done(monkeypatch):
