@@ -30,16 +30,15 @@ from fairquant.artifact.own_module import (
 from fairquant.data.describe import cells_text, leaks
 from fairquant.data.in_memory import (
     IN_MEMORY,
-    OWN_ANSWERS,
     InMemoryDataset,
     Labelled,
-    Unlabelled,
     given_splits,
     in_memory_notes,
     in_memory_splits,
 )
 from fairquant.data.ranks import barrier, init_process_group, is_alone, is_leader, leader_first
 from fairquant.data.transforms import Normalization
+from fairquant.data.unlabelled import OWN_ANSWERS, Unlabelled
 from fairquant.errors import MachineFailed, RunBusy, Terminated, UserError
 from fairquant.files import folder_lock, is_locked, remove_temporary, write_atomically
 from fairquant.recipe import Recipe, read_recipe, recipe_from
@@ -63,11 +62,12 @@ from fairquant.runs.folder import (
 )
 from fairquant.runs.identity import holds_run, identity_of, place_of, read_identity, unfit, write_identity
 from fairquant.runs.models import model_problems, recipe_model
-from fairquant.runs.pipeline import CHECKPOINT, ROUNDING, run_pipeline
+from fairquant.runs.pipeline import ROUNDING, run_pipeline
 from fairquant.runs.plugin_errors import plugin_failure
 from fairquant.runs.process_state import outside_autocast
 from fairquant.runs.results import Results
 from fairquant.runs.source import network_digest
+from fairquant.runs.training import CHECKPOINT
 from fairquant.training.checkpoints import state_digest
 from fairquant.training.devices import choose_device
 from fairquant.training.model import Model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from fairquant.data.in_memory import OWN_ANSWERS
 from fairquant.data.splits import TOO_FEW
+from fairquant.data.unlabelled import OWN_ANSWERS
 from fairquant.recipe.events import IntervalReport, MetricReport, Report
 from fairquant.recipe.schema import Recipe
 from fairquant.recipe.shipped import HasPrivateOptions

@@ -16,7 +16,7 @@ from fairquant.audit.flips import Flip
 from fairquant.audit.operating import Decisions
 from fairquant.bits.fallback import Deviation
 from fairquant.bits.layers import float_weights
-from fairquant.data.in_memory import OWN_ANSWERS
+from fairquant.data.unlabelled import OWN_ANSWERS
 from fairquant.files import plain_cell
 from fairquant.recipe.events import (
     BaselineReport,

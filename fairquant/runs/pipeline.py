@@ -40,15 +40,11 @@ from fairquant.runs.operating import at_operating_points, same_points
 from fairquant.runs.planning import Planning
 from fairquant.runs.results import BeforeAfter, Quantized, Results, ValidationResults
 from fairquant.runs.shipped import describe, write_artifact
-from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
+from fairquant.runs.training import repair_batch_norm, train_quantized
 from fairquant.training.devices import make_deterministic
-from fairquant.training.loop import Trainer, train
 from fairquant.training.model import Model
 from fairquant.training.predict import predict
-from fairquant.training.selection import Measures
 
-#: Of the quantized training, in a run's folder.
-CHECKPOINT = Path("checkpoints") / "train.pt"
 #: Of the layers that are rounded already.
 ROUNDING = Path("checkpoints") / "rounding.pt"
 
@@ -87,7 +83,7 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
 
     with run.stage("train"):
         if not recipe.train.post_training:
-            train_quantized(recipe, run, splits, model, baseline, plan)
+            train_quantized(recipe, run, splits, model, baseline, None if plan is None else plan.attachment)
         quantized = None if plan is None else finish(plan, trained=not recipe.train.post_training)
         if recipe.train.batch_norm != "as-trained":
             repair_batch_norm(recipe, parts, model)
@@ -205,29 +201,6 @@ def first_image(splits: Splits, model: Model) -> Tensor:
     return next(iter(stream)).images
 
 
-def train_quantized(recipe: Recipe, run: Run, splits: Splits, model: Model, baseline: Model, plan: Plan | None) -> None:
-    """Weights, and bits where they are learned, under the method's regularizers (fp32: the same training, no quantizers)."""
-    parts = protect(splits, recipe.protect)
-    trainer = Trainer(
-        model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
-        checkpoint=run.folder / CHECKPOINT, made_for=digest_of(run.identity),
-        attachment=None if plan is None else plan.attachment,
-        regularizers=recipe.regularizers, teacher=baseline.network,
-        measures=measures(recipe, splits, baseline), on_step=run.steps("training"),
-        on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),
-        on_resume=lambda epoch, step: run.tell(f"training: resumed after {epoch} epochs and {step} steps"),
-    )  # fmt: skip
-    train(trainer, recipe.train)
-
-
-def measures(recipe: Recipe, splits: Splits, baseline: Model) -> Measures:
-    """What chooses the epoch that is kept; the full-precision model's predictions beside it, for metrics that compare."""
-    if not recipe.selection:
-        return Measures()
-    reference = predict(baseline, splits.validation) if len(splits.validation) else None
-    return Measures(metrics=recipe.selection, reference=reference, operating=recipe.operating_point)
-
-
 def finish(plan: Plan, trained: bool) -> Quantized:
     """Project the bits onto the budget, encode the weights, and detach the quantizers: from here on the network is the
     plain module that ships. What was rounded and not trained since ships as it is."""
@@ -242,14 +215,6 @@ def finish(plan: Plan, trained: bool) -> Quantized:
         allocation=plan.allocation, operations=plan.operations, input_bits=plan.input_bits,
         cost_model=plan.attachment.budget.cost_model, comparison=plan.comparison, rounded=plan.rounded,
     )  # fmt: skip
-
-
-def repair_batch_norm(recipe: Recipe, splits: Splits, model: Model) -> None:
-    """Re-estimate batch norm statistics on training images."""
-    settings, balanced = recipe.calibration, recipe.train.batch_norm.endswith("balanced")
-    images = draw_train_subset(splits.train, settings.images, len(splits.group_names), recipe.seed, balanced)
-    stream = batches(images, settings.batch_size, model.normalization, model.device)
-    reestimate_batch_norm(model.network, stream)
 
 
 def _validation_results(

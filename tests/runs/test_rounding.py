@@ -90,11 +90,11 @@ def test_training_starts_from_just_what_was_rounded(chosen, monkeypatch, quantiz
     seen, stored = {}, {}
     real = pipeline.train_quantized
 
-    def watched(recipe, run, splits, model, baseline, plan):
-        for layer in plan.attachment.layers:
+    def watched(recipe, run, splits, model, baseline, attachment):
+        for layer in attachment.layers:
             seen[layer.name] = layer.weight.detach().clone()
-        stored.update(plan.attachment.encode())
-        real(recipe, run, splits, model, baseline, plan)
+        stored.update(attachment.encode())
+        real(recipe, run, splits, model, baseline, attachment)
 
     monkeypatch.setattr(pipeline, "train_quantized", watched)
     key = "quantizer" if quantizer.startswith("{") else "quantizer.name"
