@@ -147,7 +147,7 @@ def rounding_report(recipe: Recipe, results: Results) -> RoundingReport | None:
         return None
     return {
         "name": recipe.quantization.rounding.name, "images": found.images, "layers": len(found.layers),
-        "compensated": found.compensated, "blocks": {"learned": len(found.learned), "unchanged": len(found.unchanged)},
+        "compensated": found.compensated, "blocks": {"learned": found.learned, "unchanged": len(found.blocks) - found.learned},
     }  # fmt: skip
 
 

@@ -18,18 +18,22 @@ OFTEN = 20.0
 
 @dataclass(kw_only=True)
 class RoundingCheckpoint:
-    """file: in the run's folder; made_for: a digest of all that the rounding depends on."""
+    """file: in the run's folder; made_for: a digest of all that the rounding depends on; blocks: those that were rounded as a whole;
+    None, or the reason why one stays as its layers were rounded."""
 
     file: Path
     made_for: str
+    blocks: dict[str, str | None] = field(default_factory=dict)
     _layers: dict[str, Rounded] = field(default_factory=dict)
     _saved: float = field(default_factory=time.monotonic)
 
     def load(self) -> dict[str, Rounded]:
         """The layers that were rounded; none where there is no usable file."""
         content = load_checkpoint(self.file, torch.device("cpu"), self.made_for) if self.file.is_file() else None
+        content = content or {"layers": {}, "blocks": {}}
         try:
-            found = {name: _rounded(stored) for name, stored in (content or {}).items()}
+            found = {name: _rounded(stored) for name, stored in content["layers"].items()}
+            self.blocks = dict(content["blocks"])
         except (LookupError, TypeError, AttributeError):  # another version's
             put_aside(self.file)
             found = {}
@@ -45,7 +49,8 @@ class RoundingCheckpoint:
     def save(self) -> None:
         self._saved = time.monotonic()
         if is_leader():
-            save_checkpoint(self.file, {name: _stored(each) for name, each in self._layers.items()}, self.made_for)
+            layers = {name: _stored(each) for name, each in self._layers.items()}
+            save_checkpoint(self.file, {"layers": layers, "blocks": self.blocks}, self.made_for)
 
 
 def _stored(rounded: Rounded) -> dict[str, object]:

@@ -37,18 +37,22 @@ from fairquant.rounding.placed import Placed, block_problem
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RoundedNetwork:
-    """layers: layer -> what it was rounded to; images: calibration images that were used for it, of all ranks; learned: blocks that
-    were learned as a whole; unchanged: those that stay as their layers had been rounded, with the reason."""
+    """layers: layer -> what it was rounded to; images: calibration images that were used for it, of all ranks; blocks: those that were
+    rounded as a whole; None where one was learned, or the reason why it stays as its layers had been rounded."""
 
     layers: Mapping[str, Rounded]
     images: int
-    learned: tuple[str, ...] = ()
-    unchanged: Mapping[str, str] = field(default_factory=dict)
+    blocks: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[str, QuantizedWeight]:
         """Layer -> what is stored of it."""
         return {name: each.weight for name, each in self.layers.items()}
+
+    @property
+    def learned(self) -> int:
+        """Blocks that were learned."""
+        return sum(reason is None for reason in self.blocks.values())
 
     @property
     def compensated(self) -> int:
@@ -61,8 +65,8 @@ class Rounder:
     """What rounds the layers of one network in place.
 
     known: layers that an earlier process had rounded, which are taken as they are. on_layer(name, rounded): called for every layer
-    that is done, in the network's order; the layers of a block that is rounded as a whole are done together. learned: blocks
-    that a rounding of blocks has changed; unchanged: those that it left as their layers had been rounded, with the reason.
+    that is done, in the network's order; the layers of a block that is rounded as a whole are done together, and before them it is
+    in `blocks`: None where it was learned, or the reason why it stays as its layers had been rounded.
     """
 
     network: nn.Module
@@ -75,8 +79,7 @@ class Rounder:
     name: str = "rounding"
     known: Mapping[str, Rounded] = field(default_factory=dict)
     on_layer: Callable[[str, Rounded], None] = lambda name, rounded: None
-    learned: list[str] = field(default_factory=list)
-    unchanged: dict[str, str] = field(default_factory=dict)
+    blocks: dict[str, str | None] = field(default_factory=dict)
     _done: dict[str, Rounded] = field(default_factory=dict)
     _problems: dict[str, RoundingProblem] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
@@ -198,16 +201,12 @@ class Rounder:
                 problem, layers={name: self._problems[name] for name in placed}, rounded={name: self._done[name] for name in placed},
                 group_names=self.group_names, importance=self._guidance.elements.get(number),
             )  # fmt: skip
-            shown = block.name or "the whole network"
+            shown, found = block.name or "the whole network", dict[str, Rounded]()
             try:
-                found = rounded_block(self.rounding, problem, self.name)
+                found = dict(rounded_block(self.rounding, problem, self.name))
+                self.blocks[shown] = None if found else "learning brought their outputs no nearer to full precision"
             except CannotLearn as reason:
-                found, self.unchanged[shown] = {}, str(reason)
-            else:
-                if found:
-                    self.learned.append(shown)
-                else:
-                    self.unchanged[shown] = "learning brought their outputs no nearer to full precision"
+                self.blocks[shown] = str(reason)
             for each in numbers:
                 if (own := found.get(self.layers[each].name)) is not None:
                     self._put(each, own)

@@ -185,11 +185,10 @@ def round_layers(planning: Planning, run: Run, plan: BitPlan) -> RoundedNetwork:
             f"{len(alone)} of {len(rounded.layers)} layers are rounded to the nearest, since their products could not be observed: "
             f"{', '.join(alone[:4])}{', ...' if len(alone) > 4 else ''}"
         )
-    blocks = len(rounded.learned) + len(rounded.unchanged)
-    for reason in dict.fromkeys(rounded.unchanged.values()):
-        names = [name for name, own in rounded.unchanged.items() if own == reason]
+    for reason in dict.fromkeys(reason for reason in rounded.blocks.values() if reason is not None):
+        names = [name for name, own in rounded.blocks.items() if own == reason]
         run.say(
-            f"{len(names)} of {blocks} blocks stay as their layers were rounded, since {reason}: {', '.join(names[:4])}"
+            f"{len(names)} of {len(rounded.blocks)} blocks stay as their layers were rounded, since {reason}: {', '.join(names[:4])}"
             f"{', ...' if len(names) > 4 else ''}"
         )
     return rounded

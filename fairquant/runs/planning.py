@@ -160,14 +160,13 @@ class Planning:
         rounder = Rounder(
             network=self.model.network, layers=self.layers, quantizer=self.quantization.quantizer.value, plan=plan,
             choices=self.choices.free, rounding=component.value, group_names=self.splits.group_names, name=component.name,
-            known=known, on_layer=keep,
+            known=known, on_layer=keep, blocks=checkpoint.blocks,
         )  # fmt: skip
         batches = list(self.calibration.batches())
         found = rounder.round(share_of_rank(batches))
         checkpoint.save()
         return RoundedNetwork(
-            layers=found, images=sum(len(batch.labels) for batch in batches), learned=tuple(rounder.learned),
-            unchanged=rounder.unchanged,
+            layers=found, images=sum(len(batch.labels) for batch in batches), blocks=rounder.blocks
         )  # fmt: skip
 
     def cost_model(self, operations: Operations, input_bits: Mapping[str, int]) -> CostModel | None:

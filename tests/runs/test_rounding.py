@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fairquant_fair.block_rounding import Block
 from fairquant_fair.fair_gptq import FairGptq
 from fairquant_paper.uniform import Uniform
 from helpers.recipes import write_recipe
@@ -60,8 +61,6 @@ def test_a_block_that_was_learned_ships_as_it_was_learned(chosen):
 
 
 def test_what_is_protected_is_what_the_rounding_sees_apart(monkeypatch):
-    from fairquant_fair.fair_gptq import FairGptq
-
     seen, real = set(), FairGptq.round
     monkeypatch.setattr(FairGptq, "round", lambda self, problem: seen.add(problem.groups) or real(self, problem))
     report = fairquant.run(write_recipe(method="fq-gptq-ptq"), "protect=classes", "rounding.rounds=1").report
@@ -127,6 +126,28 @@ def test_a_run_stopped_between_two_layers_goes_on_with_those_that_are_done(monke
     assert asked[3] == asked[4]
     assert (result.folder / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
     assert not list(Path("runs").rglob("rounding.pt"))
+
+
+def test_a_run_stopped_between_two_blocks_goes_on_and_reports_all_of_them(monkeypatch):
+    recipe = write_recipe(method="fq-block-rounding-ptq", model={"name": "vit_tiny_patch16_224", "image_size": 32})
+    expected = fairquant.run(recipe, "rounding.steps=3", runs="whole")
+    assert sum(expected.report["rounding"]["blocks"].values()) == 12
+    monkeypatch.setattr("fairquant.rounding.checkpoint.OFTEN", 0.0)
+    real, asked = Block.round_block, []
+
+    def stops(self, problem):
+        asked.append(problem.name)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return real(self, problem)
+
+    monkeypatch.setattr(Block, "round_block", stops)
+    with pytest.raises(KeyboardInterrupt):
+        fairquant.run(recipe, "rounding.steps=3")
+    result = fairquant.run(recipe, "rounding.steps=3")
+    assert asked == [f"blocks.{number}" for number in (0, 1, 2, 3, *range(3, 12))]
+    assert result.report["rounding"] == expected.report["rounding"]
+    assert result.report["artifact"]["sha256"] == expected.report["artifact"]["sha256"]
 
 
 def test_layers_that_could_not_be_seen_are_said():
