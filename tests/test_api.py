@@ -146,7 +146,7 @@ def test_a_model_is_quantized_with_unlabelled_images(method):
     assert sum(rounding["blocks"].values()) == (method == "fq-block-rounding-ptq")
     if method != "gptq-ptq":
         assert not report["fallback"]["unseen"]
-        assert "40 calibration images, with which the plan was made" in card
+        assert "40 calibration images (those that the plan was made with): plan" in card
 
 
 def test_unlabelled_images_come_in_any_container():
@@ -162,6 +162,7 @@ def test_unlabelled_images_come_in_any_container():
         tuples,
         torch.utils.data.DataLoader(tuples, batch_size=5),
         (each for each in images),
+        list(stack.split(5)),
     ]
     found = {
         fairquant.quantize(_trained_by_nobody(), calibration=each, average_bits=3, overrides=UNLABELLED).report["artifact"]["sha256"]
@@ -239,6 +240,12 @@ def test_networks_that_cannot_be_differentiated_or_stored_are_refused_in_words()
             "calibration: batch 0 has 2 values: whether the second are labels or groups",
         ),
         (iter([3]), "calibration: item 0 is of int"),
+        (
+            torch.zeros(3, 8, 8),
+            "calibration: a tensor .3, 8, 8., wanted are images .N, 3, H, W.: put the one image into a list",
+        ),
+        (torch.zeros(2, 2, 3, 8, 8), r"calibration: a tensor .2, 2, 3, 8, 8., wanted are images .N, 3, H, W.$"),
+        ((1 // 0 for _ in [1]), "calibration: item 0 cannot be read: ZeroDivisionError"),
     ],
 )
 def test_unlabelled_images_of_other_forms_are_refused_in_words(calibration, message):

@@ -41,7 +41,7 @@ class Comparison:
             f"{100 * each.changed:.1f} % of images get another class (divergence {each.divergence:.3g})"
             for each in (self.plan, self.uniform)
         )
-        kind = "validation images" if self.unseen else "calibration images, with which the plan was made,"
+        kind = "validation images" if self.unseen else "calibration images (those that the plan was made with)"
         where = f"in the worst-served group of {self.images} {kind}"
         numbers = f"the plan against uniform bits, without training, {where}: plan {plan}; uniform bits {uniform}"
         return f"{numbers}. {'Uniform bits are taken in place of the plan' if self.fallback else 'The plan is taken'}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -20,13 +20,16 @@ _SPATIAL = {F.conv1d: 1, F.conv2d: 2}
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """One use of a layer. inputs: as the operation has them; arguments: stride, padding, dilation, groups of a convolution."""
+    """One use of a layer. inputs: as the operation has them; arguments: stride, padding, dilation, groups of a convolution;
+    sequence_first: whether the inputs of a matrix product are [tokens, images, n]; None where that is told by their shape, which
+    cannot be where a batch has as many images as a window has tokens."""
 
     number: int
     inputs: Tensor
     weight: Tensor
     spatial: int = 0
     arguments: Mapping[str, Any] | None = None  # a stride may be a number, a tuple or a text
+    sequence_first: bool | None = None
 
     @property
     def slices(self) -> int:
@@ -58,9 +61,9 @@ class Product:
 
     def _image_first(self, images: int) -> Tensor:
         """The inputs of a matrix product, a sequence axis that comes first put behind."""
-        inputs = self.inputs
-        sequence_first = inputs.dim() > 2 and len(inputs) != images and inputs.shape[1] == images
-        return inputs.transpose(0, 1) if sequence_first else inputs
+        inputs, told = self.inputs, self.sequence_first
+        possible = inputs.dim() > 2 and inputs.shape[1] == images
+        return inputs.transpose(0, 1) if possible and (len(inputs) != images if told is None else told) else inputs
 
     def padded(self) -> Tensor:
         """The inputs of a convolution with the zeros around them."""
@@ -116,9 +119,12 @@ class Products(TorchFunctionMode):
     products, as torch's attention is, are looked into."""
 
     def __init__(
-        self, layers: Sequence[Layer], on_product: OnProduct | None = None, on_output: OnOutput | None = None
-    ) -> None:
+        self, layers: Sequence[Layer], on_product: OnProduct | None = None, on_output: OnOutput | None = None,
+        sequence_first: Collection[int] | None = None,
+    ) -> None:  # fmt: skip
+        """sequence_first: numbers of the layers whose inputs are [tokens, images, n], see `find_sequence_first`."""
         super().__init__()
+        self.sequence_first = sequence_first
         self.numbers = {id(layer.weight): number for number, layer in enumerate(layers)}
         self.on_product, self.on_output = on_product, on_output
 
@@ -147,7 +153,9 @@ class Products(TorchFunctionMode):
         plain = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
         options = {key: named.get(key, default) for key, default in plain.items()}
         spatial = _SPATIAL.get(func, 0)
-        return Product(number, named["input"].detach(), named["weight"].detach(), spatial, options if spatial else None)
+        tokens = None if self.sequence_first is None else number in self.sequence_first
+        arguments = options if spatial else None
+        return Product(number, named["input"].detach(), named["weight"].detach(), spatial, arguments, tokens)
 
     def _attention(self, named: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """torch's attention, [tokens, images, width], whose projections are products as well: the outer one is taken out of it, so
@@ -175,6 +183,24 @@ class Products(TorchFunctionMode):
         number = self.numbers.get(id(weight))
         if number is not None and weight is not None and self.on_product is not None:
             self.on_product(Product(number, _images_first(inputs.detach()), weight.detach()))
+
+
+def find_sequence_first(network: nn.Module, images: Tensor, layers: Sequence[Layer]) -> frozenset[int] | None:
+    """Numbers of the layers whose inputs are [tokens, images, n], as one image [1, 3, H, W] of `images` shows it; None where the
+    network does not take one image."""
+    found: set[int] = set()
+
+    def look(product: Product) -> None:
+        inputs = product.inputs
+        if not product.spatial and inputs.dim() > 2 and len(inputs) > 1 and inputs.shape[1] == 1:
+            found.add(product.number)
+
+    try:
+        with Products(layers, look), torch.no_grad():
+            network(images[:1])
+    except Exception:  # it is told by the shapes of whole batches then
+        return None
+    return frozenset(found)
 
 
 def _images_first(tokens: Tensor) -> Tensor:

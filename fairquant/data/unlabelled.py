@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -49,8 +49,16 @@ class WithoutLabels:
 
 def indexable(calibration: Unlabelled | Iterable[object]) -> Unlabelled:
     """calibration as something with len() and [i]: what can only be iterated over, such as a generator or a DataLoader, is read,
-    and its batches of images [B, 3, H, W] are taken apart."""
-    if isinstance(calibration, Tensor) or (hasattr(calibration, "__len__") and hasattr(calibration, "__getitem__")):
+    and batches of images [B, 3, H, W] are taken apart, also those in a list."""
+    if isinstance(calibration, Tensor):
+        if calibration.dim() != 4:
+            raise UserError(
+                f"calibration: a tensor {tuple(calibration.shape)}, wanted are images [N, 3, H, W]"
+                + (": put the one image into a list" if calibration.dim() == 3 else "")
+            )
+        return cast(Unlabelled, calibration)
+    indexed = hasattr(calibration, "__len__") and hasattr(calibration, "__getitem__")
+    if indexed and not isinstance(calibration, list | tuple):
         return cast(Unlabelled, calibration)
     if not isinstance(calibration, Iterable):
         raise UserError(
@@ -58,7 +66,7 @@ def indexable(calibration: Unlabelled | Iterable[object]) -> Unlabelled:
             "DataLoader"
         )
     items: list[object] = []
-    for number, each in enumerate(calibration):
+    for number, each in enumerate(_read(calibration)):
         found = each[0] if isinstance(each, tuple | list) and len(each) == 1 else each
         if isinstance(found, tuple | list) and found and isinstance(found[0], Tensor) and found[0].dim() == 4:
             raise UserError(
@@ -67,3 +75,19 @@ def indexable(calibration: Unlabelled | Iterable[object]) -> Unlabelled:
             )
         items += [*found] if isinstance(found, Tensor) and found.dim() == 4 else [found]
     return cast(Unlabelled, items)  # each is checked where it is read
+
+
+def _read(calibration: Iterable[object]) -> Iterator[object]:
+    """UserError, with the item's number, for whatever is raised on the way."""
+    number, stream = 0, iter(calibration)
+    while True:
+        try:
+            item = next(stream)
+        except StopIteration:
+            return
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            raise UserError(f"calibration: item {number} cannot be read: {type(error).__name__}: {error}") from error
+        yield item
+        number += 1

@@ -91,10 +91,7 @@ def row_errors(target: Tensor, moments: Tensor, values: Tensor) -> Tensor:
 
 
 def refit_scale(target: Tensor, moments: Tensor, levels: Levels, numbers: Tensor) -> Levels:
-    """The grid with the scales [R] at which these points have the least error; unchanged where that is not above 0, and where
-    the grid has a shift."""
-    if levels.grid.shift is not None:
-        return levels
+    """The grid with the scales [R] at which these points have the least error; unchanged where that is not above 0."""
     unit = levels.unit.gather(1, numbers).to(target)
     along = unit @ moments
     scale = (along * target).sum(1) / (along * unit).sum(1).clamp_min(1e-30)

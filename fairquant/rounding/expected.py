@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairquant.bits.layers import untouched
-from fairquant.bits.products import Product, Products
+from fairquant.bits.products import Product, Products, find_sequence_first
 from fairquant.roles import Batch, Layer, Quantizer
 from fairquant.rounding.compensate import compensate
 from fairquant.rounding.levels import Levels, levels_of
@@ -21,8 +21,10 @@ def observe(network: nn.Module, layers: tuple[Layer, ...], batches: Iterable[Bat
     products cannot be observed are left out."""
     sums = [InputSums(1) for _ in layers]
     hidden: set[int] = set()
+    tokens: frozenset[int] | None = None
     with untouched(network), torch.no_grad():
         for batch in batches:
+            tokens = find_sequence_first(network, batch.images, layers) if tokens is None else tokens
             counts = torch.bincount(batch.groups)
             share = (1 / counts.clamp_min(1))[batch.groups]
 
@@ -31,7 +33,7 @@ def observe(network: nn.Module, layers: tuple[Layer, ...], batches: Iterable[Bat
                 if not sums[product.number].add(product, everyone, importance=share[:, None]):
                     hidden.add(product.number)
 
-            with Products(layers, add):
+            with Products(layers, add, sequence_first=tokens):
                 network(batch.images)
     found = {
         layer.name: each.result()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairquant.bits.layers import untouched
-from fairquant.bits.products import Product, Products
+from fairquant.bits.products import Product, Products, find_sequence_first
 from fairquant.data.ranks import average_over_ranks
 from fairquant.errors import NO_GRADIENTS, UserError
 from fairquant.roles import Batch, Layer
@@ -45,9 +45,12 @@ def guide(network: nn.Module, layers: Sequence[Layer], blocks: Sequence[Block], 
             hook = block.module.register_forward_hook(partial(_watch_block, totals, number))
             stack.callback(hook.remove)
         draw = torch.Generator().manual_seed(0)
+        tokens: frozenset[int] | None = None
         for number, batch in enumerate(batches):
             images = batch.images.detach().clone().requires_grad_(True)
-            with Products(layers, on_output=partial(_watch_layer, positions, number, len(batch.groups))):
+            tokens = find_sequence_first(network, batch.images, layers) if tokens is None else tokens
+            watch = partial(_watch_layer, positions, number, len(batch.groups))
+            with Products(layers, on_output=watch, sequence_first=tokens):
                 logits = network(images).float()
             chances = logits.detach().softmax(1).double().cpu()
             labels = torch.multinomial(chances, 1, generator=draw)[:, 0].to(logits.device)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fairquant.bits.products import Product, Products
+from fairquant.bits.products import Product, Products, find_sequence_first
 from fairquant.roles import Layer
 from fairquant.rounding.blocks import Block, cloned, copied_back
 
@@ -43,16 +44,17 @@ class Pass:
     """The forward pass of one batch. at: the product before which it waits, or the end of the block; None once it is over."""
 
     def __init__(
-        self, network: nn.Module, images: Tensor, layers: Sequence[Layer], wanted: Callable[[int], bool]
-    ) -> None:
-        """images [B, 3, H, W]; wanted: whether to stop at a layer, by its number."""
+        self, network: nn.Module, images: Tensor, layers: Sequence[Layer], wanted: Callable[[int], bool],
+        sequence_first: frozenset[int] | None = None,
+    ) -> None:  # fmt: skip
+        """images [B, 3, H, W]; wanted: whether to stop at a layer, by its number; sequence_first: see `find_sequence_first`."""
         self.at: Product | BlockEnd | None = None
         self.entered: dict[int, tuple[tuple[object, ...], Mapping[str, object]]] = {}
         self.output: object = None
         self._error: BaseException | None = None
         self._cancelled = False
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._work = (network, images, layers, wanted)
+        self._work = (network, images, layers, wanted, sequence_first)
         self._threads = torch.get_num_threads()  # a thread's own number, on which rounding errors depend
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -74,10 +76,11 @@ class Pass:
     def _run(self) -> None:
         self._go.acquire()
         torch.set_num_threads(self._threads)
-        network, images, layers, wanted = self._work
+        network, images, layers, wanted, tokens = self._work
         try:
             if not self._cancelled:
-                with torch.no_grad(), Products(layers, lambda product: self._before(product, wanted)):
+                before = partial(self._before, wanted=wanted)
+                with torch.no_grad(), Products(layers, before, sequence_first=tokens):
                     self.output = network(images)
         except _Cancelled:
             pass
@@ -117,9 +120,10 @@ class InStep:
         self._blocks_done: set[int] = set()
         self._again = again
         self._hooks: list[RemovableHandle] = []
+        tokens = find_sequence_first(network, batches[0], layers) if batches else None
         for number, block in enumerate(blocks):
             self._watch(number, block.module)
-        self.passes = [Pass(network, images, layers, self._wanted) for images in batches]
+        self.passes = [Pass(network, images, layers, self._wanted, tokens) for images in batches]
 
     def _wanted(self, number: int) -> bool:
         return number not in self._done

@@ -46,8 +46,7 @@ class LearnedLayer(nn.Module):
         half = scale.detach() / 2
         inside = (weight.detach() <= levels.points[:, -1:] + half) & (weight.detach() >= levels.points[:, :1] - half)
         through = torch.where(inside, weight - weight.detach(), 0.0)
-        shift = values - unit * scale.detach()
-        along = torch.where(inside, unit - (weight.detach() - shift) / scale.detach(), unit)
+        along = torch.where(inside, unit - weight.detach() / scale.detach(), unit)
         bias = None if self.bias is None else self.bias * self.norm
         return values + through + along * (scale - scale.detach()), bias
 

@@ -16,8 +16,8 @@ FEW = 16
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """grid: the layer as it is stored; unit [R, L]: the points of each row in units of its scale, ascending, without the shift;
-    those that a row of few bits does not have repeat its last one."""
+    """grid: the layer as it is stored; unit [R, L]: the points of each row in units of its scale, ascending; those that a row of few
+    bits does not have repeat its last one."""
 
     grid: QuantizedWeight
     unit: Tensor
@@ -25,9 +25,7 @@ class Levels:
     @cached_property
     def points(self) -> Tensor:
         """[R, L], in the units of the weight."""
-        points = self.unit * self.grid.scale.to(self.unit)[:, None]
-        shift = self.grid.shift
-        return points if shift is None else points + self.unit.sign() * shift.to(points)[:, None]
+        return self.unit * self.grid.scale.to(self.unit)[:, None]
 
     def nearest(self, weight: Tensor) -> Tensor:
         """Numbers [R, n] of the points nearest to a weight [R, n]; of two that are as near the lower one."""
@@ -82,8 +80,11 @@ class Levels:
         return replace(self.grid, codes=codes.to(torch.int8))
 
     def scaled(self, scale: Tensor) -> Levels:
-        """The same grid with other scales [R]."""
-        return Levels(replace(self.grid, scale=scale.to(self.grid.scale)), self.unit)
+        """The same grid with other scales [R]; the shifts change with them."""
+        old, scale, shift = self.grid.scale, scale.to(self.grid.scale), self.grid.shift
+        if shift is not None:
+            shift = shift * torch.where(old > 0, scale / old.clamp_min(1e-30), 1.0)
+        return Levels(replace(self.grid, scale=scale, shift=shift), self.unit)
 
     def rows(self, chosen: slice) -> Levels:
         """The grid of consecutive rows."""
@@ -115,4 +116,7 @@ def levels_of(grid: QuantizedWeight, dtype: torch.dtype = torch.float32) -> Leve
         unit = torch.where(bits[:, None] == 1, 2 * number - 1, number - half[:, None]).to(dtype)
         unit = torch.where(bits[:, None] == 0, 0.0, unit)
         last = torch.where(bits >= 2, 2 * half, bits.clamp_max(1))
-    return Levels(grid, unit.gather(1, torch.minimum(number, last[:, None])))
+    unit = unit.gather(1, torch.minimum(number, last[:, None]))
+    if grid.shift is not None:
+        unit = unit + unit.sign() * (grid.shift.to(unit) / grid.scale.to(unit).clamp_min(1e-30))[:, None]
+    return Levels(grid, unit)

@@ -119,6 +119,7 @@ def check_quantizer(quantizer: Quantizer, layers: tuple[Layer, ...], choices: tu
     built: object = quantizer.build(weight, torch.full((layer.units,), max(choices)), choices)
     if not isinstance(built, WeightQuantizer):
         raise PluginFailed(f"{who}: build() returned {type(built).__name__}, a WeightQuantizer is wanted")
+    built.freeze(torch.full((layer.units,), max(choices)))  # bits that are learned may lie between two widths
     stored: object = built.to(weight.device).encode(weight)
     if not isinstance(stored, QuantizedWeight):
         raise PluginFailed(f"{who}: encode() returned {type(stored).__name__}, a QuantizedWeight is wanted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import hashlib
 import inspect
@@ -136,12 +137,18 @@ def _add_code(function: FunctionType, update: Callable[[bytes], None], seen: set
     for code in _codes(function.__code__):
         constants = [each for each in code.co_consts if not isinstance(each, CodeType)]
         update(code.co_code + repr((code.co_names, constants, code.co_varnames)).encode())
-        for name in code.co_names:
+        for name in _globals_of(code):
             used = function.__globals__.get(name)
             if isinstance(used, FunctionType) and used.__module__ == "__main__":
                 _add_code(used, update, seen)
             elif isinstance(used, bool | int | float | str | tuple):
                 update(f"{name}={_plain(used)}".encode())
+
+
+def _globals_of(code: CodeType) -> list[str]:
+    """Names that are looked up in the module; `co_names` has those of attributes, too."""
+    loads = (each.argval for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return [*dict.fromkeys(loads)]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

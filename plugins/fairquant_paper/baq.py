@@ -97,8 +97,8 @@ class BaqWeightQuantizer(WeightQuantizer):
     @torch.no_grad()
     def start_from(self, stored: QuantizedWeight) -> None:
         """The clipping and the dead zone of a rounded weight, at the width of each of its rows."""
-        ratio, several = clipping_of(stored), stored.bits >= 2
-        self.clip.scatter_(1, stored.bits[:, None], ratio[:, None])
+        self.clip.scatter_(1, stored.bits[:, None], clipping_of(stored)[:, None])
+        several = (stored.bits >= 2) & (stored.codes != 0).any(1)  # rows of zeros say nothing of the dead zone
         if stored.shift is None or not bool(several.any()):
             return
         steps = largest_code(stored.bits)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fairquant.bits import find_layers
-from fairquant.bits.products import Product, Products
+from fairquant.bits.products import Product, Products, find_sequence_first
 from fairquant.rounding.moments import PLACES, InputSums
 
 IMAGES = 5
@@ -74,3 +74,53 @@ def test_moments_of_many_places_are_about_those_of_all():
         expected = x.T @ x / len(x)
         assert float((found.moments[group, 0] - expected).norm() / expected.norm()) < 0.1
     assert not found.drift.any()
+
+
+class Windows(nn.Module):
+    """Attention's products within windows that are batched as images of their own, as in Swin: [images * windows, tokens, n]."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.head = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, images):
+        windows = images.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 4, 5, 1).reshape(-1, 4, 3)
+        return self.head(self.mix(windows).reshape(len(images), -1, 5).mean(1))
+
+
+class Tokens(nn.Module):
+    """Tokens first: [tokens, images, n]."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.head = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, images):
+        return self.head(self.mix(images.flatten(2).permute(2, 0, 1)).mean(0))
+
+
+@pytest.mark.parametrize("kind", [Windows, Tokens])
+@pytest.mark.parametrize("images", [3, 4, 16])
+def test_images_are_told_apart_whatever_the_size_of_the_batch(kind, images):
+    """Also where there are as many as a window has tokens (4), or as there are tokens (16)."""
+    torch.manual_seed(0)
+    network, batch = kind().eval(), torch.randn(images, 3, 4, 4)
+    layers, seen = find_layers(network, "channel"), []
+    tokens = find_sequence_first(network, batch, layers)
+    assert tokens == (frozenset({0}) if kind is Tokens else frozenset())
+    with Products(layers, lambda product: seen.append(product.columns(images)), sequence_first=tokens), torch.no_grad():
+        network(batch)
+    for row in range(images):
+        alone = []
+        with Products(layers, lambda product: alone.append(product.columns(1))), torch.no_grad():  # noqa: B023
+            network(batch[row : row + 1])
+        assert torch.allclose(seen[0][row : row + 1], alone[0])
+
+
+def test_a_network_that_takes_no_single_image_is_told_by_its_shapes():
+    class Fixed(nn.Linear):
+        def forward(self, images):
+            return super().forward(images.reshape(4, 12))
+
+    network = nn.Sequential(Fixed(12, 2))
+    assert find_sequence_first(network, torch.randn(4, 3, 2, 2), find_layers(network, "channel")) is None

@@ -61,3 +61,12 @@ def test_few_columns_and_many_have_the_same_points():
     spread = 3 * torch.randn(18, 40)
     by_column = torch.cat([levels.nearest(column[:, None]) for column in spread.unbind(1)], 1)
     assert torch.equal(levels.values(levels.nearest(spread)), levels.values(by_column))
+
+
+def test_dead_zones_scale_with_their_grid():
+    weight, bits = torch.randn(4, 40), torch.tensor([2, 3, 4, 8])
+    levels = levels_of(grid_of(Baq("step", "absmax"), weight, bits))
+    assert levels.grid.shift is not None
+    twice = levels.scaled(2 * levels.grid.scale)
+    assert torch.allclose(twice.points, 2 * levels.points)
+    assert torch.allclose(twice.stored(levels.numbers()).decode(), 2 * levels.grid.decode(), rtol=1e-5)

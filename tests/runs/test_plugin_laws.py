@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairquant_paper.baq import Baq
 from fairquant_paper.uniform import Uniform
 from torch import nn
 
@@ -175,6 +176,11 @@ def test_a_quantizer_that_changes_the_weight_is_named():
     layers = find_layers(nn.Sequential(nn.Linear(3, 4)), "channel")
     with pytest.raises(PluginFailed, match="wrote into the weight of layer '0'"):
         check_quantizer(quantizer, layers, (2, 4), "theirs")
+
+
+@pytest.mark.parametrize("gradient", ["step", "fractional"])
+def test_bits_that_are_learned_may_lie_between_two_widths(gradient):
+    check_quantizer(Baq(gradient), LAYERS, (2, 4, 8), "baq")
 
 
 def test_scores_that_belong_to_a_graph_or_are_complex_are_refused():

@@ -90,18 +90,19 @@ import torch
 from torch import nn
 from fairquant.runs.source import network_digest
 SLOPE = {slope}
+weight = {other}  # also the name of an attribute that is used below
 def helper(x):
     return x {sign} 1
 class Net(nn.Module):
     def forward(self, x):
-        return helper(x) * SLOPE
+        return helper(x) * SLOPE + self.weight
 print(network_digest(Net()){rest})
 """
 
 
 def test_the_code_of_a_script_counts_where_the_network_uses_it(tmp_path):
-    def digest(slope: float = 0.1, sign: str = "+", rest: str = "") -> str:
-        (tmp_path / "s.py").write_text(SCRIPT.format(slope=slope, sign=sign, rest=rest))
+    def digest(slope: float = 0.1, sign: str = "+", rest: str = "", other: int = 0) -> str:
+        (tmp_path / "s.py").write_text(SCRIPT.format(slope=slope, sign=sign, rest=rest, other=other))
         return subprocess.run(
             [sys.executable, "s.py"], cwd=tmp_path, capture_output=True, text=True, check=True
         ).stdout.strip()
@@ -109,5 +110,6 @@ def test_the_code_of_a_script_counts_where_the_network_uses_it(tmp_path):
     before = digest()
     assert len(before) == 64
     assert digest(rest=", end=''") == before
+    assert digest(other=1) == before
     assert digest(sign="-") != before
     assert digest(slope=0.2) != before

@@ -109,3 +109,19 @@ def test_the_task_loss_alone_moves_bits_and_a_unit_that_matters_ends_higher(grad
     plan = attachment.project_to_budget()
     assert plan.average <= 3.0
     assert plan.bits["0"][:4].double().mean() > plan.bits["0"][4:].double().mean() + 1
+
+
+@pytest.mark.parametrize("scale", ["mse", "absmax", "quantile"])
+def test_a_dead_zone_that_rows_share_is_taken_over_from_the_rows_that_have_one(scale):
+    """Rows of zeros have none; a tensor has one for all rows."""
+    torch.manual_seed(0)
+    weight = torch.randn(16, 20)
+    weight[3:11] = 0
+    bits = torch.tensor([3])
+    first = Baq("step", scale).build(weight, bits, (2, 3, 4))
+    first.freeze(bits)
+    stored = first.eval().encode(weight)
+    built = Baq("step", scale).build(stored.decode(), bits, (2, 3, 4))
+    built.start_from(stored)
+    built.freeze(bits)
+    assert torch.allclose(built.eval()(stored.decode()), stored.decode(), rtol=1e-4, atol=1e-6)
