@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fairquant_fair.fisher import BlockFisher, Fisher
 from helpers.plugins import REGISTER, entry_point, our_entry_points
 from helpers.recipes import write_recipe
 
@@ -45,19 +46,20 @@ def test_a_component_that_raises_is_named_and_the_run_can_be_resumed(tmp_path, m
     assert "taken from" in (result.folder / "log.txt").read_text()  # the baseline was not trained again
 
 
-def test_importance_of_a_plugin_that_raises_leaves_a_resumable_run(monkeypatch):
-    from fairquant_fair.fisher import Fisher
-
+@pytest.mark.parametrize(
+    ("method", "kind", "name"), [("fq-qat", Fisher, "measure"), ("fq-baq", BlockFisher, "measure_jointly")]
+)
+def test_importance_of_a_plugin_that_raises_leaves_a_resumable_run(monkeypatch, method, kind, name):
     def fail(*_):
         raise RuntimeError("the plugin is broken")
 
-    real = Fisher.measure
-    monkeypatch.setattr(Fisher, "measure", fail)
+    real = getattr(kind, name)
+    monkeypatch.setattr(kind, name, fail)
     with pytest.raises(RuntimeError, match="the plugin is broken"):
-        fairquant.run(write_recipe())
-    monkeypatch.setattr(Fisher, "measure", real)
+        fairquant.run(write_recipe(method=method))
+    monkeypatch.setattr(kind, name, real)
     assert "the plugin is broken" in next(Path("runs/tiny").glob("*/log.txt")).read_text()
-    assert fairquant.run(write_recipe()).report["bits"]["average"] <= 2.5
+    assert fairquant.run(write_recipe(method=method)).report["bits"]["average"] <= 2.5
 
 
 @pytest.mark.parametrize(
