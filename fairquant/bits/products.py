@@ -172,7 +172,7 @@ class Products(TorchFunctionMode):
         identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
         attended, shares = function(**{**named, "out_proj_weight": identity, "out_proj_bias": None})
         self._report(weight, attended)
-        inputs = _images_first(attended)  # as another mode sees them, too
+        inputs = _images_first(attended)
         output = F.linear(inputs, weight, bias)
         if self.on_output is not None:
             output = self.on_output(Product(self.numbers[id(weight)], inputs.detach(), weight.detach()), output)
