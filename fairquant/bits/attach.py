@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from fairquant.bits.knapsack import solve_knapsack
@@ -23,10 +24,12 @@ from fairquant.roles.regularizer import BitState
 class Attachment:
     """Quantizers on the layers of one model. Modules that share a weight share its quantizer.
 
-    start: the plan that the quantizers started from; scores [U]: importance per weight of every unit, where it is known.
+    quantizer: what built them; start: the plan that they started from; scores [U]: importance per weight of every unit, where it
+    is known.
     """
 
     layers: tuple[Layer, ...]
+    quantizer: Quantizer
     quantizers: tuple[WeightQuantizer, ...]
     start: BitPlan
     choices: BitChoices
@@ -80,6 +83,24 @@ class Attachment:
         sizes = [layer.unit_size for layer in self.layers]
         spent = sum(float(q.bits().sum()) * size for q, size in zip(self.quantizers, sizes, strict=True))
         return spent / sum(layer.weight.numel() for layer in self.layers)
+
+    @torch.no_grad()
+    def change_bits(self, bits: Mapping[str, Tensor]) -> bool:
+        """Give layers other bits [U], by name; where they differ, the layer's grid is fitted anew to its weight as it is now. Bits
+        that are learned go on being learned from there. Returns whether any differ."""
+        changed = False
+        for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
+            wanted = bits.get(layer.name)
+            if (
+                wanted is None
+                or layer.name in self.choices.pinned
+                or torch.equal(quantizer.bits().round().long().cpu(), wanted)
+            ):
+                continue
+            fresh = self.quantizer.build(layer.weight.detach(), wanted, self.choices.free).to(layer.weight.device)
+            quantizer.load_state_dict(fresh.state_dict())
+            changed = True
+        return changed
 
     @torch.no_grad()
     def project_to_budget(self) -> BitPlan:
@@ -136,6 +157,23 @@ class Attachment:
                 layer.weight.copy_(quantized)
 
 
+def unquantized(network: nn.Module) -> nn.Module:
+    """A copy of a network with quantizers, in evaluation mode, with the weights that are under them."""
+    plain = copy.deepcopy(network).eval()
+    for module in list(plain.modules()):
+        if not parametrize.is_parametrized(module):
+            continue
+        # torch's own removal would change the class, which the copy shares with the network
+        chains = module._modules.pop("parametrizations")
+        assert isinstance(chains, nn.ModuleDict)
+        module.__class__ = type(module).__bases__[0]
+        for name, chain in chains.items():
+            original = chain.original
+            assert isinstance(original, nn.Parameter)
+            module.register_parameter(name, original)
+    return plain
+
+
 def _raise_to_budget(learned: Tensor, free: Tensor, sizes: Tensor, most: int, average_bits: float) -> Tensor:
     """Raise the free units' bits by one amount, the least at which their rounded bits spend the budget."""
 
@@ -182,6 +220,6 @@ def attach(
         module.bit_logits.detach().clone() if module.bit_logits is not None else torch.zeros(0) for module in built
     )
     return Attachment(
-        layers=layers, quantizers=tuple(built), start=plan, choices=choices, budget=budget, start_logits=starts,
+        layers=layers, quantizer=quantizer, quantizers=tuple(built), start=plan, choices=choices, budget=budget, start_logits=starts,
         scores=scores,
     )  # fmt: skip

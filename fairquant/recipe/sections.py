@@ -158,6 +158,12 @@ class TrainSettings:
     select: keep the epoch that is best on validation by this metric (null: by that of early stopping, or else the last one).
     sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
     losses that fairness regularizers see (0: each batch alone); helps where small groups are missing from batches.
+    label_weight: of the loss on the labels, beside the penalties of the regularizers; 0 where distillation alone is to teach.
+    step_size_learning_rate_scale: of scales and dead zones that are learned, relative to the weights'.
+    weight_average: decay of an exponential moving average of the weights, which is what is measured and kept (0: none).
+    freeze_oscillating: freeze a weight that oscillates between two codes in more than this fraction of the steps (0: none).
+    narrow_until: fraction of the epochs over which units come down from the most bits to the plan's (0: the plan from the start).
+    replan: after each epoch until freeze_bits_after, make the plan anew for the weights as they are.
     rounds: in each, a further 1/rounds of the quantized units, least important first, keeps its weights while the others
     train on.
     batch_norm: re-estimate the running statistics on calibration images once the model is quantized.
@@ -188,6 +194,12 @@ class TrainSettings:
     bit_confidence: NonNegativeFloat = 2.0
     freeze_bits_after: UpToOne = 0.6
     post_training: bool = False
+    label_weight: NonNegativeFloat = 1.0
+    step_size_learning_rate_scale: PositiveFloat = 1.0
+    weight_average: BelowOne = 0.0
+    freeze_oscillating: BelowOne = 0.0
+    narrow_until: BelowOne = 0.0
+    replan: bool = False
     rounds: Rounds = 1
     sampler: Literal["uniform", "group-balanced", "group-class-balanced"] = "uniform"
     running_group_losses: BelowOne = 0.0

@@ -70,6 +70,7 @@ def write_validation_only(run: Run, results: ValidationResults) -> dict[str, obj
     write_atomically(run.folder / "validation.npz", predictions_npz(results.validation))
     summary: dict[str, object] = {
         "bits": {"average": results.average_bits}, "artifact": {"bytes": results.artifact_bytes},
+        "timings": dict(run.timings),
     }  # fmt: skip
     write_atomically(run.folder / VALIDATION_ONLY, json.dumps(summary).encode())
     return summary

@@ -7,7 +7,7 @@ recipe -> dataset -> model -> full-precision baseline -> importance per group ->
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +51,15 @@ ROUNDING = Path("checkpoints") / "rounding.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input; rounded: where the
-    recipe has a rounding; comparison: of the allocator's plan with uniform bits."""
+    """Quantizers attached to a model, and how their bits were allocated. input_bits: layer -> bits of its input; replan: makes
+    another for the weights as they are then; rounded: where the recipe has a rounding; comparison: of the allocator's plan with
+    uniform bits."""
 
     attachment: Attachment
     allocation: Allocation
     operations: Operations
     input_bits: Mapping[str, int]
+    replan: Callable[[], BitPlan]
     rounded: RoundedNetwork | None = None
     comparison: Comparison | None = None
 
@@ -83,7 +85,8 @@ def run_pipeline(recipe: Recipe, run: Run, splits: Splits, model: Model) -> Resu
 
     with run.stage("train"):
         if not recipe.train.post_training:
-            train_quantized(recipe, run, splits, model, baseline, None if plan is None else plan.attachment)
+            quantizers = (None, None) if plan is None else (plan.attachment, plan.replan)
+            train_quantized(recipe, run, splits, model, baseline, *quantizers)
         quantized = None if plan is None else finish(plan, trained=not recipe.train.post_training)
         if recipe.train.batch_norm != "as-trained":
             repair_batch_norm(recipe, parts, model)
@@ -162,14 +165,15 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
         if recipe.activations.bits is not None and (note := float_inputs_note(layers, input_bits)):
             run.say(note)
         cost_model = planning.cost_model(operations, input_bits)
-        allocated = planning.allocate(measured, cost_model, describe(recipe, model, 0.0, None, None, splits.intensity))
+        about = describe(recipe, model, 0.0, None, None, splits.intensity)
+        allocated = planning.allocate(measured, cost_model, about)
         if (comparison := allocated.comparison) is not None:
             (run.say if comparison.fallback else run.log)(str(comparison))
         run.notify("fairquant_plan_made", plan=allocated.plan)
     rounded = None if quantization.rounding is None else round_layers(planning, run, allocated.plan)
     return Plan(
         attachment=planning.attach(allocated, rounded), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
-        rounded=rounded, comparison=allocated.comparison,
+        replan=lambda: planning.anew(cost_model, about), rounded=rounded, comparison=allocated.comparison,
     )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from fairquant.artifact.save import artifact_content
-from fairquant.bits import Attachment, attach, plan_of
+from fairquant.bits import Attachment, attach, find_layers, plan_of
 from fairquant.bits.activations import quantize_inputs
+from fairquant.bits.attach import unquantized
 from fairquant.bits.costs import CostModel, Operations, latency_cost_model
 from fairquant.bits.fallback import Comparison, compare, uniform_bits
 from fairquant.bits.layers import pinned_bits
@@ -109,6 +110,19 @@ class Planning:
             allocation=found.allocation, plan=plan_of(self.layers, found.allocation.bits), scores=problem.scores,
             budget=Budget(found.average_bits, cost_model), comparison=comparison,
         )  # fmt: skip
+
+    def anew(self, cost_model: CostModel | None, metadata: Mapping[str, object]) -> BitPlan:
+        """A plan for the weights as they are now, in the middle of training: measured on a copy without its quantizers, by the errors
+        of nearest rounding."""
+        recipe = replace(self.recipe, quantize=replace(self.recipe.quantize, fallback=None))
+        network = unquantized(self.model.network)
+        names = [layer.name for layer in self.layers]
+        found = find_layers(network, recipe.quantize.units, recipe.quantize.keep, frozenset(names))
+        again = replace(
+            self, recipe=recipe, quantization=replace(self.quantization, rounding=None),
+            model=replace(self.model, network=network), layers=tuple(layer for layer in found if layer.name in names),
+        )  # fmt: skip
+        return again.allocate(again.sensitivity.measure(), cost_model, metadata).plan
 
     def _solve(self, problem: AllocationProblem) -> Allocation:
         """What the recipe's allocator makes of a problem."""

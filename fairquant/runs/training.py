@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fairquant.bits import Attachment
 from fairquant.data.batching import batches
 from fairquant.data.protection import protect
 from fairquant.recipe.schema import Recipe
-from fairquant.roles import Splits
+from fairquant.roles import BitPlan, Splits
 from fairquant.runs.folder import Run
 from fairquant.runs.identity import digest_of
 from fairquant.training.batch_norm import draw_train_subset, reestimate_batch_norm
@@ -22,14 +23,15 @@ CHECKPOINT = Path("checkpoints") / "train.pt"
 
 
 def train_quantized(
-    recipe: Recipe, run: Run, splits: Splits, model: Model, baseline: Model, attachment: Attachment | None
+    recipe: Recipe, run: Run, splits: Splits, model: Model, baseline: Model, attachment: Attachment | None,
+    replan: Callable[[], BitPlan] | None = None,
 ) -> None:  # fmt: skip
     """Weights, and bits where they are learned, under the method's regularizers (fp32: the same training, no quantizers)."""
     parts = protect(splits, recipe.protect)
     trainer = Trainer(
         model=model, train=parts.train, parts=parts.group_names, validation=splits.validation, seed=recipe.seed + 1,
         checkpoint=run.folder / CHECKPOINT, made_for=digest_of(run.identity),
-        attachment=attachment,
+        attachment=attachment, replan=replan,
         regularizers=recipe.regularizers, teacher=baseline.network,
         measures=measures(recipe, splits, baseline), on_step=run.steps("training"),
         on_epoch=lambda epoch, values: run.epoch("quantized", epoch, values),

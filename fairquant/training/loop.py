@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,19 +26,23 @@ from fairquant.data.ranks import is_leader
 from fairquant.errors import NotFinite, TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
-from fairquant.roles import KeepsMemory, Regularizer, Split, Step
+from fairquant.roles import BitPlan, KeepsMemory, Regularizer, Split, Step
 from fairquant.roles.regularizer import inputs_needed
 from fairquant.signals import Postponed
+from fairquant.training.average import WeightAverage
 from fairquant.training.batch_norm import check_batch
+from fairquant.training.callbacks import Callback
 from fairquant.training.checkpoints import Content, load_checkpoint, put_aside, save_checkpoint
 from fairquant.training.devices import autocast, default_workers
 from fairquant.training.distributed import backward, broadcast_state, gather, sync_batch_norm
 from fairquant.training.model import Model
 from fairquant.training.observe import RunningLosses, capture_features, penalty_of
 from fairquant.training.optimizer import clipped_together, make_optimizer, rate_factor
+from fairquant.training.oscillation import OscillationFreezing
 from fairquant.training.predict import predict
-from fairquant.training.rounds import Frozen, freeze_units, frozen_fraction
+from fairquant.training.rounds import FrozenUnits
 from fairquant.training.selection import Measures, Selection
+from fairquant.training.widths import Narrowing, Replanning
 
 Values = dict[str, float]
 RUNNING_LOSSES = "running group losses"
@@ -50,7 +55,8 @@ class Trainer:
 
     teacher: the full-precision network, for regularizers that need its logits. parts: names of the groups of `train`, where
     they are not those of the model (see `fairquant.data.protection`). measures: what is measured on validation after each epoch.
-    made_for: a digest of all that the training depends on; a checkpoint of another is not resumed.
+    replan: makes a plan for the weights as they are, for `train.replan`. made_for: a digest of all that the training depends on; a
+    checkpoint of another is not resumed.
     """
 
     model: Model
@@ -59,6 +65,7 @@ class Trainer:
     seed: int
     checkpoint: Path | None
     attachment: Attachment | None = None
+    replan: Callable[[], BitPlan] | None = None
     regularizers: Sequence[Component[Regularizer]] = ()
     teacher: nn.Module | None = None
     parts: tuple[str, ...] | None = None
@@ -101,9 +108,23 @@ class _Training:
         self.best_state: dict[str, Tensor] | None = None
         self.epoch, self.step, self.sums = 0, 0, torch.zeros(3, dtype=torch.float64)
         self.bits_frozen = trainer.attachment is None or not trainer.attachment.learns_bits
-        self.frozen: list[Frozen] = []
+        self.average = WeightAverage(self.network, settings.weight_average) if settings.weight_average else None
+        self.callbacks = nn.ModuleList(self._make_callbacks())
         self.saved_at = time.monotonic()
         self.signals = Postponed()
+
+    def _make_callbacks(self) -> list[Callback]:
+        """The techniques that the settings ask for, in the order in which they act."""
+        settings, attachment, made = self.settings, self.of.attachment, list[Callback]()
+        if attachment is not None and settings.rounds > 1:
+            made.append(FrozenUnits(attachment, settings))
+        if attachment is not None and settings.narrow_until > 0:
+            made.append(Narrowing(attachment, settings))
+        if attachment is not None and settings.replan and self.of.replan is not None:
+            made.append(Replanning(attachment, settings, self.of.replan))
+        if attachment is not None and settings.freeze_oscillating > 0:
+            made.append(OscillationFreezing(attachment, settings.freeze_oscillating))
+        return made if self.average is None else [*made, self.average]
 
     def _make_memories(self) -> nn.ModuleDict:
         """What is kept over steps and in checkpoints, by the name of its regularizer."""
@@ -114,6 +135,9 @@ class _Training:
             if isinstance(component.value, KeepsMemory):
                 memories[component.name] = component.value.memory().to(self.device)
         return memories
+
+    def _callbacks(self) -> list[Callback]:
+        return [each for each in self.callbacks if isinstance(each, Callback)]
 
     @property
     def total_steps(self) -> int:
@@ -127,6 +151,8 @@ class _Training:
                 self._run_epoch()
         if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
+        elif self.average is not None and self.epoch:
+            self.average.swap()
         broadcast_state(self.network)
         if problems := finite_problems(self.network):
             raise self._diverged(f"epoch {self.epoch} left weights that are no numbers: {listed(problems)}")
@@ -134,9 +160,10 @@ class _Training:
 
     def _run_epoch(self) -> None:
         self.network.train()
-        fraction = frozen_fraction(self.settings, self.epoch)
-        if fraction > 0 and self.of.attachment is not None and not self.frozen:
-            self.frozen = freeze_units(self.of.attachment, fraction)
+        changed = [callback.begin_epoch(self.epoch, self.step) for callback in self._callbacks()]
+        if any(changed):
+            for callback in self._callbacks():
+                callback.restart()
         for raw in self.batches.epoch(self.epoch, skip=self.step):
             torch.manual_seed(_mix(self.of.seed, self.epoch, self.step))
             images = self.of.model.normalization(raw.images.to(self.device, non_blocking=True))
@@ -148,11 +175,11 @@ class _Training:
             if self.signals.waiting or time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
                 self._save()
                 self.signals.deliver()
-        values = self._measure()
-        self.history.append(values)
-        self._remember_best(values)
+        with self.average.in_place() if self.average is not None else nullcontext():
+            values = self._measure()
+            self.history.append(values)
+            self._remember_best(values)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, torch.zeros(3, dtype=torch.float64)
-        self.frozen = []
         self._maybe_freeze_bits()
         self._save()
         self.of.on_epoch(self.epoch, values)
@@ -160,7 +187,7 @@ class _Training:
     def _one_step(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         """images [B, 3, H, W] (this rank's slice), labels, groups [B] (the whole batch)."""
         step = self._forward(images, labels, groups)
-        task, penalties = step.losses.mean(), self._penalties(step)
+        task, penalties = self.settings.label_weight * step.losses.mean(), self._penalties(step)
         penalty = sum((value for _, value in penalties), step.losses.new_zeros(()))
         loss = task + penalty
         if not bool(torch.isfinite(loss)):
@@ -170,8 +197,8 @@ class _Training:
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(clipped_together(self.network), self.settings.clip_norm)
         self.optimizer.step()
-        for rows in self.frozen:
-            rows.restore()
+        for callback in self._callbacks():
+            callback.after_step()
         right = (step.logits.detach().argmax(1) == labels).double().mean()
         self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
 
@@ -233,7 +260,8 @@ class _Training:
         return values
 
     def _remember_best(self, values: Values) -> None:
-        if self.bits_frozen and self.selection.is_best(values, self.epoch):
+        final = self.bits_frozen and not any(each.changes_widths(self.epoch) for each in self._callbacks())
+        if final and self.selection.is_best(values, self.epoch):
             self.best_state = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def _maybe_freeze_bits(self) -> None:
@@ -255,7 +283,8 @@ class _Training:
             self.of.checkpoint,
             {
                 "model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "memories": self.memories.state_dict(), "history": self.history, "best": self.selection.state(),
+                "memories": self.memories.state_dict(), "callbacks": self.callbacks.state_dict(),
+                "history": self.history, "best": self.selection.state(),
                 "best_state": self.best_state, "epoch": self.epoch, "step": self.step, "sums": self.sums,
                 "bits_frozen": self.bits_frozen,
             },
@@ -276,6 +305,10 @@ class _Training:
             self.network.load_state_dict(begun[0])
             self.optimizer.load_state_dict(begun[1])
             self.memories, self.selection = self._make_memories(), Selection(self.settings, self.of.measures)
+            self.average = (
+                WeightAverage(self.network, self.settings.weight_average) if self.settings.weight_average else None
+            )
+            self.callbacks = nn.ModuleList(self._make_callbacks())
 
     def _restore(self, saved: Content) -> None:
         """Go on where a checkpoint was made."""
@@ -284,6 +317,7 @@ class _Training:
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.memories.load_state_dict(saved["memories"])
+        self.callbacks.load_state_dict(saved["callbacks"])
         self.selection.load(saved["best"])
         self.history, self.best_state, self.epoch, self.step, self.sums = history, best_state, epoch, step, sums
         if bits_frozen and not self.bits_frozen and self.of.attachment is not None:

@@ -13,20 +13,22 @@ from fairquant.recipe.sections import TrainSettings
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Weights with decay; norms, biases and scales without; bit and dead-zone logits without and at their own rate."""
-    groups: dict[str, list[nn.Parameter]] = {"weights": [], "plain": [], "bits": []}
+    """Weights with decay; norms and biases without; scales, and bit and dead-zone logits, without and at their own rates."""
+    groups: dict[str, list[nn.Parameter]] = {"weights": [], "plain": [], "scales": [], "bits": []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        kind = (
-            "bits" if is_quantizers(name) and name.endswith("_logits") else "weights" if parameter.ndim > 1 else "plain"
-        )
+        quantizers = "bits" if name.endswith("_logits") else "scales"
+        kind = quantizers if is_quantizers(name) else "weights" if parameter.ndim > 1 else "plain"
         groups[kind].append(parameter)
     rate = settings.learning_rate
     parts: list[dict[str, Any]] = [
         {"params": groups["weights"], "start": rate, "lr": rate, "weight_decay": settings.weight_decay},
         {"params": groups["plain"], "start": rate, "lr": rate, "weight_decay": 0.0},
     ]
+    if groups["scales"]:
+        own_rate = rate * settings.step_size_learning_rate_scale
+        parts.append({"params": groups["scales"], "start": own_rate, "lr": own_rate, "weight_decay": 0.0})
     if groups["bits"]:
         own = rate * settings.bit_learning_rate_scale
         bits = {"params": groups["bits"], "start": own, "lr": own, "weight_decay": 0.0}

@@ -9,6 +9,26 @@ from torch import Tensor
 
 from fairquant.bits.attach import Attachment
 from fairquant.recipe.sections import TrainSettings
+from fairquant.training.callbacks import Callback
+
+
+class FrozenUnits(Callback):
+    """Freezes units at the weights that they have when an epoch begins, least important first."""
+
+    def __init__(self, attachment: Attachment, settings: TrainSettings) -> None:
+        super().__init__()
+        self.attachment, self.settings = attachment, settings
+        self.frozen: list[Frozen] = []
+
+    def begin_epoch(self, epoch: int, step: int) -> bool:
+        """Within an epoch the weights of frozen units are those of its beginning: nothing needs to be saved."""
+        fraction = frozen_fraction(self.settings, epoch)
+        self.frozen = freeze_units(self.attachment, fraction) if fraction > 0 else []
+        return False
+
+    def after_step(self) -> None:
+        for rows in self.frozen:
+            rows.restore()
 
 
 @dataclass(frozen=True)

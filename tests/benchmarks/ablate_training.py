@@ -1,0 +1,96 @@
+"""What each part of quantization-aware training is worth: on validation images; no test image is read.
+
+python tests/benchmarks/ablate_training.py FOLDER WEIGHTS [--runs DIR] [--seeds 2,42] [--parts WORDS]
+FOLDER: fitzpatrick17k; WEIGHTS: DeiT-Tiny's ImageNet weights; WORDS: with commas, only rows with one of them in their name
+DeiT-Tiny at 128 px, 2 bits. Every row is the recipe with one thing changed. Runs that are finished are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from fairquant.api import ValidationOnly, execute
+from fairquant.recipe import read_recipe
+from fairquant.registry import discover
+from fairquant.runs.folder import Quiet
+from fairquant.runs.predictions import read_predictions
+from fairquant.training.selection import accuracies
+
+BALANCED = "{name: distillation, balanced: true}"
+RECIPE = [
+    "method=fq-block-rounding", "budget.average_bits=2", "train.epochs=10", "train.learning_rate=1e-3", "train.warmup_epochs=0.5",
+    f"regularizers=[{BALANCED}]",
+]  # fmt: skip
+FULL = ["method=fp32", "regularizers=[]"]
+PARTS = {
+    "the recipe": [],
+    "start: nearest": ["rounding=null"],
+    "start: fair-gptq": ["rounding=fair-gptq"],
+    "distillation: none": ["regularizers=[]"],
+    "distillation: every image alike": ["regularizers=[{name: distillation}]"],
+    "distillation: every cell alike, plan too": ["protect=cells"],
+    "distillation: alone, no labels": ["train.label_weight=0"],
+    "distillation: with loss-gap": [f"regularizers=[{BALANCED}, {{name: loss-gap}}]"],
+    "scales: learned": ["quantizer.scale=learned"],
+    "scales: learned, rate 0.1": ["quantizer.scale=learned", "train.step_size_learning_rate_scale=0.1"],
+    "weights: averaged": ["train.weight_average=0.99"],
+    "weights: oscillating ones frozen": ["train.freeze_oscillating=0.02"],
+    "bits: narrowed from 8": ["rounding=null", "train.narrow_until=0.5"],
+    "bits: replanned": ["rounding=null", "train.replan=true"],
+    "bits: uniform": ["method=gptq", "rounding=block"],
+    "all together": [
+        "quantizer.scale=learned", "train.weight_average=0.99", "train.freeze_oscillating=0.02",
+    ],
+    "rate: 1e-4": ["train.learning_rate=1e-4"],
+    "rate: 3e-4": ["train.learning_rate=3e-4"],
+    "rate: 5e-5, as before": ["train.learning_rate=5e-5"],
+    "epochs: 3": ["train.epochs=3"],
+    "epochs: 30": ["train.epochs=30"],
+    "budget: 3 bits": ["budget.average_bits=3"],
+    "budget: 3 bits, uniform": ["method=gptq", "rounding=block", "budget.average_bits=3"],
+    "full precision, 1e-4": [*FULL, "train.learning_rate=1e-4"],
+    "full precision, 3e-4": [*FULL, "train.learning_rate=3e-4"],
+    "full precision, 1e-3": [*FULL, "train.learning_rate=1e-3"],
+    "full precision, 1e-4, distilled": ["method=fp32", "train.learning_rate=1e-4"],
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("weights")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--seeds", default="2,42")
+    parser.add_argument("--parts", default="")
+    given = parser.parse_args()
+    common = [
+        f"dataset.root={given.data}",
+        f"model.weights={given.weights}",
+        "model.image_size=128",
+        "tracking.mlflow=null",
+    ]
+    print("| changed | accuracy, worst group by seed | mean accuracy | mean worst group | seconds per epoch |")
+    for part, overrides in PARTS.items():
+        if not any(word in part for word in given.parts.split(",")):
+            continue
+        rows = [_measure([*RECIPE, *overrides, *common, f"seed={seed}"], given.runs) for seed in given.seeds.split(",")]
+        means = [statistics.mean(row[column] for row in rows) for column in range(3)]
+        seeds = "; ".join(f"{accuracy:.3f}, {worst:.3f}" for accuracy, worst, _ in rows)
+        print(f"| {part} | {seeds} | {means[0]:.3f} | {means[1]:.3f} | {means[2]:.1f} |", flush=True)
+
+
+def _measure(overrides: list[str], runs: Path) -> tuple[float, float, float]:
+    """Accuracy and worst-group accuracy on validation after the last epoch, and seconds per epoch."""
+    plugins = discover()
+    recipe = read_recipe("recipes/fitz_deit.yaml", overrides, registry=plugins.registry)
+    watched = ValidationOnly(watch=lambda stage, values: None)
+    result = execute(recipe, plugins, runs, Quiet(), validation_only=watched, wait=True)
+    values = accuracies(read_predictions(result.folder / "validation.npz").after)
+    seconds = result.report["timings"]["train"] / recipe.train.epochs
+    return values["accuracy"], values["worst-group-accuracy"], seconds
+
+
+if __name__ == "__main__":
+    main()
