@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairquant.cli.options import Demo, Overrides, RecipeArgument, Runs, Strict
+from fairquant.cli.options import Demo, Runs, Strict
 from fairquant.cli.run import exit_by
 from fairquant.errors import UserError
 
 if TYPE_CHECKING:
     from fairquant.cli.display import Bars
-    from fairquant.report.comparison import Comparison, Outcome
+    from fairquant.report.comparison import Cell, Comparison, Outcome
 
 
 def compare(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    methods: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "fp32,uniform-4,fq-qat,fq-baq",
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE... [KEY=VALUE]...",
+            help="Recipe files, or names of those that ship, such as quickstart; then overrides, such as train.epochs=5.",
+        ),
+    ],
+    methods: Annotated[
+        str, typer.Option(help="Names separated by commas, all, or paper: those of the FairQuant paper.")
+    ] = "fp32,uniform-4,fq-qat,fq-baq",
     seeds: Annotated[str, typer.Option(help="Whole numbers separated by commas.")] = "0",
+    models: Annotated[
+        str, typer.Option(help="timm names separated by commas, each in place of the recipes' own network.")
+    ] = "",
     budgets: Annotated[
         str,
         typer.Option(
@@ -32,37 +44,56 @@ def compare(
     ] = "",
     strict: Strict = False,
     jobs: Annotated[int, typer.Option(min=1, help="Number of runs in parallel.")] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="A database that many machines share, such as postgresql+psycopg://user@host/name."),
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a database that has stopped answering.")
+    ] = 300.0,
     demo: Demo = False,
     runs: Runs = None,
 ) -> None:
-    """Compare methods on the same budget, seeds, epochs and baselines. Finished runs are not run again."""
+    """Compare methods on the same budget, seeds, epochs and baselines. Finished runs are not run again.
+
+    The same command resumes and, with one --storage, joins from other machines.
+    """
     from fairquant.cli.display import Bars
     from fairquant.recipe.presets import library
     from fairquant.registry import discover
     from fairquant.study.grid import chosen_methods
 
+    recipes = [each for each in given if "=" not in each]
+    overrides = [each for each in given if "=" in each]
+    if not recipes:
+        raise UserError("name a recipe, such as: fairquant compare quickstart --demo")
     plugins = discover()
+    several = len(recipes) > 1 or bool(models)
     names, numbers = chosen_methods(methods, library(plugins.registry)), _numbers("--seeds", seeds, int)
     widths = _numbers("--budgets", budgets, float)
     bars = Bars()
     with bars:
-        from fairquant.study import compare as run_comparison
+        from fairquant.study.compare import compare_all
 
-        comparison = run_comparison(
-            recipe, *(overrides or []), methods=names, seeds=[int(n) for n in numbers], budgets=widths,
-            against=against, columns=_names(columns), jobs=jobs, demo=demo, runs=runs, plugins=plugins,
-            displays=lambda cell: bars.named(f"{cell.row}, seed {cell.seed}"), on_done=lambda o: _say(bars, o),
+        grid = compare_all(
+            recipes, *overrides, methods=names, models=_names(models), seeds=[int(n) for n in numbers], budgets=widths,
+            against=against, columns=_names(columns), jobs=jobs, storage=storage, patience=patience, demo=demo, runs=runs,
+            plugins=plugins, displays=lambda cell: bars.named(_name(cell, several)), on_done=lambda o: _say(bars, o, several),
         )  # fmt: skip
-    show(comparison)
-    _exit(comparison, strict)
+    for comparison in grid.comparisons:
+        show(comparison)
+    if len(grid.comparisons) > 1:
+        _files("all together", grid.folder)
+    _exit(grid.comparisons, strict)
 
 
-def _exit(comparison: Comparison, strict: bool) -> None:
+def _exit(comparisons: Sequence[Comparison], strict: bool) -> None:
     """1 where a method has no result; with --strict by the worst answer of any."""
-    if any(row.problems for row in comparison.rows):
+    rows = [row for comparison in comparisons for row in comparison.rows]
+    if any(row.problems for row in rows):
         raise typer.Exit(1)
     if strict:
-        answers = [row.answer for row in comparison.rows]
+        answers = [row.answer for row in rows]
         exit_by(next((each for each in ("FAIL", "CANNOT TELL") if each in answers), "PASS"))
 
 
@@ -77,8 +108,14 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _say(bars: Bars, outcome: Outcome) -> None:
-    name = f"{outcome.cell.row}, seed {outcome.cell.seed}"
+def _name(cell: Cell, several: bool) -> str:
+    """What progress calls a run; several: recipes or networks."""
+    subject = f"{cell.subject.name}: " if several else ""
+    return f"{subject}{cell.row}, seed {cell.seed}"
+
+
+def _say(bars: Bars, outcome: Outcome, several: bool) -> None:
+    name = _name(outcome.cell, several)
     if outcome.report is None:
         bars.say(f"{name}: {outcome.problem}")
         return
@@ -118,8 +155,17 @@ def show(comparison: Comparison) -> None:
         console.print()
     for note in (*answers(comparison), *notes(comparison)):
         console.print(note, markup=False)
+    _files("", comparison.folder)
+
+
+def _files(title: str, folder: Path) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if title:
+        console.print(title)
     for name in ("compare.html", "compare.json", "compare.md", "compare.tex"):
-        console.print(f"{name.split('.')[1]:5}", comparison.folder / name, soft_wrap=True)
+        console.print(f"{name.split('.')[1]:5}", folder / name, soft_wrap=True)
 
 
 def _blocks(widths: list[int], room: int) -> list[list[int]]:

@@ -10,9 +10,27 @@ from fairquant.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What methods are compared on: a recipe (a file, or the name of one that ships), and a network in place of its own."""
+
+    recipe: str
+    model: str | None = None
+
+    @property
+    def name(self) -> str:
+        stem = Path(self.recipe).stem
+        return stem if self.model is None else f"{stem}, {self.model}"
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        return () if self.model is None else (f"model.name={self.model}",)
+
+
+@dataclass(frozen=True)
 class Cell:
     """One run to make. budget None: the method brings its own (uniform-4), or has none (fp32)."""
 
+    subject: Subject
     method: str
     budget: float | None
     seed: int
@@ -25,7 +43,7 @@ class Cell:
     @property
     def overrides(self) -> tuple[str, ...]:
         budget = () if self.budget is None else (f"budget.average_bits={self.budget:g}",)
-        return (f"method={self.method}", f"seed={self.seed}", *budget)
+        return (*self.subject.overrides, f"method={self.method}", f"seed={self.seed}", *budget)
 
 
 @dataclass(frozen=True)
@@ -118,3 +136,19 @@ class Comparison:
         if not means:
             return float("nan")
         return min(means) if column in self.lower else max(means)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Comparisons of the same methods on several recipes and networks; folder: of the page that holds them all."""
+
+    comparisons: tuple[Comparison, ...]
+    folder: Path
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(each.recipe.name for each in self.comparisons))
+
+    def of_recipe(self, name: str) -> tuple[Comparison, ...]:
+        """The comparisons of one recipe, a network each."""
+        return tuple(each for each in self.comparisons if each.recipe.name == name)

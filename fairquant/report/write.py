@@ -16,7 +16,8 @@ from fairquant.recipe.events import Report
 from fairquant.recipe.schema import Recipe
 from fairquant.recipe.search import Search
 from fairquant.report.card import model_card, shipped_notes
-from fairquant.report.comparison import Comparison
+from fairquant.report.comparison import Comparison, Grid
+from fairquant.report.grid import grid_latex, grid_markdown, grid_page
 from fairquant.report.pages import comparison_page, study_page
 from fairquant.report.run import DEMO, cells_csv, flips_csv, make_report, plain, plan_csv
 from fairquant.report.run_page import run_page
@@ -95,6 +96,17 @@ def write_comparison(comparison: Comparison) -> None:
         ],
     }  # fmt: skip
     write_atomically(folder / "compare.json", _json(plain(content)))
+
+
+def write_grid(grid: Grid) -> None:
+    """The same files for several comparisons together; each has its own besides."""
+    write_atomically(grid.folder / "compare.md", encoded(grid_markdown(grid)))
+    write_atomically(grid.folder / "compare.tex", encoded(grid_latex(grid)))
+    write_atomically(grid.folder / "compare.html", encoded(grid_page(grid)))
+    content = [
+        {"recipe": each.recipe.name, "model": each.recipe.model.name, "folder": str(each.folder)} for each in grid.comparisons
+    ]  # fmt: skip
+    write_atomically(grid.folder / "compare.json", _json({"comparisons": content}))
 
 
 def write_study(folder: Path, plan: Mapping[str, object], summary: Summary, recipe: Recipe, section: Search) -> None:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fairquant.audit.evaluate import permutation_baselines
 from fairquant.errors import UserError, suggestion
 from fairquant.recipe import Recipe, read_recipe
-from fairquant.recipe.events import ComparisonInfo, Report
+from fairquant.recipe.events import ComparisonInfo
 from fairquant.recipe.presets import library
 from fairquant.registry import Plugins, discover
-from fairquant.report.answer import frequency, worst_first
-from fairquant.report.comparison import Cell, Comparison, Outcome, Row, Spread
-from fairquant.report.write import write_comparison
-from fairquant.roles import Predictions
-from fairquant.roles.metric import lower_is_better
+from fairquant.report.comparison import Cell, Comparison, Grid, Outcome, Subject
+from fairquant.report.write import write_comparison, write_grid
 from fairquant.runs.data import missing_data
 from fairquant.runs.folder import Display, Quiet, default_runs
-from fairquant.runs.predictions import read_predictions
+from fairquant.runs.models import model_problems
 from fairquant.study.content import begin, content_of, folder_of
 from fairquant.study.grid import Job, make_cells, run_cells
-from fairquant.study.statistics import paired_differences, spread
+from fairquant.study.rows import summarise
+from fairquant.study.shared import SharedGrid
 
 #: Variants of a metric under conventions of others: columns only where they are asked for.
 VARIANTS = ("-fairprune", "-fairquant")
@@ -33,7 +29,7 @@ VARIANTS = ("-fairprune", "-fairquant")
 def compare(
     recipe: str | os.PathLike[str], *overrides: str, methods: Sequence[str], seeds: Sequence[int],
     budgets: Sequence[float] = (), against: str | None = None, columns: Sequence[str] = (), jobs: int = 1, demo: bool = False,
-    runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
+    storage: str | None = None, patience: float = 300.0, runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
     displays: Callable[[Cell], Display] = lambda cell: Quiet(), on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Comparison:  # fmt: skip
     """Run methods x budgets x seeds of a recipe and compare them. Finished runs are not run again.
@@ -41,36 +37,98 @@ def compare(
     against: the method that differences are taken from (default: fq-baq where it takes part, else the first method); at
     several budgets each row is compared with that method at its own budget, or all with one row ("fq-baq @ 3").
     columns: labels of the metrics to show; none: all that the recipe lists, but for variants under others' conventions.
+    storage: a database that workers on many machines share; patience: seconds to wait for it where it does not answer.
     Raises UserError where the recipe is not valid; a run that fails is a row's problem. (So many parameters: each is a
     user's.)
     """
-    if not methods or not seeds:
-        raise UserError("a comparison needs at least one method and one seed")
+    return compare_all(
+        [recipe], *overrides, methods=methods, seeds=seeds, budgets=budgets, against=against, columns=columns, jobs=jobs, demo=demo,
+        storage=storage, patience=patience, runs=runs, plugins=plugins, displays=displays, on_done=on_done,
+    ).comparisons[0]  # fmt: skip
+
+
+def compare_all(
+    recipes: Sequence[str | os.PathLike[str]], *overrides: str, methods: Sequence[str], seeds: Sequence[int],
+    models: Sequence[str] = (), budgets: Sequence[float] = (), against: str | None = None, columns: Sequence[str] = (),
+    jobs: int = 1, demo: bool = False, storage: str | None = None, patience: float = 300.0,
+    runs: str | os.PathLike[str] | None = None, plugins: Plugins | None = None,
+    displays: Callable[[Cell], Display] = lambda cell: Quiet(), on_done: Callable[[Outcome], None] = lambda outcome: None,
+) -> Grid:  # fmt: skip
+    """`compare` on several recipes, each with several networks (timm names, in place of its own), as one piece of work; where there
+    is more than one comparison, one page holds them all. Raises UserError with the problems of every recipe."""
+    if not recipes or not methods or not seeds:
+        raise UserError("a comparison needs at least one recipe, one method and one seed")
     plugins = discover() if plugins is None else plugins
-    base = read_recipe(recipe, overrides, registry=plugins.registry, demo=demo)
-    if missing := missing_data(base, plugins.registry):
-        raise UserError(missing)
-    cells = make_cells(methods, budgets, seeds, library(plugins.registry))
-    names = list(dict.fromkeys(cell.row for cell in cells))
-    shown = chosen_columns(columns, [component.label for component in base.metrics])
-    references = _references(against, names)
     place = Path(runs) if runs is not None else default_runs()
-    question = [[asdict(cell) for cell in cells], list(overrides)]
+    networks: list[str | None] = [*models] or [None]
+    subjects = [Subject(str(recipe), model) for recipe in recipes for model in networks]
+    bases = _read(subjects, overrides, demo, plugins)
+    cells = make_cells(subjects, methods, budgets, seeds, library(plugins.registry))
+    asked = [[cell for cell in cells if cell.subject == subject] for subject in subjects]
+    shown = [chosen_columns(columns, [component.label for component in base.metrics]) for base in bases]
+    names = list(dict.fromkeys(cell.row for cell in cells))
+    references = _references(against, names)
     display = displays(cells[0])
+    begun = [
+        _begin(base, own, place, plugins, display) for base, own in zip(bases, asked, strict=True)
+    ]  # fmt: skip
+    job = Job(overrides=tuple(overrides), demo=demo, runs=place)
+    if storage is None:
+        outcomes = run_cells(cells, job, jobs, displays, on_done)
+    else:
+        name = begun[0].name if len(begun) == 1 else grid_name(begun)
+        shared = SharedGrid(
+            cells=tuple(cells), job=job, database=storage, name=name, folder=place / name, patience=patience
+        )
+        outcomes = shared.run(jobs, displays, on_done)
+    comparisons = []
+    for subject, base, info, chosen in zip(subjects, bases, begun, shown, strict=True):
+        own = [outcome for outcome in outcomes if outcome.cell.subject == subject]
+        comparison = summarise(base, own, names, references, info.folder, chosen)
+        write_comparison(comparison)
+        finished = [outcome.folder for outcome in own if outcome.folder is not None]
+        for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
+            display.say(f"warning: {warning}")
+        comparisons.append(comparison)
+    grid = Grid(comparisons=tuple(comparisons), folder=begun[0].folder if len(begun) == 1 else place / grid_name(begun))
+    if len(comparisons) > 1:
+        write_grid(grid)
+    return grid
+
+
+def _read(subjects: Sequence[Subject], overrides: Sequence[str], demo: bool, plugins: Plugins) -> list[Recipe]:
+    """The recipe of each subject. UserError with the problems of all of them."""
+    bases, problems = list[Recipe](), list[str]()
+    for subject in subjects:
+        try:
+            base = read_recipe(subject.recipe, (*overrides, *subject.overrides), registry=plugins.registry, demo=demo)
+            bases.append(base)
+            problems += missing_data(base, plugins.registry)
+            problems += model_problems(base.model)
+        except UserError as error:
+            if len(subjects) == 1:
+                raise
+            problems += [f"{subject.recipe}: {each}" for each in error.problems]
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
+    return bases
+
+
+def _begin(base: Recipe, cells: Sequence[Cell], place: Path, plugins: Plugins, display: Display) -> ComparisonInfo:
+    """The folder of one comparison, made and announced."""
+    question = [[cell.method, cell.budget, cell.seed] for cell in cells]
     identity = content_of(base, question, plugins, display)
     folder = folder_of("compare", place / (f"{base.name}-demo" if base.demo else base.name), identity)
     info = ComparisonInfo(base, folder, folder.name)
     begin(folder, identity, display)
     for warning in plugins.notify("fairquant_comparison_started", comparison=info):
         display.say(f"warning: {warning}")
-    job = Job(recipe=str(recipe), overrides=tuple(overrides), demo=demo, runs=place)
-    outcomes = run_cells(cells, job, jobs, displays, on_done)
-    comparison = summarise(base, outcomes, names, references, folder, shown)
-    write_comparison(comparison)
-    finished = [outcome.folder for outcome in outcomes if outcome.folder is not None]
-    for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
-        display.say(f"warning: {warning}")
-    return comparison
+    return info
+
+
+def grid_name(comparisons: Sequence[ComparisonInfo]) -> str:
+    """compare-<digest>: of which comparisons it is."""
+    return f"compare-{hashlib.sha256(' '.join(each.name for each in comparisons).encode()).hexdigest()[:12]}"
 
 
 def _references(against: str | None, names: Sequence[str]) -> tuple[str, ...]:
@@ -83,14 +141,6 @@ def _references(against: str | None, names: Sequence[str]) -> tuple[str, ...]:
     return references
 
 
-def _reference_of(row: Row, references: Sequence[Row]) -> Row | None:
-    """The reference of the row's own budget; where there is none, the one nearest in bits."""
-    if row in references or not references:
-        return None
-    same = [each for each in references if each.budget is not None and each.budget == row.budget]
-    return same[0] if same else min(references, key=lambda each: abs(each.bits.mean - row.bits.mean))
-
-
 def chosen_columns(wanted: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
     """The columns by label. Raises UserError for those that the recipe does not measure."""
     problems = [
@@ -101,109 +151,3 @@ def chosen_columns(wanted: Sequence[str], labels: Sequence[str]) -> tuple[str, .
     if problems:
         raise UserError(problems)
     return tuple(dict.fromkeys(wanted)) or tuple(label for label in labels if not label.endswith(VARIANTS))
-
-
-def summarise(
-    recipe: Recipe, outcomes: Sequence[Outcome], names: Sequence[str], references: tuple[str, ...], folder: Path,
-    columns: tuple[str, ...],
-) -> Comparison:  # fmt: skip
-    """From reports and predictions to the table."""
-    labels = [component.label for component in recipe.metrics]
-    by_row = {name: [outcome for outcome in outcomes if outcome.cell.row == name] for name in names}
-    stored = {name: _predictions(own) for name, own in by_row.items()}
-    rows = [_row(name, own, labels) for name, own in by_row.items()]
-    possible = [row for row in rows if row.name in references and row.seeds]
-    rows = [_against(row, _reference_of(row, possible), stored, recipe) for row in rows]
-    baselines = [
-        permutation_baselines(predictions, recipe.metrics, seed=recipe.seed)
-        for name in references for predictions in stored[name].values()
-    ]  # fmt: skip
-    first = baselines[0] if baselines else {}
-    return Comparison(
-        recipe=recipe, references=references, rows=tuple(rows),
-        columns=columns,
-        lower=frozenset(component.label for component in recipe.metrics if lower_is_better(component.value)),
-        permutation_baselines={label: sum(each[label] for each in baselines) / len(baselines) for label in first},
-        outcomes=tuple(outcomes), folder=folder,
-    )  # fmt: skip
-
-
-def _row(name: str, outcomes: Sequence[Outcome], labels: Sequence[str]) -> Row:
-    """One method at one budget over its seeds, not yet compared with another."""
-    finished = [outcome for outcome in outcomes if outcome.report is not None]
-    reports = [outcome.report for outcome in finished if outcome.report is not None]
-    metrics = {label: spread([report["metrics"][label]["value"] for report in reports]) for label in labels}
-    cell = outcomes[0].cell
-    return Row(
-        name=name, method=cell.method, budget=cell.budget, seeds=tuple(outcome.cell.seed for outcome in finished),
-        bits=spread([report["bits"]["average"] for report in reports]),
-        megabytes=spread([report["artifact"]["bytes"] / 1e6 for report in reports]),
-        metrics=metrics if reports else {}, worst=_worst(reports), change=_changes(reports), layers=_layers(finished),
-        reference=None, against={}, answers=tuple(report["accept"]["answer"] for report in reports),
-        problems=tuple(f"seed {o.cell.seed}: {o.problem}" for o in outcomes if o.problem is not None),
-        lost=tuple(
-            f"seed {o.cell.seed}: {frequency(worst_first(o.report['cells']['lost'])[0])}"
-            for o in finished
-            if o.report is not None and o.report["cells"]["lost"]
-        ),
-    )  # fmt: skip
-
-
-def _against(row: Row, reference: Row | None, stored: Mapping[str, Mapping[int, Predictions]], recipe: Recipe) -> Row:
-    """The row with its paired differences, over the seeds that both have."""
-    if reference is None or not row.seeds:
-        return row
-    mine, theirs = stored[row.name], stored[reference.name]
-    pairs = [(theirs[seed], mine[seed]) for seed in mine if seed in theirs]
-    if not pairs:
-        return row
-    differences = paired_differences(pairs, recipe.metrics, seed=recipe.seed)
-    return replace(row, reference=reference.name, against=differences)
-
-
-def _predictions(outcomes: Sequence[Outcome]) -> dict[int, Predictions]:
-    return {
-        outcome.cell.seed: read_predictions(outcome.folder / "predictions.npz").after
-        for outcome in outcomes
-        if outcome.folder is not None
-    }
-
-
-def _worst(reports: Sequence[Report]) -> tuple[float, float]:
-    """Ends of the interval of worst-group accuracy, mean over the reports that have one."""
-    ends = []
-    for report in reports:
-        metric = report["metrics"].get("worst-group-accuracy")
-        if metric is not None and metric["low"] is not None and metric["high"] is not None:
-            ends.append((metric["low"], metric["high"]))
-    if not ends:
-        return float("nan"), float("nan")
-    return sum(low for low, _ in ends) / len(ends), sum(high for _, high in ends) / len(ends)
-
-
-def _layers(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Average bits of each layer, out of the first seed's bit_plan.csv; {} in full precision."""
-    folder = next((outcome.folder for outcome in outcomes if outcome.folder is not None), None)
-    if folder is None:
-        return {}
-    with open(folder / "bit_plan.csv", newline="", encoding="utf-8") as stream:
-        lines = list(csv.DictReader(stream))
-    weights, bits = (
-        dict.fromkeys((line["layer"] for line in lines), 0),
-        dict.fromkeys((line["layer"] for line in lines), 0),
-    )
-    for line in lines:
-        weights[line["layer"]] += int(line["weights"])
-        bits[line["layer"]] += int(line["weights"]) * int(line["bits"])
-    return {layer: bits[layer] / weights[layer] for layer in weights}
-
-
-def _changes(reports: Sequence[Report]) -> dict[str, Spread]:
-    """Accuracy against full precision by group, over seeds."""
-    if not reports:
-        return {}
-    groups = reports[0]["change"]["accuracy"]["by_group"]
-    return {
-        group: spread([report["change"]["accuracy"]["by_group"][group]["value"] for report in reports])
-        for group in groups
-    }

@@ -13,10 +13,10 @@ from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
-from fairquant.api import run
+from fairquant.api import RunResult, run
 from fairquant.errors import Infeasible, Terminated, UserError
 from fairquant.recipe.presets import UNTRAINED, Library, library
-from fairquant.report.comparison import Cell, Outcome
+from fairquant.report.comparison import Cell, Outcome, Subject
 from fairquant.runs.folder import Display
 from fairquant.signals import blocked, terminating, undisturbed
 from fairquant.study.workers import end, init_manager, init_worker
@@ -25,11 +25,14 @@ from fairquant.study.workers import end, init_manager, init_worker
 ORDER = ("fp32", "uniform-8", "uniform-4", "uniform-3", "uniform-2", "uniform-1", "fq-qat", "fq-block", "fq-baq")
 
 
+#: The methods of the FairQuant paper's tables (arXiv 2602.23192).
+PAPER = ("fp32", "uniform-8", "uniform-4", "fairgrape", "fairquantize", "hawq", "fq-qat", "fq-baq")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all cells of a comparison share: the recipe with its overrides, and where runs go."""
+    """What all cells share: overrides of their recipes, and where runs go."""
 
-    recipe: str
     overrides: tuple[str, ...]
     demo: bool
     runs: Path
@@ -37,8 +40,9 @@ class Job:
 
 def chosen_methods(text: str, shelf: Library | None = None) -> tuple[str, ...]:
     """ "all", or names with commas; UserError on unknown ones. Of methods that differ only in how they train,
-    "all" takes one `-ptq`."""
+    "all" takes one `-ptq`. "paper": those of the FairQuant paper's tables."""
     shelf = library() if shelf is None else shelf
+    text = ",".join(PAPER) if text == "paper" else text
     if text == "all":
         first: dict[str, str] = {}  # what an untrained method does -> the first that does it
         chosen = []
@@ -61,16 +65,16 @@ def _place(name: str) -> tuple[int, str, bool]:
 
 
 def make_cells(
-    methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int], shelf: Library | None = None
-) -> list[Cell]:
+    subjects: Sequence[Subject], methods: Sequence[str], budgets: Sequence[float], seeds: Sequence[int], shelf: Library | None = None
+) -> list[Cell]:  # fmt: skip
     """Seed by seed, so that the first results compare all methods. A method with bits of its own appears once a seed."""
-    shelf, cells = library() if shelf is None else shelf, []
-    for seed in seeds:
-        for method in methods:
-            preset = shelf.load_method(method)
-            own = "budget" in preset or preset.get("quantizer", "?") is None or not budgets
-            cells += [Cell(method, None if own else budget, seed) for budget in ([0.0] if own else budgets)]
-    return cells
+    shelf = library() if shelf is None else shelf
+    rows: list[tuple[str, float | None]] = []
+    for method in methods:
+        preset = shelf.load_method(method)
+        own = "budget" in preset or preset.get("quantizer", "?") is None or not budgets
+        rows += [(method, None)] if own else [(method, budget) for budget in budgets]
+    return [Cell(subject, method, budget, seed) for seed in seeds for subject in subjects for method, budget in rows]
 
 
 def run_cells(
@@ -129,9 +133,7 @@ def _collect(
 def run_cell(cell: Cell, job: Job, display: Display) -> Outcome:
     """One run; what goes wrong with it is its outcome, and the other cells go on."""
     try:
-        result = run(
-            job.recipe, *job.overrides, *cell.overrides, demo=job.demo, runs=job.runs, display=display, wait=True
-        )
+        result = finish_cell(cell, job, display)
     except Infeasible as error:
         return Outcome(cell, None, None, f"cannot meet the budget: {error}")
     except UserError as error:
@@ -143,6 +145,12 @@ def run_cell(cell: Cell, job: Job, display: Display) -> Outcome:
     except Exception as error:
         return Outcome(cell, None, None, f"{type(error).__name__}: {error}")
     return Outcome(cell, result.folder, result.report)
+
+
+def finish_cell(cell: Cell, job: Job, display: Display) -> RunResult:
+    """The cell's run, which another process may have finished or work on now."""
+    given = (*job.overrides, *cell.overrides)
+    return run(cell.subject.recipe, *given, demo=job.demo, runs=job.runs, display=display, wait=True)
 
 
 class _Sender:

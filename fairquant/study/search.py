@@ -8,48 +8,36 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
-from optuna.storages._heartbeat import get_heartbeat_thread
 
-from fairquant.addresses import scrubbed, without_secrets
-from fairquant.errors import MachineFailed, Terminated, UserError
+from fairquant.errors import Terminated, UserError
 from fairquant.files import write_atomically
 from fairquant.recipe import Recipe
 from fairquant.recipe.events import StudyInfo
 from fairquant.recipe.search import Parameter, Search
 from fairquant.registry import Plugins, discover
 from fairquant.runs.folder import Display, Quiet, default_runs
-from fairquant.signals import blocked, terminating, undisturbed
+from fairquant.signals import terminating
+from fairquant.study import queue
 from fairquant.study.content import begin, content_of, folder_of
+from fairquant.study.queue import OnTrial, Queue, side_by_side
 from fairquant.study.storage import (
-    StaleTrials,
     make_sampler,
     one_at_a_time,
     open_storage,
     open_study,
-    quiet_heartbeats,
     repair_journal,
     return_to_queue,
-    storage_errors,
     worker_lock,
 )
 from fairquant.study.summary import finalize
 from fairquant.study.trials import Plan, Worker, encode_choice, read_base, seed_of, suggest
-from fairquant.study.workers import end, init_worker
-
-#: Seconds between a worker's signs of life in a database, and without one until its trial is handed on.
-HEARTBEAT_SECONDS = (10, 30)
-#: Times that workers are started for trials whose workers were killed.
-ATTEMPTS = 3
-OnTrial = Callable[[optuna.trial.FrozenTrial], None]
+from fairquant.study.workers import init_worker
 
 
 def search(
@@ -81,7 +69,7 @@ def search(
         for warning in plugins.notify("fairquant_study_started", study=info):
             display.say(f"warning: {warning}")
         if jobs > 1:
-            _side_by_side(plan, jobs, study, on_trial)
+            side_by_side(study, storage, jobs, work_here, (plan,), on_trial)
         else:
             work(Worker(plan=plan, base=base, search=section, plugins=plugins, display=display), on_trial)
     with one_at_a_time(folder):  # what the last worker writes stays; the others find its runs finished
@@ -141,117 +129,17 @@ def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, object]]:
 
 
 def work(worker: Worker, on_trial: OnTrial) -> None:
-    """Take trials from the queue until it is empty and no other worker's trial can return to it. UserError where a database does
-    not answer for longer than the plan's patience."""
+    """Take trials from the queue until it is empty and no other worker's trial can return to it."""
     plan, section, base = worker.plan, worker.search, worker.base
-    study = open_study(open_storage(plan.storage, plan.folder, *HEARTBEAT_SECONDS), plan.name, section, base.seed)
-    held: list[int] = []  # the trial that this worker has
-    stale = StaleTrials(HEARTBEAT_SECONDS[1])
-    lost: float | None = None  # since when the database does not answer
-    while True:
-        try:
-            return_to_queue(study, held)
-            held.clear()
-            with quiet_heartbeats():
-                if not _take(worker, study, held, stale, on_trial):
-                    return
-            lost = None
-        except MachineFailed:
-            with suppress(*storage_errors()):
-                return_to_queue(study, held)
-            raise
-        except storage_errors() as error:
-            now = time.monotonic()
-            lost = now if lost is None else lost
-            _wait_for_storage(worker, error, now - lost)
+    study = open_study(open_storage(plan.storage, plan.folder, *queue.HEARTBEAT_SECONDS), plan.name, section, base.seed)
 
+    def renew_sampler(number: int) -> None:
+        study.sampler = make_sampler(section, seed_of(base.seed, number))
 
-def _take(worker: Worker, study: optuna.Study, held: list[int], stale: StaleTrials, on_trial: OnTrial) -> bool:
-    """Run the next trial, or wait a second for another worker's; whether there may be more."""
-    beats = worker.plan.storage is not None
-    if beats:
-        stale.return_to_queue(study)
-    trials = study.get_trials(deepcopy=False)
-    waiting = [trial.number for trial in trials if trial.state == optuna.trial.TrialState.WAITING]
-    if not waiting:
-        others = any(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
-        if beats and others:
-            time.sleep(1.0)  # another worker's: should it die, its trial comes back
-        return beats and others
-    study.sampler = make_sampler(worker.search, seed_of(worker.base.seed, min(waiting)))
-    trial = study.ask()
-    held.append(trial.number)
-    values, state = None, optuna.trial.TrialState.COMPLETE
-    with get_heartbeat_thread(trial._trial_id, study._storage):
-        try:
-            values = worker.run_trial(trial)
-        except MachineFailed:
-            raise
-        except storage_errors():
-            raise
-        except optuna.TrialPruned:
-            state = optuna.trial.TrialState.PRUNED
-        except Exception:  # recorded with the trial
-            state = optuna.trial.TrialState.FAIL
-    on_trial(study.tell(trial, values, state=state))
-    held.clear()
-    return True
-
-
-def _wait_for_storage(worker: Worker, error: Exception, seconds: float) -> None:
-    """Say once that the database does not answer, and wait a while. UserError after the plan's patience."""
-    plan = worker.plan
-    address = plan.storage or str(plan.folder / "journal.log")
-    reason = scrubbed(next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__), address)
-    if seconds >= plan.patience:
-        raise UserError(
-            f"--storage {without_secrets(address)}: no answer for {seconds:.0f} s: {reason}. The same command goes on from here"
-        ) from None
-    if not seconds:
-        worker.display.say(f"warning: the storage does not answer ({reason}): waiting up to {plan.patience:.0f} s")
-    time.sleep(min(2.0, max(plan.patience - seconds, 0.1)))
-
-
-def _side_by_side(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) -> None:
-    """`jobs` worker processes on the same queue; this one waits for them, and starts others for trials whose workers were killed."""
-    for _ in range(ATTEMPTS):
-        codes = _one_round(plan, jobs, study, on_trial)
-        if plan.storage is None:
-            return_to_queue(study)  # no worker is left
-        unfinished = [trial.number for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
-        if not unfinished or not any(codes):
-            return
-    raise UserError(
-        f"{len(unfinished)} trial(s) are not finished: their workers ended with {', '.join(map(str, codes))} (-9: killed, perhaps for "
-        "lack of memory: fewer --jobs). The same command goes on from here"
-    )
-
-
-def _one_round(plan: Plan, jobs: int, study: optuna.Study, on_trial: OnTrial) -> list[int]:
-    """Start workers and wait for them; their exit codes."""
-    context = multiprocessing.get_context("spawn")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    workers = [context.Process(target=work_here, args=(plan, threads)) for _ in range(jobs)]
-    with blocked():
-        for worker in workers:
-            worker.start()
-    reported = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
-    try:
-        while True:
-            alive = any(worker.is_alive() for worker in workers)
-            with suppress(*storage_errors()):  # the workers wait for it, and say so
-                for trial in study.get_trials(deepcopy=False):
-                    if trial.state.is_finished() and trial.number not in reported:
-                        reported.add(trial.number)
-                        on_trial(trial)
-            if not alive:
-                return [worker.exitcode or 0 for worker in workers]
-            time.sleep(0.5)
-    except (KeyboardInterrupt, Terminated):
-        with undisturbed():
-            end(workers)
-        raise
+    Queue(
+        study=study, database=plan.storage, folder=plan.folder, patience=plan.patience, display=worker.display,
+        perform=worker.run_trial, on_trial=on_trial, before=renew_sampler,
+    ).work()  # fmt: skip
 
 
 def work_here(plan: Plan, threads: int) -> None:

@@ -149,7 +149,7 @@ def studies(rounds: int, rng: random.Random) -> Count:
     """Studies by every sampler whose trials do not depend on each other's order, and TPE with one worker, on every storage."""
     folder, postgresql = Path.cwd(), os.environ.get(DATABASE)
     module = importlib.import_module("fairquant.study.search")
-    module.HEARTBEAT_SECONDS = (1, 2)
+    importlib.import_module("fairquant.study.queue").HEARTBEAT_SECONDS = (1, 2)
     count = Count()
     samplers, expected = ("random", "tpe", "qmc", "grid"), {}
     seconds = 1.0

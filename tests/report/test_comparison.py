@@ -8,13 +8,20 @@ import pytest
 from helpers.reports import comparison_of, failed_row, row
 
 from fairquant.recipe import read_recipe
-from fairquant.report.comparison import Cell, Difference
+from fairquant.report.comparison import Cell, Difference, Subject
+
+OWN = Subject("quickstart")
 
 
 def test_a_cell_is_named_by_method_and_budget_and_says_how_to_run_it():
-    assert (Cell("fq-baq", 2.5, 0).row, Cell("fp32", None, 0).row) == ("fq-baq @ 2.5", "fp32")
-    assert Cell("fq-baq", 3.0, 7).overrides == ("method=fq-baq", "seed=7", "budget.average_bits=3")
-    assert Cell("fp32", None, 7).overrides == ("method=fp32", "seed=7")
+    assert (Cell(OWN, "fq-baq", 2.5, 0).row, Cell(OWN, "fp32", None, 0).row) == ("fq-baq @ 2.5", "fp32")
+    assert Cell(OWN, "fq-baq", 3.0, 7).overrides == ("method=fq-baq", "seed=7", "budget.average_bits=3")
+    assert Cell(OWN, "fp32", None, 7).overrides == ("method=fp32", "seed=7")
+    assert Cell(Subject("quickstart", "resnet18"), "fp32", None, 7).overrides == (
+        "model.name=resnet18",
+        "method=fp32",
+        "seed=7",
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from helpers.reports import comparison_of, failed_row, row, summary_of, trial
 
 from fairquant.recipe import read_recipe
 from fairquant.recipe.search import Objective, Parameter, Search
-from fairquant.report.comparison import Cell, Outcome
+from fairquant.report.comparison import Cell, Outcome, Subject
 from fairquant.report.write import recipe_yaml, write_comparison, write_study, write_validation_only
 from fairquant.runs.results import BeforeAfter, ValidationResults
 
@@ -35,9 +35,9 @@ def test_a_resolved_recipe_reads_as_the_same_recipe(registry):
 
 def test_a_trial_leaves_bits_and_bytes_and_its_validation_predictions():
     both = BeforeAfter(random_predictions(20, seed=1), random_predictions(20, seed=2))
-    run = SimpleNamespace(folder=Path("run"))
+    run = SimpleNamespace(folder=Path("run"), timings={"train": 1.5})
     content = write_validation_only(run, ValidationResults(validation=both, average_bits=2.5, artifact_bytes=900))
-    assert content == {"bits": {"average": 2.5}, "artifact": {"bytes": 900}}
+    assert content == {"bits": {"average": 2.5}, "artifact": {"bytes": 900}, "timings": {"train": 1.5}}
     assert json.loads(Path("run/validation_only.json").read_text()) == content
     assert sorted(file.name for file in Path("run").iterdir()) == ["validation.npz", "validation_only.json"]
 
@@ -45,7 +45,7 @@ def test_a_trial_leaves_bits_and_bytes_and_its_validation_predictions():
 def test_a_comparison_leaves_its_table_in_four_forms_and_no_nan_in_json(registry):
     compared = replace(
         comparison_of(read_recipe("quickstart", registry=registry), row("fp32", bits=32.0), failed_row("hawq @ 1", "too few bits")),
-        outcomes=(Outcome(Cell("hawq", 1.0, 0), None, None, "too few bits"),), folder=Path("compare"),
+        outcomes=(Outcome(Cell(Subject("quickstart"), "hawq", 1.0, 0), None, None, "too few bits"),), folder=Path("compare"),
     )  # fmt: skip
     write_comparison(compared)
     assert sorted(file.name for file in Path("compare").iterdir()) == [

@@ -10,18 +10,20 @@ import pytest
 
 from fairquant.errors import Infeasible, UserError
 from fairquant.recipe.presets import library
-from fairquant.report.comparison import Outcome
+from fairquant.report.comparison import Outcome, Subject
 from fairquant.runs.folder import Quiet
 from fairquant.study import grid
 from fairquant.study.grid import Cell, Job, _Relay, _Sender, chosen_methods, make_cells, run_cell, run_cells
 
+QUICKSTART = Subject("quickstart")
+
 
 def test_cells_go_seed_by_seed_and_a_method_with_bits_of_its_own_takes_no_budget():
-    cells = make_cells(["fp32", "uniform-4", "fq-qat"], [2.5, 3.0], [0, 1])
+    cells = make_cells([QUICKSTART], ["fp32", "uniform-4", "fq-qat"], [2.5, 3.0], [0, 1])
     assert [cell.row for cell in cells[:4]] == ["fp32", "uniform-4", "fq-qat @ 2.5", "fq-qat @ 3"]
     assert [cell.seed for cell in cells] == [0] * 4 + [1] * 4
     assert cells[3].overrides == ("method=fq-qat", "seed=0", "budget.average_bits=3")
-    assert make_cells(["fq-qat"], [], [5]) == [Cell("fq-qat", None, 5)]
+    assert make_cells([QUICKSTART], ["fq-qat"], [], [5]) == [Cell(QUICKSTART, "fq-qat", None, 5)]
 
 
 def test_methods_by_name_or_all():
@@ -56,8 +58,8 @@ def test_all_takes_every_preset_and_each_untrained_plan_once():
     assert "regularizers" not in library().load_method("fq-qat-ptq")
 
 
-JOB = Job(recipe="quickstart", overrides=("seed=9",), demo=True, runs=Path("runs"))
-CELL = Cell("fq-qat", 3.0, 1)
+JOB = Job(overrides=("seed=9",), demo=True, runs=Path("runs"))
+CELL = Cell(QUICKSTART, "fq-qat", 3.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_the_cells_overrides_come_after_the_comparisons(monkeypatch):
 def test_cells_run_one_after_the_other_and_are_reported_as_they_end(monkeypatch):
     monkeypatch.setattr(grid, "run_cell", lambda cell, job, display: Outcome(cell, None, None, "x"))
     done = []
-    cells = make_cells(["fp32", "uniform-4"], [], [0])
+    cells = make_cells([QUICKSTART], ["fp32", "uniform-4"], [], [0])
     assert run_cells(cells, JOB, 1, lambda cell: Quiet(), done.append) == done
     assert [outcome.cell for outcome in done] == cells
 
@@ -103,7 +105,7 @@ def test_messages_of_workers_reach_the_display_of_their_cell():
             bar=lambda what, total: lambda steps: shown.append((cell.seed, what, total, steps)),
         )
 
-    cells = [Cell("a", None, 0), Cell("a", None, 1)]
+    cells = [Cell(QUICKSTART, "a", None, 0), Cell(QUICKSTART, "a", None, 1)]
     relay = _Relay(messages=messages, displays=[None, None], cells=cells, make=display)
     worker = _Sender(1, messages)
     advance = worker.bar("training", 10)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pytest
+from helpers.database import switch
 from helpers.studies import HEAD, SEARCH, SMALL, write
 
 import fairquant
@@ -22,46 +21,12 @@ from fairquant.recipe.search import PRUNERS, SAMPLERS, Objective, Search
 from fairquant.study.search import search
 from fairquant.study.storage import StaleTrials, open_storage, open_study, worker_lock
 
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:] or [
-    Path(shutil.which("initdb") or "/nowhere/initdb").parent
-]
-
-
-@pytest.fixture
-def postgresql(tmp_path):
-    """A PostgreSQL server of our own, on the loopback, for this test."""
-    tools = POSTGRES[0]
-    if not (tools / "initdb").exists():
-        pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = tmp_path / "pg"
-    user: dict[str, object] = {}
-    if os.geteuid() == 0:  # it refuses to be root
-        subprocess.run(["chmod", "777", str(tmp_path)], check=True)
-        for parent in tmp_path.parents:
-            if parent != Path("/") and parent.stat().st_mode & 0o011 != 0o011:
-                parent.chmod(parent.stat().st_mode | 0o011)
-        user = {"user": "postgres"}
-    quiet = {"check": True, "capture_output": True, "cwd": "/", **user}
-    subprocess.run([tools / "initdb", "-D", data, "-U", "fairquant", "-A", "trust", "--no-sync"], **quiet)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    subprocess.run([tools / "pg_ctl", "-D", data, "-w", "-o", options, "-l", tmp_path / "pg.log", "start"], **quiet)
-    try:
-        yield f"postgresql+psycopg://fairquant@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([tools / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **{**quiet, "check": False})
-
-
 WORKER = """
-import importlib, sys
-search = importlib.import_module("fairquant.study.search")  # the package has a function of this name
-search.HEARTBEAT_SECONDS = (1, 3)
+import sys
+from fairquant.study import queue, search
+queue.HEARTBEAT_SECONDS = (1, 3)
 if __name__ == "__main__":
-    print(search.search(sys.argv[1], trials=8, storage=sys.argv[2], runs=sys.argv[3]))
+    print(search(sys.argv[1], trials=8, storage=sys.argv[2], runs=sys.argv[3]))
 """
 
 
@@ -108,20 +73,6 @@ def test_four_workers_on_postgresql_and_one_of_them_is_killed(postgresql, tmp_pa
     assert len(trials) == 8
     results = json.loads((folder / "study.json").read_text())["results"]
     assert results["front"]
-
-
-def switch(postgresql: str, tmp_path: Path, on: bool) -> None:
-    """Stop the server at once, as a crash does, or start it again."""
-    port = postgresql.rpartition(":")[2].partition("/")[0]
-    user: dict[str, object] = {"user": "postgres"} if os.geteuid() == 0 else {}
-    quiet = {"check": True, "capture_output": True, "cwd": "/", **user}
-    tool = [POSTGRES[0] / "pg_ctl", "-D", tmp_path / "pg"]
-    if not on:
-        done = subprocess.run([*tool, "-t", "300", "-m", "immediate", "stop"], **{**quiet, "check": False})
-        assert done.returncode == 0, done.stdout + done.stderr
-        return
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    subprocess.run([*tool, "-w", "-o", options, "-l", tmp_path / "pg.log", "start"], **quiet)
 
 
 def finished_trials(storage: object) -> list[tuple[int, str, dict[str, object], list[float]]]:
