@@ -10,14 +10,12 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairquant.artifact.finite import finite_problems, listed
 from fairquant.bits.attach import Attachment
@@ -26,26 +24,20 @@ from fairquant.data.ranks import is_leader
 from fairquant.errors import NotFinite, TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import TrainSettings
-from fairquant.roles import BitPlan, KeepsMemory, Regularizer, Split, Step
-from fairquant.roles.regularizer import inputs_needed
+from fairquant.roles import BitPlan, Regularizer, Split
 from fairquant.signals import Postponed
-from fairquant.training.average import WeightAverage
 from fairquant.training.batch_norm import check_batch
-from fairquant.training.callbacks import Callback
 from fairquant.training.checkpoints import Content, load_checkpoint, put_aside, save_checkpoint
-from fairquant.training.devices import autocast, default_workers
-from fairquant.training.distributed import backward, broadcast_state, gather, sync_batch_norm
+from fairquant.training.devices import default_workers
+from fairquant.training.distributed import backward, broadcast_state
 from fairquant.training.model import Model
-from fairquant.training.observe import RunningLosses, capture_features, penalty_of
+from fairquant.training.objective import Objective
 from fairquant.training.optimizer import clipped_together, make_optimizer, rate_factor
-from fairquant.training.oscillation import OscillationFreezing
 from fairquant.training.predict import predict
-from fairquant.training.rounds import FrozenUnits
 from fairquant.training.selection import Measures, Selection
-from fairquant.training.widths import Narrowing, Replanning
+from fairquant.training.techniques import Techniques
 
 Values = dict[str, float]
-RUNNING_LOSSES = "running group losses"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,48 +88,19 @@ class _Training:
         self.batches = TrainingBatches(
             trainer.train, settings.batch_size, settings.augment, trainer.seed, workers, settings.sampler
         )
-        self.needs = frozenset[str]().union(*(inputs_needed(each.value) for each in trainer.regularizers))
-        self.teacher = copy.deepcopy(trainer.teacher).eval() if "teacher" in self.needs and trainer.teacher else None
-        self.group_count = len(trainer.model.group_names if trainer.parts is None else trainer.parts)
-        self.memories = self._make_memories()
+        self.objective = Objective(
+            model=trainer.model, train=trainer.train, settings=settings, regularizers=trainer.regularizers, teacher=trainer.teacher,
+            group_count=len(trainer.model.group_names if trainer.parts is None else trainer.parts),
+        )  # fmt: skip
         self.optimizer = make_optimizer(self.network, settings)
-        classes = len(trainer.model.class_names)
-        self.class_weights = _class_weights(trainer.train, classes, settings).to(self.device)
         self.history: list[Values] = []
         self.selection = Selection(settings, trainer.measures)
         self.best_state: dict[str, Tensor] | None = None
         self.epoch, self.step, self.sums = 0, 0, torch.zeros(3, dtype=torch.float64)
         self.bits_frozen = trainer.attachment is None or not trainer.attachment.learns_bits
-        self.average = WeightAverage(self.network, settings.weight_average) if settings.weight_average else None
-        self.callbacks = nn.ModuleList(self._make_callbacks())
+        self.techniques = Techniques(self.network, settings, trainer.attachment, trainer.replan)
         self.saved_at = time.monotonic()
         self.signals = Postponed()
-
-    def _make_callbacks(self) -> list[Callback]:
-        """The techniques that the settings ask for, in the order in which they act."""
-        settings, attachment, made = self.settings, self.of.attachment, list[Callback]()
-        if attachment is not None and settings.rounds > 1:
-            made.append(FrozenUnits(attachment, settings))
-        if attachment is not None and settings.narrow_until > 0:
-            made.append(Narrowing(attachment, settings))
-        if attachment is not None and settings.replan and self.of.replan is not None:
-            made.append(Replanning(attachment, settings, self.of.replan))
-        if attachment is not None and settings.freeze_oscillating > 0:
-            made.append(OscillationFreezing(attachment, settings.freeze_oscillating))
-        return made if self.average is None else [*made, self.average]
-
-    def _make_memories(self) -> nn.ModuleDict:
-        """What is kept over steps and in checkpoints, by the name of its regularizer."""
-        memories = nn.ModuleDict()
-        if self.settings.running_group_losses > 0:
-            memories[RUNNING_LOSSES] = RunningLosses(self.group_count).to(self.device)
-        for component in self.of.regularizers:
-            if isinstance(component.value, KeepsMemory):
-                memories[component.name] = component.value.memory().to(self.device)
-        return memories
-
-    def _callbacks(self) -> list[Callback]:
-        return [each for each in self.callbacks if isinstance(each, Callback)]
 
     @property
     def total_steps(self) -> int:
@@ -151,8 +114,8 @@ class _Training:
                 self._run_epoch()
         if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
-        elif self.average is not None and self.epoch:
-            self.average.swap()
+        elif self.epoch:
+            self.techniques.keep_average()
         broadcast_state(self.network)
         if problems := finite_problems(self.network):
             raise self._diverged(f"epoch {self.epoch} left weights that are no numbers: {listed(problems)}")
@@ -160,10 +123,7 @@ class _Training:
 
     def _run_epoch(self) -> None:
         self.network.train()
-        changed = [callback.begin_epoch(self.epoch, self.step) for callback in self._callbacks()]
-        if any(changed):
-            for callback in self._callbacks():
-                callback.restart()
+        self.techniques.begin_epoch(self.epoch, self.step)
         for raw in self.batches.epoch(self.epoch, skip=self.step):
             torch.manual_seed(_mix(self.of.seed, self.epoch, self.step))
             images = self.of.model.normalization(raw.images.to(self.device, non_blocking=True))
@@ -175,7 +135,7 @@ class _Training:
             if self.signals.waiting or time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
                 self._save()
                 self.signals.deliver()
-        with self.average.in_place() if self.average is not None else nullcontext():
+        with self.techniques.averaged():
             values = self._measure()
             self.history.append(values)
             self._remember_best(values)
@@ -186,9 +146,9 @@ class _Training:
 
     def _one_step(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         """images [B, 3, H, W] (this rank's slice), labels, groups [B] (the whole batch)."""
-        step = self._forward(images, labels, groups)
-        task, penalties = self.settings.label_weight * step.losses.mean(), self._penalties(step)
-        penalty = sum((value for _, value in penalties), step.losses.new_zeros(()))
+        learning = self.of.attachment if not self.bits_frozen else None
+        task, penalties, logits = self.objective.of(images, labels, groups, learning)
+        penalty = sum((value for _, value in penalties), task.new_zeros(()))
         loss = task + penalty
         if not bool(torch.isfinite(loss)):
             raise self._no_number(task, penalties)
@@ -197,9 +157,8 @@ class _Training:
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(clipped_together(self.network), self.settings.clip_norm)
         self.optimizer.step()
-        for callback in self._callbacks():
-            callback.after_step()
-        right = (step.logits.detach().argmax(1) == labels).double().mean()
+        self.techniques.after_step()
+        right = (logits.detach().argmax(1) == labels).double().mean()
         self.sums += torch.stack([task.detach().double().cpu(), penalty.detach().double().cpu(), right.cpu()])
 
     def _diverged(self, what: str) -> TrainingDiverged:
@@ -207,43 +166,11 @@ class _Training:
         hint = f" The last good checkpoint stays in {self.of.checkpoint.parent}." if kept and self.of.checkpoint else ""
         return TrainingDiverged(f"{what}.{hint} Lower the learning_rate, set clip_norm, or use precision: fp32")
 
-    def _forward(self, images: Tensor, labels: Tensor, groups: Tensor) -> Step:
-        """Losses and all that the regularizers asked for, over the whole batch."""
-        settings, count = self.settings, len(labels)
-        with (
-            autocast(self.device, settings.precision),
-            capture_features(self.network if "features" in self.needs else None) as seen,
-            sync_batch_norm(),
-        ):
-            logits = self.network(images)
-        logits = gather(logits.float(), count)
-        with torch.no_grad(), autocast(self.device, settings.precision):
-            teacher = gather(self.teacher(images).float(), count) if self.teacher is not None else None
-        losses = F.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=settings.label_smoothing, reduction="none"
-        )
-        learning = self.of.attachment if not self.bits_frozen else None
-        return Step(
-            losses=losses, logits=logits, labels=labels, groups=groups, group_count=self.group_count,
-            bits=learning.bit_state() if learning is not None else None,
-            features=gather(seen[-1].float(), count) if seen else None, teacher=teacher,
-        )  # fmt: skip
-
     def _no_number(self, task: Tensor, penalties: Sequence[tuple[str, Tensor]]) -> TrainingDiverged:
         """What to say where the loss is not finite."""
         parts = [("the loss", task), *((f"the penalty of regularizer {label!r}", value) for label, value in penalties)]
         name, value = next(((n, v) for n, v in parts if not bool(torch.isfinite(v))), ("the sum of penalties", task))
         return self._diverged(f"{name} is {value.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
-
-    def _penalties(self, step: Step) -> list[tuple[str, Tensor]]:
-        """Each regularizer's label and penalty [], with its own memory."""
-        memories = dict(self.memories.items())
-        if isinstance(running := memories.get(RUNNING_LOSSES), RunningLosses):
-            step = replace(step, running=running.update(step, self.settings.running_group_losses))
-        return [
-            (each.label, penalty_of(each, replace(step, memory=memories.get(each.name))))
-            for each in self.of.regularizers
-        ]
 
     def _measure(self) -> Values:
         """Losses of the epoch and validation metrics."""
@@ -260,7 +187,7 @@ class _Training:
         return values
 
     def _remember_best(self, values: Values) -> None:
-        final = self.bits_frozen and not any(each.changes_widths(self.epoch) for each in self._callbacks())
+        final = self.bits_frozen and not self.techniques.changes_widths(self.epoch)
         if final and self.selection.is_best(values, self.epoch):
             self.best_state = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
@@ -283,7 +210,7 @@ class _Training:
             self.of.checkpoint,
             {
                 "model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "memories": self.memories.state_dict(), "callbacks": self.callbacks.state_dict(),
+                "memories": self.objective.memories.state_dict(), "techniques": self.techniques.state_dict(),
                 "history": self.history, "best": self.selection.state(),
                 "best_state": self.best_state, "epoch": self.epoch, "step": self.step, "sums": self.sums,
                 "bits_frozen": self.bits_frozen,
@@ -304,11 +231,9 @@ class _Training:
             put_aside(path)
             self.network.load_state_dict(begun[0])
             self.optimizer.load_state_dict(begun[1])
-            self.memories, self.selection = self._make_memories(), Selection(self.settings, self.of.measures)
-            self.average = (
-                WeightAverage(self.network, self.settings.weight_average) if self.settings.weight_average else None
-            )
-            self.callbacks = nn.ModuleList(self._make_callbacks())
+            self.objective.forget()
+            self.selection = Selection(self.settings, self.of.measures)
+            self.techniques = Techniques(self.network, self.settings, self.of.attachment, self.of.replan)
 
     def _restore(self, saved: Content) -> None:
         """Go on where a checkpoint was made."""
@@ -316,22 +241,13 @@ class _Training:
         sums, bits_frozen = saved["sums"].cpu(), bool(saved["bits_frozen"])
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.memories.load_state_dict(saved["memories"])
-        self.callbacks.load_state_dict(saved["callbacks"])
+        self.objective.memories.load_state_dict(saved["memories"])
+        self.techniques.load_state_dict(saved["techniques"])
         self.selection.load(saved["best"])
         self.history, self.best_state, self.epoch, self.step, self.sums = history, best_state, epoch, step, sums
         if bits_frozen and not self.bits_frozen and self.of.attachment is not None:
             self.of.attachment.project_to_budget()  # restored bits are whole already: projecting again only freezes them
         self.bits_frozen = bits_frozen
-
-
-def _class_weights(train: Split, classes: int, settings: TrainSettings) -> Tensor:
-    """Inverse class frequency with mean 1 over images, or ones."""
-    if not settings.class_balanced:
-        return torch.ones(classes)
-    counts = torch.bincount(torch.from_numpy(train.labels), minlength=classes).float()
-    weights = torch.where(counts > 0, counts.sum() / counts.clamp_min(1), torch.zeros(classes))
-    return weights / (weights * counts).sum() * counts.sum()
 
 
 def _mix(seed: int, epoch: int, step: int) -> int:

@@ -17,7 +17,8 @@ from fairquant.errors import TrainingDiverged
 from fairquant.recipe.schema import Component
 from fairquant.recipe.sections import EarlyStopping, TrainSettings
 from fairquant.training.checkpoints import load_checkpoint, save_checkpoint
-from fairquant.training.loop import Trainer, _class_weights, train
+from fairquant.training.loop import Trainer, train
+from fairquant.training.objective import class_weights
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,6 @@ def test_learned_bits_are_frozen_on_the_budget_when_their_time_is_over():
 def test_balanced_classes_weigh_equally_in_the_loss():
     labels = np.array([0] * 24 + [1] * 8)
     split = replace(small_split(32), labels=labels)
-    weights = _class_weights(split, 2, replace(SETTINGS, class_balanced=True))
+    weights = class_weights(split, 2, replace(SETTINGS, class_balanced=True))
     assert float(weights[0] * 24) == pytest.approx(float(weights[1] * 8))
     assert float(weights[torch.from_numpy(labels)].mean()) == pytest.approx(1)
