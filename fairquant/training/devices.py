@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fairquant.errors import UserError
 
@@ -20,14 +22,21 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """bf16 for the forward pass where asked for; weights, losses and evaluation stay in fp32.
 
-    auto: bf16 where the device computes it natively, else fp32.
+    auto: bf16 where the device computes it natively, else fp32. On a CPU attention is then computed product by product: torch's
+    fused form takes more time to differentiate there than all the rest of a small transformer.
     """
-    if precision == "bf16" or (precision == "auto" and computes_bf16(device)):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    if precision != "bf16" and not (precision == "auto" and computes_bf16(device)):
+        yield
+        return
+    with (
+        torch.autocast(device.type, dtype=torch.bfloat16),
+        sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext(),
+    ):
+        yield
 
 
 def computes_bf16(device: torch.device) -> bool:
