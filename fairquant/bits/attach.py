@@ -157,9 +157,10 @@ class Attachment:
                 layer.weight.copy_(quantized)
 
 
-def unquantized(network: nn.Module) -> nn.Module:
-    """A copy of a network with quantizers, in evaluation mode, with the weights that are under them."""
-    plain = copy.deepcopy(network).eval()
+@torch.no_grad()
+def copied(network: nn.Module, quantized: bool) -> nn.Module:
+    """A copy of a network with quantizers, without them, in evaluation mode: with the quantized weights or those under them."""
+    plain, done = copy.deepcopy(network).eval(), dict[int, Tensor]()
     for module in list(plain.modules()):
         if not parametrize.is_parametrized(module):
             continue
@@ -170,6 +171,9 @@ def unquantized(network: nn.Module) -> nn.Module:
         for name, chain in chains.items():
             original = chain.original
             assert isinstance(original, nn.Parameter)
+            if quantized:  # once for all modules that share it
+                quantizer = next(chain.children())
+                original.copy_(done.setdefault(id(original), quantizer(original).clone()))
             module.register_parameter(name, original)
     return plain
 

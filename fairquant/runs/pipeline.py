@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from fairquant.runs.folder import Run, versions_key
 from fairquant.runs.identity import digest_of
 from fairquant.runs.operating import at_operating_points, same_points
 from fairquant.runs.planning import Planning
+from fairquant.runs.replanning import replan
 from fairquant.runs.results import BeforeAfter, Quantized, Results, ValidationResults
 from fairquant.runs.shipped import describe, write_artifact
 from fairquant.runs.training import repair_batch_norm, train_quantized
@@ -171,9 +173,10 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
             (run.say if comparison.fallback else run.log)(str(comparison))
         run.notify("fairquant_plan_made", plan=allocated.plan)
     rounded = None if quantization.rounding is None else round_layers(planning, run, allocated.plan)
+    attachment = planning.attach(allocated, rounded)
     return Plan(
-        attachment=planning.attach(allocated, rounded), allocation=allocated.allocation, operations=operations, input_bits=input_bits,
-        replan=lambda: planning.anew(cost_model, about), rounded=rounded, comparison=allocated.comparison,
+        attachment=attachment, allocation=allocated.allocation, operations=operations, input_bits=input_bits,
+        replan=partial(replan, planning, attachment, allocated.problem, cost_model, about), rounded=rounded, comparison=allocated.comparison,
     )  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from torch import Tensor
 
 from fairquant.artifact.save import artifact_content
-from fairquant.bits import Attachment, attach, find_layers, plan_of
+from fairquant.bits import Attachment, attach, plan_of
 from fairquant.bits.activations import quantize_inputs
-from fairquant.bits.attach import unquantized
 from fairquant.bits.costs import CostModel, Operations, latency_cost_model
 from fairquant.bits.fallback import Comparison, compare, uniform_bits
 from fairquant.bits.layers import pinned_bits
@@ -36,7 +35,7 @@ from fairquant.rounding.checkpoint import RoundingCheckpoint
 from fairquant.rounding.stage import RoundedNetwork, Rounder, share_of_rank
 from fairquant.runs.calibration import CalibrationImages
 from fairquant.runs.plugin_laws import allocated
-from fairquant.runs.sensitivity import Measured, Sensitivity
+from fairquant.runs.sensitivity import Measured, Sensitivity, WidthErrors
 from fairquant.runs.source import source_digest
 from fairquant.runs.spending import Spending, Spent
 from fairquant.training.model import Model
@@ -44,20 +43,22 @@ from fairquant.training.model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Allocated:
-    """A plan within the budget, and how it was made. scores [U]: importance per weight of every unit; comparison: with uniform
-    bits, where there was one."""
+    """A plan within the budget, and how it was made. scores [U]: importance per weight of every unit; problem: what the
+    allocator solved; comparison: with uniform bits, where there was one."""
 
     allocation: Allocation
     plan: BitPlan
     budget: Budget
     scores: Tensor
+    problem: AllocationProblem
     comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planning:
     """What a run does between its full-precision model and its training. cache_dir: for losses of plans that were
-    measured, shared by the runs of the same versions."""
+    measured, shared by the runs of the same versions. known: what each width does, where that is not to be found from the weights;
+    adjust: called with the problem before it is solved."""
 
     recipe: Recipe
     quantization: Quantization
@@ -65,6 +66,8 @@ class Planning:
     model: Model
     layers: tuple[Layer, ...]
     cache_dir: Path
+    known: WidthErrors | None = None
+    adjust: Callable[[AllocationProblem], AllocationProblem] = lambda problem: problem
 
     @property
     def calibration(self) -> CalibrationImages:
@@ -73,8 +76,9 @@ class Planning:
     @property
     def sensitivity(self) -> Sensitivity:
         return Sensitivity(
-            quantization=self.quantization, calibration=self.calibration, layers=self.layers, choices=self.choices
-        )
+            quantization=self.quantization, calibration=self.calibration, layers=self.layers, choices=self.choices,
+            known=self.known,
+        )  # fmt: skip
 
     @property
     def choices(self) -> BitChoices:
@@ -98,8 +102,9 @@ class Planning:
         problem, errors = self.sensitivity.problem(measured, Budget(most, cost_model))
         probe = self._probe()
         spending = Spending(
-            problem=replace(problem, probe=probe), layers=self.layers, cost_model=cost_model, most_bytes=self.recipe.budget.bytes,
-            limit=self.recipe.budget.average_bits, file_bytes=partial(self._file_bytes, metadata),
+            problem=replace(self.adjust(problem), probe=probe), layers=self.layers, cost_model=cost_model,
+            most_bytes=self.recipe.budget.bytes, limit=self.recipe.budget.average_bits,
+            file_bytes=partial(self._file_bytes, metadata),
         )  # fmt: skip
         found, comparison = spending.spend(self._solve), None
         if self.quantization.importance is not None and self.recipe.quantize.fallback is not None:
@@ -107,22 +112,9 @@ class Planning:
         if is_leader():
             probe.save()
         return Allocated(
-            allocation=found.allocation, plan=plan_of(self.layers, found.allocation.bits), scores=problem.scores,
+            allocation=found.allocation, plan=plan_of(self.layers, found.allocation.bits), scores=problem.scores, problem=problem,
             budget=Budget(found.average_bits, cost_model), comparison=comparison,
         )  # fmt: skip
-
-    def anew(self, cost_model: CostModel | None, metadata: Mapping[str, object]) -> BitPlan:
-        """A plan for the weights as they are now, in the middle of training: measured on a copy without its quantizers, by the errors
-        of nearest rounding."""
-        recipe = replace(self.recipe, quantize=replace(self.recipe.quantize, fallback=None))
-        network = unquantized(self.model.network)
-        names = [layer.name for layer in self.layers]
-        found = find_layers(network, recipe.quantize.units, recipe.quantize.keep, frozenset(names))
-        again = replace(
-            self, recipe=recipe, quantization=replace(self.quantization, rounding=None),
-            model=replace(self.model, network=network), layers=tuple(layer for layer in found if layer.name in names),
-        )  # fmt: skip
-        return again.allocate(again.sensitivity.measure(), cost_model, metadata).plan
 
     def _solve(self, problem: AllocationProblem) -> Allocation:
         """What the recipe's allocator makes of a problem."""

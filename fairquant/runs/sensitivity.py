@@ -38,12 +38,14 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """Measures importance, and the errors of each width, in at most two passes over the calibration images."""
+    """Measures importance, and the errors of each width, in at most two passes over the calibration images. known: what each width
+    does to the weights, in place of what rounding them now would do."""
 
     quantization: Quantization
     calibration: CalibrationImages
     layers: tuple[Layer, ...]
     choices: BitChoices
+    known: WidthErrors | None = None
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -91,6 +93,8 @@ class Sensitivity:
 
     def _known_errors(self) -> WidthErrors:
         """What each width does to the weights, for an importance or a rounding that goes by it."""
+        if self.known is not None:
+            return self.known
         component, rounding = self.quantization.importance, self.quantization.rounding
         quantizer, columns = self.quantization.quantizer.value, self.choices.columns
         if component is None:

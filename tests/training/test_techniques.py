@@ -12,7 +12,7 @@ from helpers.training import bound, small_network, small_split
 from torch import nn
 
 from fairquant.bits import attach, find_layers, plan_of
-from fairquant.bits.attach import Attachment, unquantized
+from fairquant.bits.attach import Attachment, copied
 from fairquant.bits.problem import BitChoices, Budget
 from fairquant.recipe.sections import EarlyStopping, TrainSettings
 from fairquant.training.average import WeightAverage
@@ -215,15 +215,16 @@ def test_other_bits_mean_another_grid_for_the_weight_as_it_is(quantizer):
     assert not attachment.change_bits({first.name: torch.full((6,), 4)})  # they are the same already
 
 
-def test_a_copy_without_quantizers_has_the_weights_under_them_and_leaves_the_network_alone():
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_copy_without_quantizers_has_the_weights_under_them_or_theirs_and_leaves_the_network_alone(quantized):
     network = small_network()
     plain = small_network()
     attachment = attached(network)
     images = torch.randn(4, 3, 8, 8)
     before = network.eval()(images)
-    copy = unquantized(network)
-    torch.testing.assert_close(copy(images), plain.eval()(images))
-    assert not torch.allclose(before, copy(images))
+    copy = copied(network, quantized)
+    torch.testing.assert_close(copy(images), before if quantized else plain.eval()(images))
+    assert torch.allclose(before, copy(images)) == quantized
     torch.testing.assert_close(network(images), before)
     with torch.no_grad():
         copy[0].weight.zero_()
