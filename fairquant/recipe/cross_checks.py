@@ -20,6 +20,28 @@ def cross_check(recipe: Recipe) -> Problems:
         problems.append(("budget.latency_table", f"no file {recipe.budget.latency_table!r}"))
     if not recipe.train.post_training and recipe.train.epochs == 0:
         problems.append(("train.epochs", "0 epochs: set train.post_training: true to quantize without training"))
+    return problems + _changing_bits(recipe)
+
+
+def _changing_bits(recipe: Recipe) -> Problems:
+    """Whether bits that change in training go together with what else the recipe says."""
+    problems: Problems = []
+    train, quantization = recipe.train, recipe.quantization
+    if quantization is not None and quantization.rounding is not None and train.narrow_until > 0:
+        name = quantization.rounding.name
+        problems.append(
+            (
+                "train.narrow_until",
+                f"rounding {name!r} has brought the weights to the plan's bits already. Set rounding=null",
+            )
+        )
+    if train.narrow_until > 0 and train.replan:
+        problems.append(("train.narrow_until", "leave it out, or train.replan: both change the bits of an epoch"))
+    if quantization is not None and train.replan and quantization.importance is None:
+        problems.append(("train.replan", "the method has no importance, by which a plan could be made anew"))
+    for name, wanted in (("narrow_until", recipe.baseline.narrow_until > 0), ("replan", recipe.baseline.replan)):
+        if wanted:
+            problems.append((f"baseline.{name}", "full precision has no bits to change"))
     return problems
 
 

@@ -70,12 +70,17 @@ def rate_distortion(quantizer: Quantizer, columns: tuple[int, ...], rows: int = 
 def averaged(first: AllocationProblem, second: AllocationProblem) -> AllocationProblem:
     """The second problem with the geometric mean of both problems' errors."""
 
-    def mean(name: str) -> Tensor | None:
-        one, two = getattr(first, name), getattr(second, name)
-        return two if one is None or two is None else (one.clamp_min(1e-30) * two.clamp_min(1e-30)).sqrt()
+    def mean(one: Tensor, two: Tensor) -> Tensor:
+        return (one.clamp_min(1e-30) * two.clamp_min(1e-30)).sqrt()
 
-    names = ("errors", "measured_errors", "measured_group_errors")
-    return replace(second, **{name: mean(name) for name in names})
+    def mean_if(one: Tensor | None, two: Tensor | None) -> Tensor | None:
+        return two if one is None or two is None else mean(one, two)
+
+    return replace(
+        second, errors=mean(first.errors, second.errors),
+        measured_errors=mean_if(first.measured_errors, second.measured_errors),
+        measured_group_errors=mean_if(first.measured_group_errors, second.measured_group_errors),
+    )  # fmt: skip
 
 
 def extrapolated(problem: AllocationProblem, bits: Tensor, curve: Tensor) -> AllocationProblem:

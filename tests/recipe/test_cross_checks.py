@@ -29,6 +29,17 @@ TABLE = ["budget.average_bits=null", "budget.latency=3ms", "budget.latency_table
             "quantize.choices: budget.latency_table has times for up to 4 bits only",
         ),
         ([*TABLE, "quantize.choices=[2, 4]", "quantize.units=channel"], "quantize.units: a layer runs in one kernel"),
+        (
+            ["method=fq-gptq", "train.narrow_until=0.5"],
+            "train.narrow_until: rounding 'fair-gptq' has brought the weights",
+        ),
+        (
+            ["method=fq-qat", "train.narrow_until=0.5", "train.replan=true"],
+            "train.narrow_until: leave it out, or train.replan",
+        ),
+        (["method=uniform-4", "train.replan=true"], "train.replan: the method has no importance"),
+        (["baseline.replan=true"], "baseline.replan: full precision has no bits to change"),
+        (["baseline.narrow_until=0.5"], "baseline.narrow_until: full precision has no bits to change"),
         ([*TABLE, "method=fp32", "budget.latency_table=none.json"], "budget.latency_table: no file 'none.json'"),
     ],
 )
