@@ -9,6 +9,7 @@ COMPONENTS = (
     ("importance", "fisher", "fisher:Fisher", "per-sample squared gradients, one pass for all groups"),
     ("importance", "block-fisher", "fisher:BlockFisher", "fisher along the quantization error of each width"),
     ("importance", "runner", "runner:Runner", "gradient of the gap of group losses, times weights"),
+    ("reducer", "weighted", "weighted:Weighted", "mean over groups, each with a weight of its own"),
     ("allocator", "knapsack", "allocators:Knapsack", "least importance-weighted error within the budget"),
     ("allocator", "minimax", "allocators:Minimax", "least error of the worst-served group within the budget"),
     ("rounding", "block", "block_rounding:Block", "learned block by block, from fair-gptq's start, every group alike"),

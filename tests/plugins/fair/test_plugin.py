@@ -9,6 +9,7 @@ from fairquant.registry.discovery import Registrar
 
 NAMES = {
     "importance": {"block-fisher", "fisher", "runner"},
+    "reducer": {"weighted"},
     "allocator": {"knapsack", "minimax"},
     "rounding": {"block", "fair-gptq"},
     "regularizer": {"bit-budget", "cvar-groups", "cvar-samples", "distillation", "feature-mmd", "group-dro", "group-variance", "soft-demographic-parity", "soft-equalized-odds"},
