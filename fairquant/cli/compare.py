@@ -13,8 +13,10 @@ from fairquant.cli.run import exit_by
 from fairquant.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fairquant.cli.display import Bars
-    from fairquant.report.comparison import Cell, Comparison, Outcome
+    from fairquant.report.comparison import Cell, Comparison, Grid, Outcome
 
 
 def compare(
@@ -80,10 +82,10 @@ def compare(
             against=against, columns=_names(columns), jobs=jobs, storage=storage, patience=patience, demo=demo, runs=runs,
             plugins=plugins, displays=lambda cell: bars.named(_name(cell, several)), on_done=lambda o: _say(bars, o, several),
         )  # fmt: skip
-    for comparison in grid.comparisons:
-        show(comparison)
-    if len(grid.comparisons) > 1:
-        _files("all together", grid.folder)
+    if len(grid.comparisons) == 1:
+        show(grid.comparisons[0])
+    else:
+        show_grid(grid)
     _exit(grid.comparisons, strict)
 
 
@@ -126,14 +128,43 @@ def _say(bars: Bars, outcome: Outcome, several: bool) -> None:
 
 
 def show(comparison: Comparison) -> None:
-    """The table on the terminal; in several blocks where the terminal is too narrow for one."""
+    """The table on the terminal, what it means, and where it is."""
     from rich.console import Console
+
+    from fairquant.report.tables import answers, notes
+
+    console = Console(highlight=False)
+    _show_table(comparison, console)
+    _show_notes([*answers(comparison), *notes(comparison)], comparison.folder, console)
+
+
+def show_grid(grid: Grid) -> None:
+    """Every table on the terminal under its name, then what is said of all of them."""
+    from rich.console import Console
+
+    from fairquant.report.grid import said_once, subject
+
+    console = Console(highlight=False)
+    for comparison in grid.comparisons:
+        console.print(subject(comparison), style="bold", markup=False)
+        _show_table(comparison, console)
+    _show_notes(said_once(grid), grid.folder, console)
+
+
+def _show_notes(texts: Sequence[str], folder: Path, console: Console) -> None:
+    for text in texts:
+        console.print(text, markup=False)
+    for name in ("compare.html", "compare.json", "compare.md", "compare.tex"):
+        console.print(f"{name.split('.')[1]:5}", folder / name, soft_wrap=True)
+
+
+def _show_table(comparison: Comparison, console: Console) -> None:
+    """In several blocks where the terminal is too narrow for one."""
     from rich.table import Table
     from rich.text import Text
 
-    from fairquant.report.tables import PERMUTATION, answers, entries, header, notes, permutation_entries
+    from fairquant.report.tables import PERMUTATION, entries, header, permutation_entries
 
-    console = Console(highlight=False)
     names = header(comparison)
     rows = [
         [
@@ -153,19 +184,6 @@ def show(comparison: Comparison) -> None:
             table.add_row(*(row[column] for column in columns))
         console.print(table)
         console.print()
-    for note in (*answers(comparison), *notes(comparison)):
-        console.print(note, markup=False)
-    _files("", comparison.folder)
-
-
-def _files(title: str, folder: Path) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if title:
-        console.print(title)
-    for name in ("compare.html", "compare.json", "compare.md", "compare.tex"):
-        console.print(f"{name.split('.')[1]:5}", folder / name, soft_wrap=True)
 
 
 def _blocks(widths: list[int], room: int) -> list[list[int]]:

@@ -6,7 +6,7 @@ import os
 
 from fairquant.report.comparison import Comparison, Grid
 from fairquant.report.pages import templates
-from fairquant.report.tables import answers, entries, header, latex, markdown, notes
+from fairquant.report.tables import answers, entries, hard_lines, header, latex, markdown_table, meanings, problems
 
 
 def grid_page(grid: Grid) -> str:
@@ -16,11 +16,8 @@ def grid_page(grid: Grid) -> str:
         {"name": _of_recipe(own[0]), "header": ["network", *header(own[0])], "blocks": [_block(grid, each) for each in own]}
         for own in map(grid.of_recipe, grid.recipes)
     ]  # fmt: skip
-    said = list(dict.fromkeys(note for each in grid.comparisons for note in notes(each)[: _common(each)]))
-    problems = [f"{_name(each)}: {note}" for each in grid.comparisons for note in notes(each)[_common(each) :]]
-    limits = [f"{_name(each)}: {answer}" for each in grid.comparisons for answer in answers(each)]
     return templates().get_template("grid.html").render(
-        kind="comparison", narrow=False, demo=first.recipe.demo, parts=parts, notes=[*said, *problems], limits=limits,
+        kind="comparison", narrow=False, demo=first.recipe.demo, parts=parts, notes=said_once(grid), limits=_limits(grid),
         title=f"{len({row.method for row in first.rows})} methods on {len(grid.recipes)} recipes and "
         f"{len({each.recipe.model.name for each in grid.comparisons})} networks",
     )  # fmt: skip
@@ -38,9 +35,14 @@ def _block(grid: Grid, comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _common(comparison: Comparison) -> int:
-    """How many of a comparison's notes say what its marks mean; the others are of its own rows."""
-    return len(notes(comparison)) - sum(len(row.problems) for row in comparison.rows)
+def said_once(grid: Grid) -> list[str]:
+    """What the marks mean, once where it is the same for several comparisons; then what went wrong, and where."""
+    said = dict.fromkeys(meaning for each in grid.comparisons for meaning in meanings(each))
+    return [*said, *(f"{subject(each)}: {problem}" for each in grid.comparisons for problem in problems(each))]
+
+
+def _limits(grid: Grid) -> list[str]:
+    return [f"{subject(each)}: {answer}" for each in grid.comparisons for answer in answers(each)]
 
 
 def _of_recipe(comparison: Comparison) -> str:
@@ -48,15 +50,17 @@ def _of_recipe(comparison: Comparison) -> str:
     return f"{recipe.name}: {recipe.dataset.name}"
 
 
-def _name(comparison: Comparison) -> str:
+def subject(comparison: Comparison) -> str:
+    """The recipe and the network."""
     return f"{comparison.recipe.name}, {comparison.recipe.model.name}"
 
 
 def grid_markdown(grid: Grid) -> str:
-    """The table of each comparison under its name."""
-    return "\n".join(f"## {_name(each)}\n\n{markdown(each)}" for each in grid.comparisons)
+    """The table of each comparison under its name, then what they mean."""
+    tables = [f"## {subject(each)}\n\n{markdown_table(each)}\n" for each in grid.comparisons]
+    return "\n".join([*tables, *hard_lines(said_once(grid)), "", *hard_lines(_limits(grid)), ""])
 
 
 def grid_latex(grid: Grid) -> str:
     """booktabs, a table for each comparison."""
-    return "\n".join(f"% {_name(each)}\n{latex(each)}" for each in grid.comparisons)
+    return "\n".join(f"% {subject(each)}\n{latex(each)}" for each in grid.comparisons)

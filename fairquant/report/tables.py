@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairquant.report.comparison import Comparison, Row
@@ -74,6 +75,16 @@ def number(value: float, digits: int) -> str:
 
 def notes(comparison: Comparison) -> list[str]:
     """What the marks mean, and what went wrong."""
+    return [*meanings(comparison), *problems(comparison)]
+
+
+def problems(comparison: Comparison) -> list[str]:
+    """What went wrong, by row."""
+    return [f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems]
+
+
+def meanings(comparison: Comparison) -> list[str]:
+    """What the marks and columns mean."""
     seeds = sorted({seed for row in comparison.rows for seed in row.seeds})
     of = "One seed, " if len(seeds) == 1 else "Mean ± standard deviation over seeds "
     one, several = comparison.references[0], len(comparison.references) > 1
@@ -96,18 +107,27 @@ def notes(comparison: Comparison) -> list[str]:
         )
     if comparison.recipe.demo:
         lines.insert(0, "DEMO: synthetic images and a few epochs. The numbers mean nothing.")
-    lines += [f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems]
     return lines
 
 
 def markdown(comparison: Comparison) -> str:
+    """The table, and under it what it means."""
+    return "\n".join([markdown_table(comparison), "", *hard_lines([*answers(comparison), *notes(comparison)]), ""])
+
+
+def hard_lines(texts: Sequence[str]) -> list[str]:
+    """Lines of Markdown that stay lines."""
+    return [f"{text}  " for text in texts]
+
+
+def markdown_table(comparison: Comparison) -> str:
     lines = ["| " + " | ".join(header(comparison)) + " |", "|---" * len(header(comparison)) + "|"]
     for row in comparison.rows:
         cells = [f"**{e.text}**" if e.best else e.text for e in entries(comparison, row)]
         marks = ["\\*" if e.significant else "" for e in entries(comparison, row)]
         lines.append(f"| {row.name} | " + " | ".join(c + m for c, m in zip(cells, marks, strict=True)) + " |")
     lines.append(f"| {PERMUTATION} | " + " | ".join(entry.text for entry in permutation_entries(comparison)) + " |")
-    return "\n".join([*lines, "", *[f"{note}  " for note in (*answers(comparison), *notes(comparison))], ""])
+    return "\n".join(lines)
 
 
 def latex(comparison: Comparison) -> str:
