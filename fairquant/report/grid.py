@@ -18,9 +18,13 @@ def grid_page(grid: Grid) -> str:
     ]  # fmt: skip
     return templates().get_template("grid.html").render(
         kind="comparison", narrow=False, demo=first.recipe.demo, parts=parts, notes=said_once(grid), limits=_limits(grid),
-        title=f"{len({row.method for row in first.rows})} methods on {len(grid.recipes)} recipes and "
-        f"{len({each.recipe.model.name for each in grid.comparisons})} networks",
+        title=f"{_counted(len({row.method for row in first.rows}), 'method')} on {_counted(len(grid.recipes), 'recipe')} and "
+        f"{_counted(len({each.recipe.model.name for each in grid.comparisons}), 'network')}",
     )  # fmt: skip
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _block(grid: Grid, comparison: Comparison) -> dict[str, object]:

@@ -67,12 +67,13 @@ def _write_or_say(run: Run, name: str, make: Callable[[], str]) -> None:
 
 
 def write_validation_only(run: Run, results: ValidationResults) -> dict[str, object]:
-    """validation.npz and validation_only.json; returns the latter's content."""
+    """validation.npz, bit_plan.csv and validation_only.json; returns the latter's content."""
     write_atomically(run.folder / "validation.npz", predictions_npz(results.validation))
     summary: dict[str, object] = {
         "bits": {"average": results.average_bits}, "artifact": {"bytes": results.artifact_bytes},
         "timings": dict(run.timings),
     }  # fmt: skip
+    write_atomically(run.folder / "bit_plan.csv", plan_csv(results.plan))
     write_atomically(run.folder / VALIDATION_ONLY, json.dumps(summary).encode())
     return summary
 

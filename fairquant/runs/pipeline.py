@@ -233,4 +233,7 @@ def _validation_results(
     about = describe(recipe, model, average, None, validation.after.operating, intensity)
     artifact = write_artifact(run, name, model, quantized, about)
     (run.folder / name).unlink(missing_ok=True)
-    return ValidationResults(validation=validation, average_bits=average, artifact_bytes=artifact["bytes"])
+    return ValidationResults(
+        validation=validation, average_bits=average, artifact_bytes=artifact["bytes"],
+        plan=None if quantized is None else quantized.plan,
+    )  # fmt: skip

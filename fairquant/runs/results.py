@@ -67,11 +67,13 @@ class BeforeAfter:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationResults:
-    """What a run has that stopped before the test images were read. artifact_bytes: size that its file would have."""
+    """What a run has that stopped before the test images were read. artifact_bytes: size that its file would have; plan
+    None: full precision."""
 
     validation: BeforeAfter
     average_bits: float
     artifact_bytes: int
+    plan: BitPlan | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ def test_a_block_for_each_network_under_each_recipe_with_a_link_to_its_page(regi
     assert page.count('rowspan="3"') == 4
     assert page.count("Bold: the best mean") == 1  # what is the same everywhere is said once
     assert "DEMO" in page
+    assert "3 methods on 2 recipes and 2 networks" in page
 
 
 def test_markdown_and_latex_hold_every_table_under_its_name(registry):

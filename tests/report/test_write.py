@@ -36,10 +36,16 @@ def test_a_resolved_recipe_reads_as_the_same_recipe(registry):
 def test_a_trial_leaves_bits_and_bytes_and_its_validation_predictions():
     both = BeforeAfter(random_predictions(20, seed=1), random_predictions(20, seed=2))
     run = SimpleNamespace(folder=Path("run"), timings={"train": 1.5})
-    content = write_validation_only(run, ValidationResults(validation=both, average_bits=2.5, artifact_bytes=900))
+    content = write_validation_only(
+        run, ValidationResults(validation=both, average_bits=2.5, artifact_bytes=900, plan=None)
+    )
     assert content == {"bits": {"average": 2.5}, "artifact": {"bytes": 900}, "timings": {"train": 1.5}}
     assert json.loads(Path("run/validation_only.json").read_text()) == content
-    assert sorted(file.name for file in Path("run").iterdir()) == ["validation.npz", "validation_only.json"]
+    assert sorted(file.name for file in Path("run").iterdir()) == [
+        "bit_plan.csv",
+        "validation.npz",
+        "validation_only.json",
+    ]
 
 
 def test_a_comparison_leaves_its_table_in_four_forms_and_no_nan_in_json(registry):
