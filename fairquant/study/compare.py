@@ -61,36 +61,29 @@ def compare_all(
     plugins = discover() if plugins is None else plugins
     place = Path(runs) if runs is not None else default_runs()
     networks: list[str | None] = [*models] or [None]
-    subjects = [Subject(str(recipe), model) for recipe in recipes for model in networks]
+    subjects = list(dict.fromkeys(Subject(str(recipe), model) for recipe in recipes for model in networks))
     bases = _read(subjects, overrides, demo, plugins)
-    cells = make_cells(subjects, methods, budgets, seeds, library(plugins.registry))
-    asked = [[cell for cell in cells if cell.subject == subject] for subject in subjects]
     shown = [chosen_columns(columns, [component.label for component in base.metrics]) for base in bases]
+    cells = make_cells(subjects, methods, budgets, seeds, library(plugins.registry))
     names = list(dict.fromkeys(cell.row for cell in cells))
-    references = _references(against, names)
-    display = displays(cells[0])
-    begun = [
-        _begin(base, own, place, plugins, display) for base, own in zip(bases, asked, strict=True)
-    ]  # fmt: skip
+    references, display = _references(against, names), displays(cells[0])
+    question = [[cell.method, cell.budget, cell.seed] for cell in cells if cell.subject == subjects[0]]
+    begun = [_begin(base, question, place, plugins, display) for base in bases]
+    folder = begun[0].folder if len(begun) == 1 else place / _name_of(begun)
     job = Job(overrides=tuple(overrides), demo=demo, runs=place)
     if storage is None:
         outcomes = run_cells(cells, job, jobs, displays, on_done)
     else:
-        name = begun[0].name if len(begun) == 1 else grid_name(begun)
         shared = SharedGrid(
-            cells=tuple(cells), job=job, database=storage, name=name, folder=place / name, patience=patience
+            cells=tuple(cells), job=job, database=storage, name=folder.name, folder=folder, patience=patience
         )
         outcomes = shared.run(jobs, displays, on_done)
     comparisons = []
-    for subject, base, info, chosen in zip(subjects, bases, begun, shown, strict=True):
+    for subject, base, info, labels in zip(subjects, bases, begun, shown, strict=True):
         own = [outcome for outcome in outcomes if outcome.cell.subject == subject]
-        comparison = summarise(base, own, names, references, info.folder, chosen)
-        write_comparison(comparison)
-        finished = [outcome.folder for outcome in own if outcome.folder is not None]
-        for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
-            display.say(f"warning: {warning}")
-        comparisons.append(comparison)
-    grid = Grid(comparisons=tuple(comparisons), folder=begun[0].folder if len(begun) == 1 else place / grid_name(begun))
+        comparisons.append(summarise(base, own, names, references, info.folder, labels))
+        _finish(comparisons[-1], info, plugins, display)
+    grid = Grid(comparisons=tuple(comparisons), folder=folder)
     if len(comparisons) > 1:
         write_grid(grid)
     return grid
@@ -114,9 +107,8 @@ def _read(subjects: Sequence[Subject], overrides: Sequence[str], demo: bool, plu
     return bases
 
 
-def _begin(base: Recipe, cells: Sequence[Cell], place: Path, plugins: Plugins, display: Display) -> ComparisonInfo:
-    """The folder of one comparison, made and announced."""
-    question = [[cell.method, cell.budget, cell.seed] for cell in cells]
+def _begin(base: Recipe, question: object, place: Path, plugins: Plugins, display: Display) -> ComparisonInfo:
+    """The folder of one comparison, made and announced. question: methods, budgets and seeds."""
     identity = content_of(base, question, plugins, display)
     folder = folder_of("compare", place / (f"{base.name}-demo" if base.demo else base.name), identity)
     info = ComparisonInfo(base, folder, folder.name)
@@ -126,8 +118,16 @@ def _begin(base: Recipe, cells: Sequence[Cell], place: Path, plugins: Plugins, d
     return info
 
 
-def grid_name(comparisons: Sequence[ComparisonInfo]) -> str:
-    """compare-<digest>: of which comparisons it is."""
+def _finish(comparison: Comparison, info: ComparisonInfo, plugins: Plugins, display: Display) -> None:
+    """Write the comparison's files, and tell the listeners."""
+    write_comparison(comparison)
+    finished = [outcome.folder for outcome in comparison.outcomes if outcome.folder is not None]
+    for warning in plugins.notify("fairquant_comparison_finished", comparison=info, folders=finished):
+        display.say(f"warning: {warning}")
+
+
+def _name_of(comparisons: Sequence[ComparisonInfo]) -> str:
+    """compare-<digest>, of which comparisons it is."""
     return f"compare-{hashlib.sha256(' '.join(each.name for each in comparisons).encode()).hexdigest()[:12]}"
 
 

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
+from fairquant.errors import UserError
 from fairquant.report.tables import entries, header
-from fairquant.study import compare
+from fairquant.study import compare, compare_all
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,50 @@ def test_mlflow_shows_one_parent_and_a_child_per_method_and_seed(comparison, pla
             name = row.name.replace(" @ 1.5", " at 1.5 bits").replace(" @ 3", " at 3 bits")
             assert own[f"methods/{label}/{name}"] == pytest.approx(row.metrics[label].mean)
     assert not set(own) & set(children[0].data.metrics)
+
+
+def test_several_recipes_and_networks_are_one_piece_of_work_with_one_page(tmp_path):
+    options = [
+        "tracking.mlflow=null",
+        "dataset.images=60",
+        "model.image_size=32",
+        "baseline.epochs=1",
+        "train.epochs=1",
+    ]
+    models = ["test_resnet", "test_efficientnet"]
+    grid = compare_all(
+        ["quickstart", "isic_resnet18"], *options, models=models, methods=["fp32", "uniform-4-ptq"], seeds=[0], demo=True, runs=tmp_path
+    )  # fmt: skip
+    assert [(each.recipe.name, each.recipe.model.name) for each in grid.comparisons] == [
+        (recipe, model) for recipe in ("quickstart", "isic_resnet18") for model in models
+    ]
+    for each in grid.comparisons:
+        assert [row.name for row in each.rows] == ["fp32", "uniform-4-ptq"]
+        assert all(row.metrics for row in each.rows)
+        assert (each.folder / "compare.html").is_file()
+        for outcome in each.outcomes:
+            made = yaml.safe_load((outcome.folder / "recipe.yaml").read_text())
+            assert made["model"]["name"] == each.recipe.model.name
+    assert len({each.folder for each in grid.comparisons}) == 4
+    page = (grid.folder / "compare.html").read_text()
+    assert page.count('class="network"') == 4
+    listed = json.loads((grid.folder / "compare.json").read_text())["comparisons"]
+    assert [each["folder"] for each in listed] == [str(each.folder) for each in grid.comparisons]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("report.json")}
+    again = compare_all(
+        ["quickstart", "isic_resnet18"], *options, models=models, methods=["fp32", "uniform-4-ptq"], seeds=[0], demo=True, runs=tmp_path
+    )  # fmt: skip
+    assert again.folder == grid.folder
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("report.json")} == before
+
+
+def test_the_problems_of_every_recipe_are_said_at_once(tmp_path):
+    with pytest.raises(UserError) as caught:
+        compare_all(
+            ["quickstart", "isic_resnet18", "nowhere"], "train.epochs=0", models=["resnet1"], methods=["fp32"], seeds=[0], demo=True,
+            runs=tmp_path,
+        )  # fmt: skip
+    for recipe in ("quickstart", "isic_resnet18"):
+        assert any(problem.startswith(f"{recipe}: ") and "train.epochs" in problem for problem in caught.value.problems)
+    assert any("no recipe 'nowhere'" in problem for problem in caught.value.problems)
+    assert not list(tmp_path.iterdir())
