@@ -67,13 +67,14 @@ class Fitzpatrick17k:
         root = Path(self.root)
         column = LABEL_COLUMNS[self.labels]
         rows, places, types = self._rows(column)
-        files = {file.stem: file for file in self._folder().iterdir()}  # one listing, not 16,577 look-ups
+        folder = self._folder()
+        files = {file.stem: file for file in folder.iterdir()}  # one listing, not 16,577 look-ups
         given = self._given_splits(root) if self.split == "files" else {}
         right = [number for number, row in enumerate(rows) if not row.get("qc", "").startswith("3")]
         labelled = [number for number in right if canonical(rows[number][column]) not in BLANK]
         samples = [
             Sample(
-                file=files.get(name, self._folder() / f"{name}.jpg"), id=name, label=rows[number][column],
+                file=files.get(name, folder / f"{name}.jpg"), id=name, label=rows[number][column],
                 attributes=(self._group(types[number]),), split=given.get(name, ""), place=places[number],
             )
             for number in labelled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from fairquant_datasets.fitzpatrick17k import Fitzpatrick17k
 from helpers.data_sets import context, fitzpatrick, table
@@ -75,3 +77,11 @@ def test_types_that_are_none_and_blank_labels_are_dropped_and_counted(tmp_path):
     assert splits.counts["dropped_unlabelled"] == 2
     assert splits.counts["dropped_unknown"] == 12 + 2
     assert not {"", "nan"} & set(splits.class_names)
+
+
+def test_the_folder_of_images_is_not_listed_anew_for_every_row(tmp_path, monkeypatch):
+    listed = []
+    whole = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda *place: listed.append(place) or whole(*place))
+    Fitzpatrick17k(root=str(fitzpatrick(tmp_path / "f"))).load(context(tmp_path))
+    assert 1 <= len([place for place in listed if str(place[0]).endswith("images")]) <= 4  # 90 rows
