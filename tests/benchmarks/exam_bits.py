@@ -116,7 +116,10 @@ class Exam:
         values, draws = [], []
         for seed in self.seeds:
             weights = f"reducer={{name: weighted, weights: {{'{self.group}': 8}}}}"
-            folders = [self.run([*LEARNED, reducer], seed) for reducer in ("reducer={name: weighted}", weights)]
+            folders = [
+                self.run([*LEARNED, "allocator=knapsack", reducer], seed)
+                for reducer in ("reducer={name: weighted}", weights)
+            ]
             plain, raised = (
                 np.loadtxt(each / "bit_plan.csv", delimiter=",", skiprows=1, usecols=3) for each in folders
             )
