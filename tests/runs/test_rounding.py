@@ -89,11 +89,11 @@ def test_training_starts_from_just_what_was_rounded(chosen, monkeypatch, quantiz
     seen, stored = {}, {}
     real = pipeline.train_quantized
 
-    def watched(recipe, run, splits, model, baseline, attachment):
+    def watched(recipe, run, splits, model, baseline, attachment, replan):
         for layer in attachment.layers:
             seen[layer.name] = layer.weight.detach().clone()
         stored.update(attachment.encode())
-        real(recipe, run, splits, model, baseline, attachment)
+        real(recipe, run, splits, model, baseline, attachment, replan)
 
     monkeypatch.setattr(pipeline, "train_quantized", watched)
     key = "quantizer" if quantizer.startswith("{") else "quantizer.name"

@@ -104,9 +104,9 @@ def test_a_database_that_stops_and_comes_back_costs_nothing_but_time(postgresql,
     deadline = time.time() + 150
     while time.time() < deadline and len(list((tmp_path / "runs").glob("searched/*/log.txt"))) < 2:
         time.sleep(0.05)
-    switch(postgresql, tmp_path, on=False)
+    switch(postgresql, on=False)
     time.sleep(4)
-    switch(postgresql, tmp_path, on=True)
+    switch(postgresql, on=True)
     _, errors = worker.communicate(timeout=250)
     assert worker.returncode == 0, errors
     assert "Traceback" not in errors
@@ -121,9 +121,9 @@ def test_a_database_that_does_not_come_back_is_one_line(postgresql, tmp_path):
     deadline = time.time() + 150
     while time.time() < deadline and not list((tmp_path / "runs").glob("searched/*/log.txt")):
         time.sleep(0.05)
-    switch(postgresql, tmp_path, on=False)
+    switch(postgresql, on=False)
     _, errors = worker.communicate(timeout=200)
-    switch(postgresql, tmp_path, on=True)
+    switch(postgresql, on=True)
     assert worker.returncode == 2, errors
     assert "Traceback" not in errors
     assert "no answer for" in errors.strip().splitlines()[-1]
