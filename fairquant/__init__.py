@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Where each public function lives; importing it imports torch.
 _MODULES = {
     "run": "fairquant.api", "quantize": "fairquant.api", "load": "fairquant.artifact", "compare": "fairquant.study",
-    "compare_all": "fairquant.study",     "diff": "fairquant.study", "search": "fairquant.study", "UserError": "fairquant.errors",
+    "compare_all": "fairquant.study", "diff": "fairquant.study", "search": "fairquant.study", "UserError": "fairquant.errors",
 }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ class TrainSettings:
     sampler: how images are drawn; balanced ones draw with replacement. running_group_losses: momentum of the group
     losses that fairness regularizers see (0: each batch alone); helps where small groups are missing from batches.
     label_weight: of the loss on the labels, beside the penalties of the regularizers; 0 where distillation alone is to teach.
-    step_size_learning_rate_scale: of scales and dead zones that are learned, relative to the weights'.
+    step_size_learning_rate_scale: of scales that are learned, relative to the weights'.
     weight_average: decay of an exponential moving average of the weights, which is what is measured and kept (0: none).
     freeze_oscillating: freeze a weight that oscillates between two codes in more than this fraction of the steps (0: none).
     narrow_until: fraction of the epochs over which units come down from the most bits to the plan's (0: the plan from the start).
