@@ -16,7 +16,7 @@ from fairquant.bits.problem import BitChoices, Budget, plan_of, unit_costs
 from fairquant.errors import PluginFailed
 from fairquant.roles.allocator import BitPlan, BudgetConstraint, whole_bits
 from fairquant.roles.importance import Layer
-from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer
+from fairquant.roles.quantizer import QuantizedWeight, Quantizer, WeightQuantizer, row_bits
 from fairquant.roles.regularizer import BitState
 
 
@@ -86,19 +86,16 @@ class Attachment:
 
     @torch.no_grad()
     def change_bits(self, bits: Mapping[str, Tensor]) -> bool:
-        """Give layers other bits [U], by name; where they differ, the layer's grid is fitted anew to its weight as it is now. Bits
+        """Give layers other bits [U], by name; where a unit's differ, its grid is fitted anew to its weights as they are now. Bits
         that are learned go on being learned from there. Returns whether any differ."""
         changed = False
         for layer, quantizer in zip(self.layers, self.quantizers, strict=True):
-            wanted = bits.get(layer.name)
-            if (
-                wanted is None
-                or layer.name in self.choices.pinned
-                or torch.equal(quantizer.bits().round().long().cpu(), wanted)
-            ):
+            now = quantizer.bits().round().long().cpu()
+            wanted = bits.get(layer.name, now)
+            if layer.name in self.choices.pinned or torch.equal(now, wanted):
                 continue
             fresh = self.quantizer.build(layer.weight.detach(), wanted, self.choices.free).to(layer.weight.device)
-            quantizer.load_state_dict(fresh.state_dict())
+            quantizer.load_state_dict(_rows(fresh.state_dict(), quantizer.state_dict(), row_bits(now != wanted, layer.rows)))
             changed = True
         return changed
 
@@ -176,6 +173,16 @@ def copied(network: nn.Module, quantized: bool) -> nn.Module:
                 original.copy_(done.setdefault(id(original), quantizer(original).clone()))
             module.register_parameter(name, original)
     return plain
+
+
+def _rows(fresh: Mapping[str, Tensor], old: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """The fresh state of a quantizer in some rows [R]; elsewhere the old one is kept. What has no rows is fresh."""
+
+    def merged(one: Tensor, two: Tensor) -> Tensor:
+        by_row = one.shape[:1] == rows.shape
+        return torch.where(rows.to(one.device).view(-1, *[1] * (one.ndim - 1)), one, two) if by_row else one
+
+    return {name: merged(tensor, old[name]) for name, tensor in fresh.items()}
 
 
 def _raise_to_budget(learned: Tensor, free: Tensor, sizes: Tensor, most: int, average_bits: float) -> Tensor:

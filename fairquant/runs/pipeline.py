@@ -176,7 +176,7 @@ def make_plan(recipe: Recipe, quantization: Quantization, run: Run, splits: Spli
     attachment = planning.attach(allocated, rounded)
     return Plan(
         attachment=attachment, allocation=allocated.allocation, operations=operations, input_bits=input_bits,
-        replan=partial(replan, planning, attachment, allocated.problem, cost_model, about), rounded=rounded,
+        replan=partial(replan, planning, attachment, allocated.problem, cost_model, about, run.log), rounded=rounded,
         comparison=allocated.comparison,
     )  # fmt: skip
 

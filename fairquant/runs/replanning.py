@@ -8,7 +8,7 @@ mean of these errors and those that the first plan was made by, of the weights i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -24,7 +24,8 @@ from fairquant.runs.sensitivity import WidthErrors
 
 
 def replan(
-    planning: Planning, attachment: Attachment, first: AllocationProblem, cost_model: CostModel | None, metadata: Mapping[str, object]
+    planning: Planning, attachment: Attachment, first: AllocationProblem, cost_model: CostModel | None,
+    metadata: Mapping[str, object], log: Callable[[str], None],
 ) -> BitPlan:  # fmt: skip
     """The allocator's plan for the network as it is now, quantized, by fresh importance to every group."""
     recipe, names = planning.recipe, frozenset(layer.name for layer in planning.layers)
@@ -39,7 +40,10 @@ def replan(
         known=WidthErrors(weights=_errors(layers, attachment, quantizer, bits)),
         adjust=lambda problem: averaged(first, extrapolated(problem, bits, rate_distortion(quantizer, columns))),
     )  # fmt: skip
-    return again.allocate(again.sensitivity.measure(), cost_model, metadata).plan
+    plan = again.allocate(again.sensitivity.measure(), cost_model, metadata).plan
+    moved = torch.cat([plan.bits[layer.name] for layer in layers]) != bits
+    log(f"replanned: {int(moved.sum())} of {len(moved)} units have other bits")
+    return plan
 
 
 @torch.no_grad()

@@ -20,14 +20,14 @@ from fairquant.training.selection import accuracies
 
 BALANCED = "{name: distillation, balanced: true}"
 RECIPE = [
-    "method=fq-block-rounding", "budget.average_bits=2", "train.epochs=10", "train.learning_rate=1e-3", "train.warmup_epochs=0.5",
+    "method=fq-block-rounding", "rounding=fair-gptq", "budget.average_bits=2", "train.epochs=10", "train.learning_rate=1e-3", "train.warmup_epochs=0.5",
     f"regularizers=[{BALANCED}]",
 ]  # fmt: skip
-FULL = ["method=fp32", "regularizers=[]"]
+FULL = ["method=fp32", "rounding=null", "regularizers=[]"]
 PARTS = {
     "the recipe": [],
     "start: nearest": ["rounding=null"],
-    "start: fair-gptq": ["rounding=fair-gptq"],
+    "start: block": ["rounding=block"],
     "distillation: none": ["regularizers=[]"],
     "distillation: every image alike": ["regularizers=[{name: distillation}]"],
     "distillation: every cell alike, plan too": ["protect=cells"],
@@ -38,8 +38,9 @@ PARTS = {
     "weights: averaged": ["train.weight_average=0.99"],
     "weights: oscillating ones frozen": ["train.freeze_oscillating=0.02"],
     "bits: narrowed from 8": ["rounding=null", "train.narrow_until=0.5"],
-    "bits: replanned": ["rounding=null", "train.replan=true"],
-    "bits: uniform": ["method=gptq", "rounding=block"],
+    "bits: replanned": ["train.replan=true"],
+    "bits: learned by gradient": ["method=fq-baq", "rounding=fair-gptq", f"regularizers=[{BALANCED}, {{name: bit-budget}}]"],
+    "bits: uniform": ["method=gptq", "rounding=fair-gptq"],
     "all together": [
         "quantizer.scale=learned", "train.weight_average=0.99", "train.freeze_oscillating=0.02",
     ],
@@ -49,11 +50,11 @@ PARTS = {
     "epochs: 3": ["train.epochs=3"],
     "epochs: 30": ["train.epochs=30"],
     "budget: 3 bits": ["budget.average_bits=3"],
-    "budget: 3 bits, uniform": ["method=gptq", "rounding=block", "budget.average_bits=3"],
+    "budget: 3 bits, uniform": ["method=gptq", "rounding=fair-gptq", "budget.average_bits=3"],
     "full precision, 1e-4": [*FULL, "train.learning_rate=1e-4"],
     "full precision, 3e-4": [*FULL, "train.learning_rate=3e-4"],
     "full precision, 1e-3": [*FULL, "train.learning_rate=1e-3"],
-    "full precision, 1e-4, distilled": ["method=fp32", "train.learning_rate=1e-4"],
+    "full precision, 1e-4, distilled": ["method=fp32", "rounding=null", "train.learning_rate=1e-4"],
 }  # fmt: skip
 
 
