@@ -95,7 +95,9 @@ class Attachment:
             if layer.name in self.choices.pinned or torch.equal(now, wanted):
                 continue
             fresh = self.quantizer.build(layer.weight.detach(), wanted, self.choices.free).to(layer.weight.device)
-            quantizer.load_state_dict(_rows(fresh.state_dict(), quantizer.state_dict(), row_bits(now != wanted, layer.rows)))
+            quantizer.load_state_dict(
+                _rows(fresh.state_dict(), quantizer.state_dict(), row_bits(now != wanted, layer.rows))
+            )
             changed = True
         return changed
 

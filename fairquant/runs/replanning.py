@@ -3,7 +3,9 @@
 The weights have settled on their grids by then, so that what a further bit would bring cannot be read off them: rounded to more bits
 they stay what they are. What can be measured is what one width less would do to each group; from that the error that a unit has
 left, and what further bits would leave of it, follow by the quantizer's own rate-distortion curve. The plan is made by the geometric
-mean of these errors and those that the first plan was made by, of the weights in full precision.
+mean of these errors and those that the first plan was made by, of the weights in full precision. What a unit that is pruned would
+bring cannot be measured either: it no longer varies, and a normalization after it would magnify whatever it adds. For these units
+the first errors count alone.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def replan(
         planning, recipe=replace(recipe, quantize=replace(recipe.quantize, fallback=None)),
         quantization=replace(planning.quantization, rounding=None), model=replace(planning.model, network=network), layers=layers,
         known=WidthErrors(weights=_errors(layers, attachment, quantizer, bits)),
-        adjust=lambda problem: averaged(first, extrapolated(problem, bits, rate_distortion(quantizer, columns))),
+        adjust=lambda problem: averaged(first, extrapolated(problem, bits, rate_distortion(quantizer, columns)), bits > 0),
     )  # fmt: skip
     plan = again.allocate(again.sensitivity.measure(), cost_model, metadata).plan
     moved = torch.cat([plan.bits[layer.name] for layer in layers]) != bits
@@ -71,11 +73,15 @@ def rate_distortion(quantizer: Quantizer, columns: tuple[int, ...], rows: int = 
     return torch.stack(left).cummin(0).values
 
 
-def averaged(first: AllocationProblem, second: AllocationProblem) -> AllocationProblem:
-    """The second problem with the geometric mean of both problems' errors."""
+def averaged(first: AllocationProblem, second: AllocationProblem, measured: Tensor) -> AllocationProblem:
+    """The second problem with the geometric mean of both problems' errors; units that were not measured [U] have the first ones, in
+    proportion to the others."""
 
     def mean(one: Tensor, two: Tensor) -> Tensor:
-        return (one.clamp_min(1e-30) * two.clamp_min(1e-30)).sqrt()
+        one, two = one.double().clamp_min(1e-30), two.double().clamp_min(1e-30)
+        ratios = (two / one)[..., measured, :]
+        scale = ratios.log().mean().exp() if ratios.numel() else torch.tensor(1.0)
+        return (one * torch.where(measured[:, None], two, one * scale)).sqrt()
 
     def mean_if(one: Tensor | None, two: Tensor | None) -> Tensor | None:
         return two if one is None or two is None else mean(one, two)

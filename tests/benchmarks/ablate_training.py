@@ -1,8 +1,11 @@
 """What each part of quantization-aware training is worth: on validation images; no test image is read.
 
-python tests/benchmarks/ablate_training.py FOLDER WEIGHTS [--runs DIR] [--seeds 2,42] [--parts WORDS]
-FOLDER: fitzpatrick17k; WEIGHTS: DeiT-Tiny's ImageNet weights; WORDS: with commas, only rows with one of them in their name
-DeiT-Tiny at 128 px, 2 bits. Every row is the recipe with one thing changed. Runs that are finished are not run again.
+python tests/benchmarks/ablate_training.py fitz FOLDER WEIGHTS [--runs DIR] [--seeds 2,42] [--parts WORDS]
+python tests/benchmarks/ablate_training.py isic FOLDER ...
+
+fitz: Fitzpatrick17k, DeiT-Tiny from ImageNet WEIGHTS at 128 px, 2 bits; isic: ISIC 2019 by age, ResNet18 from scratch at 64 px, 0.25
+bits. WORDS: with ";", only rows with one of them in their name. Every row is the recipe with one thing changed. Runs that are
+finished are not run again.
 """
 
 from __future__ import annotations
@@ -20,9 +23,18 @@ from fairquant.training.selection import accuracies
 
 BALANCED = "{name: distillation, balanced: true}"
 RECIPE = [
-    "method=fq-block-rounding", "rounding=fair-gptq", "budget.average_bits=2", "train.epochs=10", "train.learning_rate=1e-3", "train.warmup_epochs=0.5",
-    f"regularizers=[{BALANCED}]",
+    "method=fq-block-rounding", "rounding=fair-gptq", "train.learning_rate=1e-3", "train.warmup_epochs=0.5",
+    f"regularizers=[{BALANCED}]", "tracking.mlflow=null",
 ]  # fmt: skip
+SETTINGS = {
+    "fitz": ("recipes/fitz_deit.yaml", [
+        "model.image_size=128", "baseline.epochs=15", "baseline.learning_rate=3e-4", "budget.average_bits=2", "train.epochs=10",
+    ]),
+    "isic": ("recipes/isic_resnet18.yaml", [
+        "model.pretrained=false", "model.image_size=64", "baseline.epochs=15", "baseline.batch_size=64", "train.batch_size=64",
+        "train.epochs=8", "budget.average_bits=0.25", "quantize.fallback=null",
+    ]),
+}  # fmt: skip
 FULL = ["method=fp32", "rounding=null", "regularizers=[]"]
 PARTS = {
     "the recipe": [],
@@ -60,37 +72,38 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("on", choices=SETTINGS)
     parser.add_argument("data")
-    parser.add_argument("weights")
+    parser.add_argument("weights", nargs="?")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", default="2,42")
     parser.add_argument("--parts", default="")
     given = parser.parse_args()
-    common = [
-        f"dataset.root={given.data}",
-        f"model.weights={given.weights}",
-        "model.image_size=128",
-        "tracking.mlflow=null",
-    ]
-    print("| changed | accuracy, worst group by seed | mean accuracy | mean worst group | seconds per epoch |")
+    file, own = SETTINGS[given.on]
+    where = [f"dataset.root={given.data}", *([f"model.weights={given.weights}"] if given.weights else [])]
+    print("| changed | accuracy, worst group, balanced by seed | means | seconds per epoch |")
     for part, overrides in PARTS.items():
-        if not any(word in part for word in given.parts.split(",")):
+        if not any(word in part for word in given.parts.split(";")):
             continue
-        rows = [_measure([*RECIPE, *overrides, *common, f"seed={seed}"], given.runs) for seed in given.seeds.split(",")]
-        means = [statistics.mean(row[column] for row in rows) for column in range(3)]
-        seeds = "; ".join(f"{accuracy:.3f}, {worst:.3f}" for accuracy, worst, _ in rows)
-        print(f"| {part} | {seeds} | {means[0]:.3f} | {means[1]:.3f} | {means[2]:.1f} |", flush=True)
+        recipes = [[*RECIPE, *own, *overrides, *where, f"seed={seed}"] for seed in given.seeds.split(",")]
+        rows = [_measure(file, each, given.runs) for each in recipes]
+        *means, seconds = (statistics.mean(column) for column in zip(*rows, strict=True))
+        cells = [
+            "; ".join(", ".join(f"{value:.3f}" for value in row[:-1]) for row in rows),
+            ", ".join(f"{value:.3f}" for value in means),
+        ]
+        print("|", part, "|", " | ".join(cells), "|", f"{seconds:.1f} |", flush=True)
 
 
-def _measure(overrides: list[str], runs: Path) -> tuple[float, float, float]:
-    """Accuracy and worst-group accuracy on validation after the last epoch, and seconds per epoch."""
+def _measure(file: str, overrides: list[str], runs: Path) -> tuple[float, ...]:
+    """Accuracy, worst-group and balanced accuracy on validation after the last epoch, and seconds per epoch."""
     plugins = discover()
-    recipe = read_recipe("recipes/fitz_deit.yaml", overrides, registry=plugins.registry)
+    recipe = read_recipe(file, overrides, registry=plugins.registry)
     watched = ValidationOnly(watch=lambda stage, values: None)
     result = execute(recipe, plugins, runs, Quiet(), validation_only=watched, wait=True)
     values = accuracies(read_predictions(result.folder / "validation.npz").after)
-    seconds = result.report["timings"]["train"] / recipe.train.epochs
-    return values["accuracy"], values["worst-group-accuracy"], seconds
+    measured = (values[name] for name in ("accuracy", "worst-group-accuracy", "balanced-accuracy"))
+    return (*measured, result.report["timings"]["train"] / recipe.train.epochs)
 
 
 if __name__ == "__main__":

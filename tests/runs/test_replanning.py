@@ -58,8 +58,18 @@ def test_errors_that_follow_the_curve_are_found_again_from_what_one_width_less_d
 
 def test_the_first_plans_errors_and_these_count_equally():
     one, two = problem(torch.full((3, 9), 4.0)), problem(torch.full((3, 9), 9.0))
-    assert averaged(one, two).errors.unique().tolist() == [6.0]
-    assert averaged(one, two).measured_group_errors is None
+    found = averaged(one, two, torch.ones(3, dtype=torch.bool))
+    torch.testing.assert_close(found.errors, torch.full((3, 9), 6.0).double())
+    assert found.measured_group_errors is None
+
+
+def test_pruned_units_keep_their_first_errors_in_proportion_to_the_others():
+    first = torch.tensor([1.0, 3.0, 5.0])[:, None].expand(3, 9)
+    second = torch.tensor([4.0, 1e9, 20.0])[:, None].expand(3, 9)
+    found = averaged(problem(first), problem(second), torch.tensor([True, False, True]))
+    torch.testing.assert_close(found.errors, 2 * first.double())
+    nothing = averaged(problem(first), problem(second), torch.zeros(3, dtype=torch.bool))
+    torch.testing.assert_close(nothing.errors, first.double())
 
 
 @pytest.mark.parametrize("method", ["fq-gptq", "fq-baq"])

@@ -215,6 +215,25 @@ def test_other_bits_mean_another_grid_for_the_weight_as_it_is(quantizer):
     assert not attachment.change_bits({first.name: torch.full((6,), 4)})  # they are the same already
 
 
+@pytest.mark.parametrize("quantizer", ["uniform", "baq"])
+def test_units_that_keep_their_bits_keep_their_grid(quantizer):
+    network = small_network()
+    attachment = attached(network, 2, quantizer)
+    first = attachment.layers[0]
+    with torch.no_grad():  # trained on: a grid fitted anew would clip elsewhere
+        first.weight.mul_(torch.linspace(0.1, 3.0, first.weight[0].numel()).view_as(first.weight[0]))
+    before = attachment.quantizers[0].encode(first.weight)
+    bits = torch.tensor([2, 4, 2, 2, 4, 2])
+    assert attachment.change_bits({first.name: bits})
+    after = attachment.quantizers[0].encode(first.weight)
+    fresh = QUANTIZERS[quantizer].build(first.weight.detach(), bits, attachment.choices.free).encode(first.weight)
+    moved = bits != 2
+    assert after.bits.tolist() == bits.tolist()
+    assert torch.equal(after.decode()[~moved], before.decode()[~moved])
+    assert torch.equal(after.decode()[moved], fresh.decode()[moved])
+    assert not torch.equal(fresh.decode()[~moved], before.decode()[~moved])
+
+
 @pytest.mark.parametrize("quantized", [False, True])
 def test_a_copy_without_quantizers_has_the_weights_under_them_or_theirs_and_leaves_the_network_alone(quantized):
     network = small_network()
