@@ -32,7 +32,7 @@ SETTINGS = {
     ]),
     "isic": ("recipes/isic_resnet18.yaml", [
         "model.pretrained=false", "model.image_size=64", "baseline.epochs=15", "baseline.batch_size=64", "train.batch_size=64",
-        "train.epochs=8", "budget.average_bits=0.25", "quantize.fallback=null",
+        "train.epochs=8", "budget.average_bits=0.25", "quantize.fallback=null", "baseline.channels_last=true", "train.channels_last=true",
     ]),
 }  # fmt: skip
 FULL = ["method=fp32", "rounding=null", "regularizers=[]"]

@@ -12,7 +12,7 @@ GOOD = "dataset: {name: synthetic-lesions}\n"
 
 
 METHODS = (
-    "adq, fairgrape, fairprune, fairquantize, fmpq, fmpq-fair, fp32, fq-baq, fq-block, fq-block-rounding, fq-distill, fq-gptq, fq-qat, gptq, hawq, impq, impq-fair, "
+    "adq, fairgrape, fairprune, fairquantize, fmpq, fmpq-fair, fp32, fq-baq, fq-block, fq-block-rounding, fq-gptq, fq-qat, gptq, hawq, impq, impq-fair, "
     "iterative-qat, nir, uniform-1, uniform-2, uniform-3, uniform-4, uniform-8; NAME-ptq: untrained"
 )
 

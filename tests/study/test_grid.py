@@ -42,6 +42,7 @@ def test_all_takes_every_preset_and_each_untrained_plan_once():
     assert {
         "adq",
         "iterative-qat",
+        "iterative-qat-ptq",
         "uniform-2-ptq",
         "fq-qat-ptq",
         "fq-baq-ptq",
@@ -49,7 +50,7 @@ def test_all_takes_every_preset_and_each_untrained_plan_once():
         "hawq-ptq",
         "impq-ptq",
     } <= set(everything)
-    assert not {"iterative-qat-ptq", "fq-distill-ptq", "fp32-ptq"} & set(
+    assert not {"fq-gptq-ptq", "fp32-ptq"} & set(
         everything
     )  # fq-qat-ptq's plan again, and no plan
     assert everything[:3] == ("fp32", "uniform-8", "uniform-8-ptq")
