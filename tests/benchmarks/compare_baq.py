@@ -2,8 +2,8 @@
 
 python tests/benchmarks/compare_baq.py DATA [--runs DIR] [--forms WORDS] [--seeds 11,12,13]
 DATA: a folder in ISIC 2019's layout; WORDS: with commas, only forms with one of them in their name
-Every form gets the same baseline (per seed), the same epochs and the same budget; fq-qat (bits fixed by the same plan)
-stands beside them. The table shows validation images only. The rule, fixed before the runs: the form with the highest
+Every form gets the same baseline (per seed), the same epochs and the same budget; fq-block (bits fixed by the same plan)
+stands beside them. All start from the nearest codes. The table shows validation images only. The rule, fixed before the runs: the form with the highest
 mean worst-group accuracy; forms within one standard error of it (of the paired difference over seeds) are ranked by
 balanced accuracy. Runs that are finished are not run again.
 """
@@ -19,7 +19,8 @@ import fairquant
 from fairquant.runs.predictions import read_predictions
 from fairquant.training.selection import accuracies
 
-FISHER = ("method=fq-baq", "importance={name: fisher}", "train.bit_confidence=0")
+BAQ = ("method=fq-baq", "rounding=null", "regularizers=[loss-gap, bit-budget]")
+FISHER = (*BAQ, "importance={name: fisher}", "train.bit_confidence=0")
 FORMS = (
     {
         f"baq {gradient} {scale}": [*FISHER, f"quantizer={{name: baq, gradient: {gradient}, scale: {scale}}}"]
@@ -27,11 +28,11 @@ FORMS = (
         for scale in ("mse", "absmax", "quantile")
     }
     | {
-        f"baq step mse, block-fisher, confidence {confidence}": ["method=fq-baq", f"train.bit_confidence={confidence}"]
+        f"baq step mse, block-fisher, confidence {confidence}": [*BAQ, f"train.bit_confidence={confidence}"]
         for confidence in (0, 1, 2)
     }
     | {
-        "fq-qat (bits fixed), fisher": ["method=fq-qat"],
+        "fq-block (bits fixed), fisher": ["method=fq-block", "importance=fisher"],
         "fq-block (bits fixed), block-fisher": ["method=fq-block"],
     }
 )

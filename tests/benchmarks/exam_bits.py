@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", default="2,42,2026")
     parser.add_argument("--exams", default="abc")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     overrides = [each if "=" in each else f"model.weights={each}" for each in given.more]
     exam = Exam(given.on, [f"dataset.root={given.data}", *overrides], given.runs, [*map(int, given.seeds.split(","))])
     if "a" in given.exams:
