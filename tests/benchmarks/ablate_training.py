@@ -28,7 +28,7 @@ RECIPE = [
 ]  # fmt: skip
 SETTINGS = {
     "fitz": ("recipes/fitz_deit.yaml", [
-        "model.image_size=128", "baseline.epochs=15", "baseline.learning_rate=3e-4", "budget.average_bits=2", "train.epochs=10",
+        "model.image_size=128", "budget.average_bits=2"
     ]),
     "isic": ("recipes/isic_resnet18.yaml", [
         "model.pretrained=false", "model.image_size=64", "baseline.epochs=15", "baseline.batch_size=64", "train.batch_size=64",
