@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from fairquant.bits.knapsack import solve_knapsack
@@ -102,6 +101,38 @@ class Attachment:
         return changed
 
     @torch.no_grad()
+    def hold_budget(self) -> None:
+        """Lower all learned bits alike, by the least at which they are within the budget as they would be rounded."""
+        learning = [
+            (q, q.bit_logits, q.bit_logits.clone())
+            for q in self.quantizers
+            if q.learns_bits and q.bit_logits is not None
+        ]
+        costs = torch.cat([self._bit_costs(layer) for layer in self.layers])
+        most = self.budget.average_bits * float(costs.sum())
+
+        def fits(by: float) -> bool:
+            for quantizer, logits, before in learning:
+                logits.copy_(before)
+                quantizer.lower_bits(by)
+            bits = torch.cat([quantizer.bits().round().double().cpu() for quantizer in self.quantizers])
+            return float((bits * costs).sum()) <= most * (1 + 1e-9)
+
+        if not learning or fits(0.0):
+            return
+        low, high = 0.0, 1e-3
+        while not fits(high):
+            low, high = high, 2 * high
+            if high > 1e6:
+                raise PluginFailed(
+                    f"quantizer {type(learning[0][0]).__name__}: lower_bits() does not bring the bits down to the budget"
+                )
+        for _ in range(6):  # to a hundredth of the shift
+            middle = (low + high) / 2
+            low, high = (low, middle) if fits(middle) else (middle, high)
+        fits(high)
+
+    @torch.no_grad()
     def project_to_budget(self) -> BitPlan:
         """Project the bits onto the budget and freeze them: the plan nearest to what was learned, never above it.
 
@@ -154,27 +185,6 @@ class Attachment:
                 parametrize.remove_parametrizations(module, name, leave_parametrized=False)
             with torch.no_grad():
                 layer.weight.copy_(quantized)
-
-
-@torch.no_grad()
-def copied(network: nn.Module, quantized: bool) -> nn.Module:
-    """A copy of a network with quantizers, without them, in evaluation mode: with the quantized weights or those under them."""
-    plain, done = copy.deepcopy(network).eval(), dict[int, Tensor]()
-    for module in list(plain.modules()):
-        if not parametrize.is_parametrized(module):
-            continue
-        # torch's own removal would change the class, which the copy shares with the network
-        chains = module._modules.pop("parametrizations")
-        assert isinstance(chains, nn.ModuleDict)
-        module.__class__ = type(module).__bases__[0]
-        for name, chain in chains.items():
-            original = chain.original
-            assert isinstance(original, nn.Parameter)
-            if quantized:  # once for all modules that share it
-                quantizer = next(chain.children())
-                original.copy_(done.setdefault(id(original), quantizer(original).clone()))
-            module.register_parameter(name, original)
-    return plain
 
 
 def _rows(fresh: Mapping[str, Tensor], old: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ class WeightQuantizer(nn.Module):
     """The module attached to a layer's weight with torch.nn.utils.parametrize.
 
     forward(w) -> w_hat of w's shape; bits() -> float [U], differentiable where bits are learned; encode(w) -> what is
-    stored; freeze(bits [U]): from now on exactly these bits; start_from(stored): optional, see there. Given `bits`, they are
+    stored; freeze(bits [U]): from now on exactly these bits; lower_bits, start_from: optional, see there. Given `bits`, they are
     kept in the buffer `width` [U] and nothing more is needed for bits() and freeze(). `bit_logits` [U] is the parameter
     behind learnable bits, `learns_bits` whether they are still being learned.
     """
@@ -89,6 +89,13 @@ class WeightQuantizer(nn.Module):
     def freeze(self, bits: Tensor) -> None:
         """From now on exactly these bits [U]."""
         self.width.copy_(bits)
+
+    @torch.no_grad()
+    def lower_bits(self, by: float) -> None:
+        """Move the parameters behind learned bits down by this much: no unit has more bits after it, and with enough of it all have
+        the fewest that they may have."""
+        if self.bit_logits is not None:
+            self.bit_logits.sub_(by)
 
     def start_from(self, stored: QuantizedWeight) -> None:
         """Take over the grid of the weight that a rounding has chosen, so that encode(stored.decode()) gives its codes and training

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fairquant.bits import Attachment, find_layers
-from fairquant.bits.attach import copied
+from fairquant.bits.copies import copied
 from fairquant.bits.costs import CostModel
 from fairquant.bits.problem import weight_errors
 from fairquant.roles import AllocationProblem, BitPlan, Layer, Quantizer

@@ -14,7 +14,7 @@ from fairquant.training.average import WeightAverage
 from fairquant.training.callbacks import Callback
 from fairquant.training.oscillation import OscillationFreezing
 from fairquant.training.rounds import FrozenUnits
-from fairquant.training.widths import Narrowing, Replanning
+from fairquant.training.widths import HeldBudget, Narrowing, Replanning
 
 
 class Techniques(nn.Module):
@@ -55,7 +55,7 @@ class Techniques(nn.Module):
 
 
 def _on_bits(settings: TrainSettings, attachment: Attachment, replan: Callable[[], BitPlan] | None) -> list[Callback]:
-    made = list[Callback]()
+    made = list[Callback]([HeldBudget(attachment)] if attachment.learns_bits else [])
     if settings.rounds > 1:
         made.append(FrozenUnits(attachment, settings))
     if settings.narrow_until > 0:

@@ -1,4 +1,4 @@
-"""Bits that change while the weights are trained: narrowed step by step to the plan, or planned anew."""
+"""Bits that change while the weights are trained: learned, narrowed step by step to the plan, or planned anew."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from fairquant.bits.attach import Attachment
 from fairquant.recipe.sections import TrainSettings
 from fairquant.roles import BitPlan
 from fairquant.training.callbacks import Callback
+
+
+class HeldBudget(Callback):
+    """Learned bits stay within the budget: after every step all of them come down alike where together they cost too much."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        super().__init__()
+        self.attachment = attachment
+
+    def after_step(self) -> None:
+        self.attachment.hold_budget()
 
 
 class Narrowing(Callback):

@@ -13,6 +13,8 @@ from fairquant.roles.quantizer import QuantizedWeight, WeightQuantizer, largest_
 from fairquant_paper.grids import Grid, chunks, clipping_of, code_range, mse_clipping, row_statistics
 from fairquant_paper.uniform import quantize_rows
 
+#: How near to the ends of their range learned bits start, as a fraction of it: at the ends there is no gradient.
+LEAST = 0.01
 BitGradient = Literal["fractional", "step"]
 Scale = Literal["absmax", "quantile", "mse"]
 
@@ -57,7 +59,7 @@ class BaqWeightQuantizer(WeightQuantizer):
         rows = rows_of(weight.detach())
         low, high = min(bit_range[0], int(bits.min())), max(bit_range[1], int(bits.max()))
         self.low, self.high, self.gradient, self.kind = low, high, gradient, scale
-        fraction = ((bits.float() - low) / max(high - low, 1)).clamp(0.01, 0.99)
+        fraction = ((bits.float() - low) / max(high - low, 1)).clamp(LEAST, 1 - LEAST)
         start = math.atanh(0.5) if scale == "mse" else -6.0
         self.bit_logits = nn.Parameter(torch.atanh(fraction).to(rows.device))
         self.dead_logits = nn.Parameter(torch.full_like(self.bit_logits, start))
@@ -85,6 +87,12 @@ class BaqWeightQuantizer(WeightQuantizer):
             return self.width.float()
         assert self.bit_logits is not None
         return torch.tanh(self.bit_logits.abs()) * (self.high - self.low) + self.low
+
+    @torch.no_grad()
+    def lower_bits(self, by: float) -> None:
+        """theta_b nearer to zero, where the fewest bits are."""
+        assert self.bit_logits is not None
+        self.bit_logits.copy_((self.bit_logits.abs() - by).clamp_min(LEAST))
 
     def freeze(self, bits: Tensor) -> None:
         """Fix the bits [U]."""

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from fairquant.api import ValidationOnly, execute
 from fairquant.bits import Attachment
-from fairquant.bits.attach import copied
+from fairquant.bits.copies import copied
 from fairquant.data.batching import batches
 from fairquant.recipe import read_recipe
 from fairquant.registry import discover

@@ -45,6 +45,60 @@ def test_projected_bits_never_exceed_the_budget_and_are_choices(average, seed, s
     assert attachment.average() == pytest.approx(plan.average)
 
 
+@settings(max_examples=40, deadline=None)
+@given(average=st.floats(0.5, 8), seed=st.integers(0, 999), spread=st.floats(0, 4))
+def test_learned_bits_are_held_to_the_budget_all_alike_and_no_further_than_needed(average, seed, spread):
+    attachment = learning(model(), average, {"2": 2})
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for quantizer in attachment.quantizers[:1] + attachment.quantizers[2:]:
+            quantizer.bit_logits.add_(spread * torch.randn(quantizer.bit_logits.shape, generator=draw))
+
+    def spent(lower: float = 0.0) -> float:
+        before = [quantizer.bit_logits.clone() for quantizer in attachment.quantizers]
+        for quantizer in attachment.quantizers:
+            quantizer.lower_bits(lower)
+        rounded = [
+            q.bits().round().sum() * layer.unit_size
+            for q, layer in zip(attachment.quantizers, attachment.layers, strict=True)
+        ]
+        for quantizer, logits in zip(attachment.quantizers, before, strict=True):
+            quantizer.bit_logits.data.copy_(logits)
+        return float(sum(rounded).detach()) / 210
+
+    start = [quantizer.bit_logits.abs().clone() for quantizer in attachment.quantizers]
+    within = spent() <= average
+    if float(attachment.quantizers[1].bits().sum()) * 6 / 210 > average:
+        return  # the pinned layer alone costs more
+    attachment.hold_budget()
+    assert spent() <= average + 1e-9
+    shifts = torch.cat(
+        [before - q.bit_logits.abs() for before, q in zip(start, attachment.quantizers, strict=True) if q.learns_bits]
+    )
+    assert float(shifts.max()) == 0 if within else float(shifts.max()) > 0
+    lowered = shifts[torch.cat([q.bit_logits > 0.0101 for q in attachment.quantizers if q.learns_bits])]
+    if len(lowered):
+        assert float(lowered.max() - lowered.min()) < 1e-5  # all alike, but at the lower end
+        assert within or spent(-0.02 * float(lowered.max()) - 1e-4) > average
+    before = [quantizer.bit_logits.clone() for quantizer in attachment.quantizers]
+    attachment.hold_budget()
+    assert all(torch.equal(a, q.bit_logits) for a, q in zip(before, attachment.quantizers, strict=True))
+
+
+def test_a_quantizer_whose_bits_do_not_come_down_is_named():
+    class Stuck(Baq):
+        def build(self, weight, bits, choices):
+            built = super().build(weight, bits, choices)
+            built.lower_bits = lambda by: None
+            return built
+
+    network = model()
+    layers = find_layers(network, "channel")
+    attachment = attach(layers, Stuck(), plan_of(layers, torch.full((19,), 4)), BitChoices(CHOICES), Budget(2.0))
+    with pytest.raises(PluginFailed, match=r"lower_bits\(\) does not bring the bits down to the budget"):
+        attachment.hold_budget()
+
+
 def test_bits_that_are_not_learned_have_no_state():
     layers = find_layers(model(), "channel")
     plan = plan_of(layers, torch.full((19,), 4))

@@ -12,7 +12,8 @@ from helpers.training import bound, small_network, small_split
 from torch import nn
 
 from fairquant.bits import attach, find_layers, plan_of
-from fairquant.bits.attach import Attachment, copied
+from fairquant.bits.attach import Attachment
+from fairquant.bits.copies import copied
 from fairquant.bits.problem import BitChoices, Budget
 from fairquant.recipe.sections import EarlyStopping, TrainSettings
 from fairquant.training.average import WeightAverage
