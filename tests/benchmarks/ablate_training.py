@@ -51,7 +51,7 @@ PARTS = {
     "weights: oscillating ones frozen": ["train.freeze_oscillating=0.02"],
     "bits: narrowed from 8": ["rounding=null", "train.narrow_until=0.5"],
     "bits: replanned": ["train.replan=true"],
-    "bits: learned by gradient": ["method=fq-baq", "rounding=fair-gptq", f"regularizers=[{BALANCED}, {{name: bit-budget}}]"],
+    "bits: learned by gradient": ["method=fq-baq", "rounding=fair-gptq"],
     "bits: uniform": ["method=gptq", "rounding=fair-gptq"],
     "all together": [
         "quantizer.scale=learned", "train.weight_average=0.99", "train.freeze_oscillating=0.02",
