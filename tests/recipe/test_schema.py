@@ -41,7 +41,7 @@ def test_every_component_comes_with_its_role(registry):
     )
     assert [(role, component.name) for role, component in recipe.components()] == [
         ("dataset", "synthetic-lesions"), ("quantizer", "uniform"), ("allocator", "minimax"), ("importance", "block-fisher"),
-        ("reducer", "max"), ("rounding", "fair-gptq"), ("regularizer", "loss-gap"), ("metric", "accuracy"),
+        ("reducer", "max"), ("regularizer", "loss-gap"), ("metric", "accuracy"),
         ("metric", "accuracy"), ("metric", "sensitivity"), ("metric", "accuracy"),  # that choose epochs, that have limits
     ]  # fmt: skip
 

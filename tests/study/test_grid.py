@@ -50,7 +50,7 @@ def test_all_takes_every_preset_and_each_untrained_plan_once():
         "hawq-ptq",
         "impq-ptq",
     } <= set(everything)
-    assert not {"fq-gptq-ptq", "fp32-ptq"} & set(everything)  # fq-qat-ptq's plan again, and no plan
+    assert not {"fq-block-ptq", "fp32-ptq"} & set(everything)  # fq-qat-ptq's plan again, and no plan
     assert everything[:3] == ("fp32", "uniform-8", "uniform-8-ptq")
     assert library().load_method("fairgrape-ptq")["allocator"] == library().load_method("fairgrape")["allocator"]
     assert library().load_method("fq-qat-ptq")["train"] == {"post_training": True}
