@@ -72,6 +72,27 @@ def freeze_sets_the_bits(quantizer: Quantizer) -> None:
     for_all(law, examples=10, seed=SEEDS, rows=ROWS)
 
 
+def learned_bits_can_be_lowered(quantizer: Quantizer) -> None:
+    """lower_bits gives no unit more bits, and enough of it gives all of them the fewest, so that they can be held to a budget."""
+
+    def law(seed: int, rows: int, by: float) -> None:
+        choices = widths_of(quantizer)
+        draw = torch.Generator().manual_seed(seed)
+        bits = torch.tensor(choices)[torch.randint(len(choices), (rows,), generator=draw)]
+        built = quantizer.build(weights(seed, rows, 9), bits, choices)
+        if not built.learns_bits or built.bit_logits is None:
+            raise NotApplicable("its bits are not learned")
+        before = built.bits().detach()
+        built.lower_bits(by)
+        after = built.bits().detach()
+        assert bool((after <= before + 1e-5).all()), f"lowered by {by:g}, {before.tolist()} became {after.tolist()}"
+        built.lower_bits(1e6)
+        fewest = built.bits().detach().round()
+        assert bool((fewest == min(choices)).all()), f"lowered as far as can be, the bits are {fewest.tolist()}"
+
+    for_all(law, examples=20, seed=SEEDS, rows=ROWS, by=st.floats(0, 10))
+
+
 def no_bits_prune_the_unit(quantizer: Quantizer) -> None:
     """The weights of a unit of 0 bits are 0."""
     if 0 not in widths_of(quantizer):
@@ -166,7 +187,8 @@ def widths_are_bit_widths(quantizer: Quantizer) -> None:
 
 
 CHECKS = (
-    decoding_gives_the_forward_bit_for_bit, codes_fit_their_bits, freeze_sets_the_bits, no_bits_prune_the_unit,
+    decoding_gives_the_forward_bit_for_bit, codes_fit_their_bits, freeze_sets_the_bits, learned_bits_can_be_lowered,
+    no_bits_prune_the_unit,
     the_gradient_reaches_the_weight, more_bits_are_closer, its_state_is_in_the_state_dict,
     training_starts_from_what_was_rounded, widths_are_bit_widths,
 )  # fmt: skip

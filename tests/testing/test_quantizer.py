@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from fairquant_paper.baq import Baq, BaqWeightQuantizer
 from fairquant_paper.uniform import Uniform, UniformWeightQuantizer
 from fairquant_rivals.codebook import CodebookWeightQuantizer
 from helpers.contract import failures, own_checks
@@ -44,6 +45,10 @@ class Doubles(UniformWeightQuantizer):
 
 class NeverFrozen(UniformWeightQuantizer):
     learns_bits = True
+
+
+class LowersTooFar(BaqWeightQuantizer):
+    lower_bits = WeightQuantizer.lower_bits  # beyond 0, where its bits rise again
 
 
 class NotPruned(CodebookWeightQuantizer):
@@ -92,11 +97,20 @@ class Descends(Uniform):
     widths: ClassVar = (4, 2)
 
 
+@dataclass(frozen=True)
+class LowersBelowZero(Baq):
+    """Lowers its bits beyond 0, where they rise again."""
+
+    def build(self, weight, bits, choices):
+        return LowersTooFar(weight, bits, (min(choices), max(choices)), self.gradient, self.scale)
+
+
 BROKEN = {
     "widths_are_bit_widths": Descends(),
     "decoding_gives_the_forward_bit_for_bit": quantizer(Drifts, "Drifts."),
     "codes_fit_their_bits": quantizer(Doubles, "Doubles its codes."),
     "freeze_sets_the_bits": quantizer(NeverFrozen, "Learns for ever."),
+    "learned_bits_can_be_lowered": LowersBelowZero(),
     "no_bits_prune_the_unit": quantizer(NotPruned, "Never prunes."),
     "the_gradient_reaches_the_weight": quantizer(NoGradient, "Stops the gradient."),
     "more_bits_are_closer": quantizer(WorseWithEight, "Worse with more bits."),
