@@ -55,7 +55,7 @@ class Techniques(nn.Module):
 
 
 def _on_bits(settings: TrainSettings, attachment: Attachment, replan: Callable[[], BitPlan] | None) -> list[Callback]:
-    made = list[Callback]([HeldBudget(attachment)] if attachment.learns_bits else [])
+    made = list[Callback]([HeldBudget(attachment, settings)] if attachment.learns_bits else [])
     if settings.rounds > 1:
         made.append(FrozenUnits(attachment, settings))
     if settings.narrow_until > 0:

@@ -14,14 +14,26 @@ from fairquant.training.callbacks import Callback
 
 
 class HeldBudget(Callback):
-    """Learned bits stay within the budget: after every step all of them come down alike where together they cost too much."""
+    """Learned bits stay within the budget, once they have narrowed to it: after every step all of them come down alike where
+    together they cost too much."""
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: Attachment, settings: TrainSettings) -> None:
         super().__init__()
-        self.attachment = attachment
+        self.attachment, self.holds = attachment, True
+        self.wide = narrowing_epochs(settings)
+
+    def begin_epoch(self, epoch: int, step: int) -> bool:
+        self.holds = epoch >= self.wide
+        return False
 
     def after_step(self) -> None:
-        self.attachment.hold_budget()
+        if self.holds:
+            self.attachment.hold_budget()
+
+
+def narrowing_epochs(settings: TrainSettings) -> int:
+    """How many of the epochs begin with more bits than the plan has."""
+    return math.ceil(settings.narrow_until * settings.epochs)
 
 
 class Narrowing(Callback):
@@ -33,7 +45,7 @@ class Narrowing(Callback):
     def __init__(self, attachment: Attachment, settings: TrainSettings) -> None:
         super().__init__()
         self.attachment = attachment
-        self.epochs = math.ceil(settings.narrow_until * settings.epochs)
+        self.epochs = narrowing_epochs(settings)
 
     def begin_epoch(self, epoch: int, step: int) -> bool:
         left, widths = max(self.epochs - epoch, 0) / self.epochs, torch.tensor(self.attachment.choices.free)
