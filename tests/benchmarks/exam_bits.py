@@ -37,7 +37,7 @@ from fairquant.study.statistics import paired_differences
 
 METRICS = ("accuracy", "worst-group-accuracy", "balanced-accuracy")
 SETTINGS = {
-    "isic": ("recipes/isic_resnet18.yaml", "age 60+", [
+    "isic": ("recipes/isic_resnet18.yaml", "60 and over", [
         "model.pretrained=false", "model.image_size=64", "baseline.epochs=2", "baseline.batch_size=64", "baseline.channels_last=true",
         "train.batch_size=64", "train.channels_last=true", "train.epochs=10", "train.learning_rate=1e-3", "train.warmup_epochs=0.5",
         "train.bit_learning_rate_scale=3", "calibration.images=512", "budget.average_bits=0.25", "regularizers=[]",
