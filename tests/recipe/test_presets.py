@@ -20,6 +20,13 @@ def test_every_shipped_recipe_is_valid_and_survives_a_round_trip(tmp_path, regis
     assert again.to_dict() == recipe.to_dict()
 
 
+def test_the_searches_of_shipped_recipes_are_of_keys_that_their_methods_have(registry):
+    searched = [name for name in library().recipes() if read_recipe(recipes_folder() / name, registry=registry).search]
+    assert len(searched) >= 3
+    for name in searched:
+        read_recipe(recipes_folder() / name, registry=registry, searching=True)
+
+
 @pytest.mark.parametrize("method", library().method_names())
 def test_every_method_can_be_put_on_every_recipe(registry, method):
     for name in list(library().recipes()):

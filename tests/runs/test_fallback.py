@@ -99,7 +99,7 @@ def test_uniform_bits_replace_a_plan_that_is_worse_and_the_report_says_so(monkey
 
     def run(*overrides):
         return fairquant.quantize(
-            network, *sets, average_bits=3, method="fq-qat-ptq", overrides=[*OPTIONS, *overrides], name="x".join(overrides) or "x"
+            network, *sets, average_bits=3, method="fq-qat-ptq", overrides=[*OPTIONS, "importance=fisher", *overrides], name="x".join(overrides) or "x"
         )  # fmt: skip
 
     result = run()
@@ -127,7 +127,7 @@ def test_a_budget_of_bytes_or_operations_is_kept_by_uniform_bits_as_well(monkeyp
     network = trained(0, sets[0])
     for budget in ("budget.size=8.2kB", "budget.bops=4M"):
         result = fairquant.quantize(
-            network, *sets, method="fq-qat-ptq", overrides=[*OPTIONS, "budget.average_bits=null", budget], name=budget[7:11]
+            network, *sets, method="fq-qat-ptq", overrides=[*OPTIONS, "importance=fisher", "budget.average_bits=null", budget], name=budget[7:11]
         )  # fmt: skip
         assert result.report["fallback"]["taken"] == "uniform", json.dumps(result.report["fallback"])
         assert len(result.report["bits"]["histogram"]) <= 2

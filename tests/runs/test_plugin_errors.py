@@ -47,7 +47,7 @@ def test_a_component_that_raises_is_named_and_the_run_can_be_resumed(tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("method", "kind", "name"), [("fq-qat", Fisher, "measure"), ("fq-baq", BlockFisher, "measure_jointly")]
+    ("method", "kind", "name"), [("iterative-qat", Fisher, "measure"), ("fq-baq", BlockFisher, "measure_jointly")]
 )
 def test_importance_of_a_plugin_that_raises_leaves_a_resumable_run(monkeypatch, method, kind, name):
     def fail(*_):
