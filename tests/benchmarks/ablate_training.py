@@ -27,9 +27,7 @@ RECIPE = [
     f"regularizers=[{BALANCED}]", "tracking.mlflow=null",
 ]  # fmt: skip
 SETTINGS = {
-    "fitz": ("recipes/fitz_deit.yaml", [
-        "model.image_size=128", "budget.average_bits=2"
-    ]),
+    "fitz": ("recipes/fitz_deit.yaml", ["model.image_size=128", "budget.average_bits=2"]),
     "isic": ("recipes/isic_resnet18.yaml", [
         "model.pretrained=false", "model.image_size=64", "baseline.epochs=15", "baseline.batch_size=64", "train.batch_size=64",
         "train.epochs=8", "budget.average_bits=0.25", "quantize.fallback=null", "baseline.channels_last=true", "train.channels_last=true",
